@@ -1,0 +1,1 @@
+//! MySQL binlog: event bytes to events to rows.

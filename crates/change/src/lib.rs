@@ -1,0 +1,1 @@
+//! The vocabulary: ids, positions, GTID sets, values, rows, schemas, transactions.

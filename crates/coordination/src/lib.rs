@@ -1,0 +1,1 @@
+//! The only user of zookeeper-client: tree, registration, election, task ownership.

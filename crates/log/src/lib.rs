@@ -1,0 +1,1 @@
+//! The log's half of the exactly-once protocol.

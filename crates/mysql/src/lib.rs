@@ -1,0 +1,1 @@
+//! The only user of mysql_async: connections, dump stream, checks, catalogue, SQL text.

@@ -1,0 +1,1 @@
+//! Transformation rules, compiled once per schema version.

@@ -1,0 +1,1 @@
+//! Boot, configuration, telemetry, supervisor, retry, shutdown, health endpoint.

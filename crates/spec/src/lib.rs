@@ -1,0 +1,1 @@
+//! Specification documents: source, target, pipeline.

@@ -1,0 +1,1 @@
+//! Avro on the wire: log records and the row codec compiled per schema.

@@ -1,0 +1,2 @@
+//! lutra: the command line for people.
+fn main() {}

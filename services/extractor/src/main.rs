@@ -1,0 +1,2 @@
+//! Binlog to ordered log.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Ordered log to target database, exactly once.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The control plane: reconcilers, REST API.
+fn main() {}

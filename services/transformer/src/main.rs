@@ -1,0 +1,2 @@
+//! Ordered log to ordered log, by rules.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Benchmarks on the real servers.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Gets and runs real MySQL, Kafka, ZooKeeper; the oracle that compares databases.

@@ -1,0 +1,2 @@
+//! cargo xtask: demo, test, check, bench, stack.
+fn main() {}
