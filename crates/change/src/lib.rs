@@ -1,1 +1,26 @@
-//! The vocabulary: ids, positions, GTID sets, values, rows, schemas, transactions.
+//! The vocabulary of Lutra: ids, positions, GTID sets, values, schemas.
+//!
+//! Pure: no I/O, no async. One word has one meaning here and everywhere else:
+//!
+//! | module | words |
+//! |---|---|
+//! | [`id`] | [`LogId`](id::LogId), [`TaskId`](id::TaskId), [`TableName`](id::TableName) |
+//! | [`place`] | [`Number`](place::Number), [`Epoch`](place::Epoch), [`Cursor`](place::Cursor), [`BinlogPosition`](place::BinlogPosition) |
+//! | [`gtid`] | [`Gtid`](gtid::Gtid), [`GtidSet`](gtid::GtidSet) with its algebra |
+//! | [`schema`] | [`TableSchema`](schema::TableSchema), [`ColumnType`](schema::ColumnType) |
+//! | [`value`] | [`Value`](value::Value): one borrowed column value, lossless for every MySQL type |
+//! | [`row`] | [`Operation`](row::Operation), [`RowFlags`](row::RowFlags), [`ColumnSet`](row::ColumnSet), [`SessionContext`](row::SessionContext) |
+
+pub mod gtid;
+pub mod id;
+pub mod place;
+pub mod row;
+pub mod schema;
+pub mod value;
+
+pub use gtid::{Gtid, GtidSet};
+pub use id::{LogId, TableName, TaskId, TaskKind};
+pub use place::{BinlogPosition, Cursor, Epoch, Number};
+pub use row::{ColumnSet, Operation, RowFlags, SessionContext};
+pub use schema::{Column, ColumnType, KeyPart, TableSchema};
+pub use value::Value;
