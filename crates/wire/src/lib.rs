@@ -1,1 +1,4 @@
-//! Avro on the wire: log records and the row codec compiled per schema.
+//! Avro on the wire: log records, and the row codec compiled per schema.
+
+pub mod record;
+pub mod schema;
