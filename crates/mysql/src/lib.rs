@@ -1,1 +1,25 @@
-//! The only user of mysql_async: connections, dump stream, checks, catalogue, SQL text.
+//! MySQL for Lutra: connections, the dump stream, server checks, the catalogue, SQL text.
+//!
+//! The only user of `mysql_async`. Nothing of that crate shows in these interfaces.
+//!
+//! | module | what for |
+//! |---|---|
+//! | [`connection`] | [`Connection`]: statements as text, batches of several statements in one round trip, queries |
+//! | [`binlog`] | [`BinlogSource`]: raw event bytes of a dump stream, in batches |
+//! | [`checks`] | what a source and a target must be, each with the statement that mends it; the least grants |
+//! | [`catalogue`] | what a server says of itself and of its tables |
+//! | [`sql`] | identifiers, literals, session settings as text |
+//! | [`error`] | [`Error`] and its [`ErrorKind`], by which callers decide |
+
+pub mod binlog;
+pub mod catalogue;
+pub mod checks;
+pub mod connection;
+pub mod error;
+pub mod options;
+pub mod sql;
+
+pub use binlog::{BinlogSource, BinlogStream, DumpRequest, DumpStart, EventBatch};
+pub use connection::{Connection, Outcome, Param, Row};
+pub use error::{BatchError, Error, ErrorKind, Result};
+pub use options::{ConnectOptions, Password, TlsMode, TlsOptions};

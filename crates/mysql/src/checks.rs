@@ -1,0 +1,1 @@
+//! What a source and a target must be.
