@@ -1,0 +1,148 @@
+//! A pipeline: one source, rules, one target.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lutra_change::{GtidSet, Operation};
+use serde::{Deserialize, Serialize};
+
+use crate::document::Name;
+use crate::pattern::{TablePattern, TableTemplate};
+use crate::text;
+
+/// What a `kind: pipeline` document says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PipelineSpec {
+    /// Name of the source.
+    pub source: Name,
+    /// Name of the target.
+    pub target: Name,
+    /// Where in the source's log the pipeline begins; resolved once, when its own log is made.
+    #[serde(default)]
+    pub start: PipelineStart,
+    /// Which tables go where; the first route that matches a table decides. Empty: every table, under its own name.
+    #[serde(default)]
+    pub tables: Vec<Route>,
+    /// How the target is written.
+    #[serde(default)]
+    pub load: LoadSpec,
+    /// What becomes of the source's DDL.
+    #[serde(default)]
+    pub ddl: DdlPolicy,
+}
+
+/// Where in the source's log a pipeline begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PipelineStart {
+    /// With the next unit.
+    Now,
+    /// With the oldest unit that the source's log still has.
+    #[default]
+    Earliest,
+    /// Behind this GTID set.
+    Gtid(GtidSet),
+    /// With the first unit that was committed at or after this time, in microseconds since the epoch.
+    Time(i64),
+}
+
+/// Where one table, or all that a pattern matches, goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// The tables of the source, `shop.user_*`.
+    #[serde(rename = "match")]
+    pub pattern: TablePattern,
+    /// Their name in the target, `crm.t_$1`; their own where none is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<TableTemplate>,
+    /// Which operations are carried; all where none is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operations: Option<Vec<Operation>>,
+    /// What happens to columns.
+    #[serde(default)]
+    pub columns: ColumnRules,
+}
+
+/// What happens to the columns of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnRules {
+    /// Columns that bear another name in the target: from source name to target name.
+    #[serde(default)]
+    pub rename: BTreeMap<String, String>,
+    /// Columns that the target does not have.
+    #[serde(default)]
+    pub drop: Vec<String>,
+}
+
+impl ColumnRules {
+    /// Whether columns pass as they are.
+    pub fn is_empty(&self) -> bool {
+        self.rename.is_empty() && self.drop.is_empty()
+    }
+}
+
+/// How the target is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoadSpec {
+    /// Connections that write at the same time.
+    pub connections: u16,
+    /// Rows in one target transaction, at most (a single source transaction may be larger: it is never torn).
+    pub batch_rows: u32,
+    /// Bytes of row images in one target transaction, at most.
+    pub batch_bytes: u64,
+    /// How long a batch may stay open for more transactions. Zero: it goes out as soon as nothing more is waiting.
+    #[serde(with = "text::duration")]
+    pub batch_age: Duration,
+    /// What an update or delete must find in the target.
+    pub compare: Compare,
+    /// What happens when it does not.
+    pub on_conflict: OnConflict,
+}
+
+impl Default for LoadSpec {
+    fn default() -> Self {
+        Self {
+            connections: 4,
+            batch_rows: 1_000,
+            batch_bytes: 4 * 1024 * 1024,
+            batch_age: Duration::ZERO,
+            compare: Compare::Key,
+            on_conflict: OnConflict::Halt,
+        }
+    }
+}
+
+/// What an update or delete must find in the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compare {
+    /// A row with that key.
+    #[default]
+    Key,
+    /// A row with exactly the values of the before image.
+    Image,
+}
+
+/// What happens on a conflict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnConflict {
+    /// The pipeline halts and says what to do.
+    #[default]
+    Halt,
+}
+
+/// What becomes of the source's DDL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DdlPolicy {
+    /// It is applied to the target, rewritten for routed names.
+    #[default]
+    Apply,
+    /// It is left out.
+    Ignore,
+}
