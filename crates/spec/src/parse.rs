@@ -125,7 +125,7 @@ fn server(walk: &mut Walk, fields: &mut Fields<'_>) -> Server {
     let at = fields.path("servers");
     let servers = fields.need(walk, "servers", "[db.example.org:3306]").map(|n| {
         let servers = walk.parsed_list(n, &at);
-        if walk.violations.is_empty() && servers.is_empty() {
+        if matches!(&n.data, node::Data::Sequence(items) if items.is_empty()) {
             walk.fault(n, &at, "must name at least one server");
         }
         servers

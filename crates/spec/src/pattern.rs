@@ -70,11 +70,12 @@ fn halves(text: &str) -> Option<(&str, &str)> {
     };
     let (database, rest) = match unquote(text) {
         Some((from, to)) => (&text[from..to], text[to + 1..].strip_prefix('.')?),
-        None => text.split_once('.')?,
+        None => text.split_once('.').filter(|(database, _)| !database.contains('`'))?,
     };
     let table = match unquote(rest) {
         Some((from, to)) if to + 1 == rest.len() => &rest[from..to],
         Some(_) => return None,
+        None if rest.contains('`') => return None,
         None => rest,
     };
     Some((database, table))

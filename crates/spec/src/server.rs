@@ -33,9 +33,9 @@ pub struct HostPort {
 /// Why an address is none, or does not resolve.
 #[derive(Debug, thiserror::Error)]
 pub enum AddressError {
-    /// Not a host with an optional port.
-    #[error("{0:?} is not an address: write HOST, HOST:PORT, [IPV6]:PORT or ${{env:NAME}}")]
-    Malformed(String),
+    /// Not a host with an optional port. The text is not shown: a URL may hold a password.
+    #[error("is not an address: write HOST, HOST:PORT, [IPV6]:PORT or ${{env:NAME}}")]
+    Malformed,
     /// The variable does not resolve.
     #[error("the server's address is not known")]
     Unset(#[source] SecretError),
@@ -61,7 +61,7 @@ impl FromStr for HostPort {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let fault = || AddressError::Malformed(text.to_owned());
+        let fault = || AddressError::Malformed;
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (host, rest) = rest.split_once(']').ok_or_else(fault)?;
