@@ -1,1 +1,411 @@
 //! What a server says of itself and of its tables.
+
+use std::collections::BTreeMap;
+
+use lutra_change::{BinlogPosition, GtidSet, TableName};
+
+use crate::connection::{Connection, Param, Row};
+use crate::error::{Error, Result};
+use crate::sql::{quote_identifier, quote_table};
+
+/// Schemas of the server itself, and Lutra's own: never captured as rows, never copied.
+pub const SYSTEM_SCHEMAS: [&str; 5] = ["mysql", "information_schema", "performance_schema", "sys", "lutra"];
+
+/// Who a server is and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerIdentity {
+    /// `server_uuid` (empty on MariaDB).
+    pub server_uuid: String,
+    /// `server_id`.
+    pub server_id: u32,
+    /// `version`.
+    pub version: String,
+    /// Whether it is MariaDB.
+    pub mariadb: bool,
+    /// `gtid_executed`.
+    pub gtid_executed: GtidSet,
+    /// `gtid_purged`.
+    pub gtid_purged: GtidSet,
+    /// `gtid_mode` is `ON`.
+    pub gtid_mode: bool,
+    /// `lower_case_table_names`.
+    pub lower_case_table_names: u8,
+    /// `read_only` or `super_read_only`.
+    pub read_only: bool,
+}
+
+/// Asks a server who it is.
+pub async fn identity(connection: &mut Connection) -> Result<ServerIdentity> {
+    let variables = variables(connection).await?;
+    let text = |name: &str| variables.get(name).cloned().unwrap_or_default();
+    let set = |name: &'static str| {
+        text(name).parse::<GtidSet>().map_err(|e| Error::Unexpected { operation: QUERY, reason: format!("{name}: {e}") })
+    };
+    let version = text("version");
+    let mariadb = version.contains("MariaDB");
+    Ok(ServerIdentity {
+        server_uuid: text("server_uuid"),
+        server_id: text("server_id").parse().unwrap_or(0),
+        mariadb,
+        gtid_executed: if mariadb { GtidSet::new() } else { set("gtid_executed")? },
+        gtid_purged: if mariadb { GtidSet::new() } else { set("gtid_purged")? },
+        gtid_mode: text("gtid_mode") == "ON",
+        lower_case_table_names: text("lower_case_table_names").parse().unwrap_or(0),
+        read_only: text("read_only") == "ON" || text("super_read_only") == "ON",
+        version,
+    })
+}
+
+/// All global variables by their lower-case names.
+pub async fn variables(connection: &mut Connection) -> Result<BTreeMap<String, String>> {
+    let rows = connection.query("SHOW GLOBAL VARIABLES").await?;
+    Ok(rows.iter().map(|row| (row.string(0).to_ascii_lowercase(), row.string(1))).collect())
+}
+
+const QUERY: &str = "a catalogue query";
+
+/// Now at the server, microseconds since the epoch.
+pub async fn clock(connection: &mut Connection) -> Result<i64> {
+    let row = connection.query_first("SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)").await?;
+    row.and_then(|r| r.i64(0)).ok_or_else(|| missing("UNIX_TIMESTAMP"))
+}
+
+fn missing(what: &str) -> Error {
+    Error::Unexpected { operation: QUERY, reason: format!("the server gives no {what}") }
+}
+
+/// Where the binlog ends now, with the GTIDs executed up to there.
+pub async fn binlog_end(connection: &mut Connection) -> Result<(BinlogPosition, GtidSet)> {
+    let row = match connection.query_first("SHOW BINARY LOG STATUS").await {
+        Err(e) if e.code() == Some(1064) => connection.query_first("SHOW MASTER STATUS").await?,
+        other => other?,
+    };
+    let row = row.ok_or_else(|| missing("binary log status; its binary log is off"))?;
+    let position = BinlogPosition::new(row.string(0), row.u64(1).ok_or_else(|| missing("binlog position"))?);
+    let set = row.string(4).parse().map_err(|e| Error::Unexpected { operation: QUERY, reason: format!("{e}") })?;
+    Ok((position, set))
+}
+
+/// The binlog files that are there, oldest first, with their sizes.
+pub async fn binlog_files(connection: &mut Connection) -> Result<Vec<BinlogPosition>> {
+    let rows = connection.query("SHOW BINARY LOGS").await?;
+    Ok(rows.iter().map(|row| BinlogPosition::new(row.string(0), row.u64(1).unwrap_or(0))).collect())
+}
+
+/// The databases that are not the server's own.
+pub async fn databases(connection: &mut Connection) -> Result<Vec<String>> {
+    let rows = connection.query("SELECT schema_name FROM information_schema.schemata ORDER BY 1").await?;
+    Ok(rows.iter().map(|r| r.string(0)).filter(|d| !is_system(d)).collect())
+}
+
+/// Whether a database is the server's own or Lutra's.
+pub fn is_system(database: &str) -> bool {
+    SYSTEM_SCHEMAS.iter().any(|s| s.eq_ignore_ascii_case(database))
+}
+
+/// A table in the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogueTable {
+    /// Full name.
+    pub name: TableName,
+    /// Storage engine.
+    pub engine: String,
+    /// Collation.
+    pub collation: String,
+}
+
+/// All base tables of the databases that are not the server's own.
+pub async fn tables(connection: &mut Connection) -> Result<Vec<CatalogueTable>> {
+    const SQL: &str = "SELECT table_schema, table_name, engine, table_collation FROM information_schema.tables \
+                       WHERE table_type = 'BASE TABLE' ORDER BY 1, 2";
+    let rows = connection.query(SQL).await?;
+    let tables = rows.iter().map(|row| CatalogueTable {
+        name: TableName::new(row.string(0), row.string(1)),
+        engine: row.string(2),
+        collation: row.string(3),
+    });
+    Ok(tables.filter(|t| !is_system(&t.name.database)).collect())
+}
+
+/// A column in the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogueColumn {
+    /// Name.
+    pub name: String,
+    /// Place in the table, from 1.
+    pub ordinal: u32,
+    /// `data_type`, lower case (`int`, `varchar`, …).
+    pub data_type: String,
+    /// `column_type` with length, sign, labels.
+    pub column_type: String,
+    /// Character set, where it has one.
+    pub charset: Option<String>,
+    /// Collation, where it has one.
+    pub collation: Option<String>,
+    /// Whether NULL is allowed.
+    pub nullable: bool,
+    /// Default, where there is one.
+    pub default: Option<String>,
+    /// VIRTUAL or STORED generated: the server makes its value.
+    pub generated: bool,
+    /// AUTO_INCREMENT.
+    pub auto_increment: bool,
+    /// INVISIBLE.
+    pub invisible: bool,
+}
+
+/// A part of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogueKeyPart {
+    /// Column; `None` for an expression.
+    pub column: Option<String>,
+    /// Prefix length in characters.
+    pub prefix: Option<u32>,
+    /// The expression of a functional part.
+    pub expression: Option<String>,
+}
+
+/// A primary or unique key, or an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogueKey {
+    /// Name; `PRIMARY` for the primary key.
+    pub name: String,
+    /// Whether it is unique.
+    pub unique: bool,
+    /// Parts in order.
+    pub parts: Vec<CatalogueKeyPart>,
+    /// `BTREE`, `HASH`, `FULLTEXT`, `SPATIAL`.
+    pub index_type: String,
+}
+
+impl CatalogueKey {
+    /// Whether it is the primary key.
+    pub fn is_primary(&self) -> bool {
+        self.name == "PRIMARY"
+    }
+}
+
+/// A foreign key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignKey {
+    /// Constraint name.
+    pub name: String,
+    /// The table that refers.
+    pub child: TableName,
+    /// Its columns, in order.
+    pub columns: Vec<String>,
+    /// The table referred to.
+    pub parent: TableName,
+    /// Its columns, in the same order.
+    pub parent_columns: Vec<String>,
+    /// ON UPDATE rule: `CASCADE`, `SET NULL`, `NO ACTION`, `RESTRICT`, `SET DEFAULT`.
+    pub on_update: String,
+    /// ON DELETE rule.
+    pub on_delete: String,
+}
+
+/// A trigger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// Name.
+    pub name: String,
+    /// Its table.
+    pub table: TableName,
+    /// `INSERT`, `UPDATE`, `DELETE`.
+    pub event: String,
+    /// `BEFORE`, `AFTER`.
+    pub timing: String,
+}
+
+/// All that is asked of one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableDefinition {
+    /// Full name.
+    pub name: TableName,
+    /// Storage engine.
+    pub engine: String,
+    /// Columns in order, hidden ones not included.
+    pub columns: Vec<CatalogueColumn>,
+    /// All keys; the primary key first.
+    pub keys: Vec<CatalogueKey>,
+    /// Foreign keys in which this table is the child.
+    pub foreign_keys: Vec<ForeignKey>,
+    /// Foreign keys in which this table is the parent.
+    pub referenced_by: Vec<ForeignKey>,
+    /// Triggers on it.
+    pub triggers: Vec<Trigger>,
+}
+
+impl TableDefinition {
+    /// The primary key.
+    pub fn primary_key(&self) -> Option<&CatalogueKey> {
+        self.keys.iter().find(|k| k.is_primary())
+    }
+
+    /// The primary and all unique keys.
+    pub fn unique_keys(&self) -> impl Iterator<Item = &CatalogueKey> {
+        self.keys.iter().filter(|k| k.unique)
+    }
+}
+
+/// Everything about one table; `None` where it is not there (or not visible to the account).
+pub async fn table_definition(connection: &mut Connection, name: &TableName) -> Result<Option<TableDefinition>> {
+    const TABLE: &str = "SELECT table_schema, table_name, engine FROM information_schema.tables \
+                         WHERE table_schema = ? AND table_name = ? AND table_type = 'BASE TABLE'";
+    let Some(row) = connection.exec_query(TABLE, of(name)).await?.into_iter().next() else { return Ok(None) };
+    // As the server spells it: on servers with lower-case names ours may be spelt otherwise.
+    let name = TableName::new(row.string(0), row.string(1));
+    Ok(Some(TableDefinition {
+        engine: row.string(2),
+        columns: columns(connection, &name).await?,
+        keys: keys(connection, &name).await?,
+        foreign_keys: foreign_keys(connection, &name, "k.table_schema = ? AND k.table_name = ?").await?,
+        referenced_by: foreign_keys(connection, &name, "k.referenced_table_schema = ? AND k.referenced_table_name = ?").await?,
+        triggers: triggers(connection, &name).await?,
+        name,
+    }))
+}
+
+fn of(name: &TableName) -> Vec<Param> {
+    vec![name.database.as_str().into(), name.table.as_str().into()]
+}
+
+async fn columns(connection: &mut Connection, name: &TableName) -> Result<Vec<CatalogueColumn>> {
+    const SQL: &str = "SELECT column_name, ordinal_position, data_type, column_type, character_set_name, collation_name, \
+                       is_nullable, column_default, extra, generation_expression FROM information_schema.columns \
+                       WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position";
+    let rows = connection.exec_query(SQL, of(name)).await?;
+    Ok(rows.iter().map(column).collect())
+}
+
+fn column(row: &Row) -> CatalogueColumn {
+    let extra = row.string(8).to_ascii_uppercase();
+    CatalogueColumn {
+        name: row.string(0),
+        ordinal: row.u64(1).and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
+        data_type: row.string(2).to_ascii_lowercase(),
+        column_type: row.string(3),
+        charset: row.text(4).map(str::to_owned),
+        collation: row.text(5).map(str::to_owned),
+        nullable: row.text(6) == Some("YES"),
+        default: row.text(7).map(str::to_owned),
+        // `DEFAULT_GENERATED` is an expression default, not a generated column.
+        generated: extra.contains("VIRTUAL GENERATED") || extra.contains("STORED GENERATED") || extra.contains("PERSISTENT"),
+        auto_increment: extra.contains("AUTO_INCREMENT"),
+        invisible: extra.contains("INVISIBLE"),
+    }
+}
+
+async fn keys(connection: &mut Connection, name: &TableName) -> Result<Vec<CatalogueKey>> {
+    // `SHOW` instead of `information_schema.statistics`: there, MySQL hides functional parts from accounts without more rights.
+    let rows = connection.query(format!("SHOW INDEX FROM {}", quote_table(name))).await?;
+    let mut keys: Vec<CatalogueKey> = Vec::new();
+    for row in &rows {
+        let part = CatalogueKeyPart {
+            column: row.text(4).map(str::to_owned),
+            prefix: row.u64(7).and_then(|n| u32::try_from(n).ok()),
+            expression: row.text(14).filter(|_| row.text(4).is_none()).map(str::to_owned),
+        };
+        let key = row.string(2);
+        match keys.iter_mut().find(|k| k.name == key) {
+            Some(known) => known.parts.push(part),
+            None => keys.push(CatalogueKey {
+                name: key,
+                unique: row.text(1) == Some("0"),
+                parts: vec![part],
+                index_type: row.string(10),
+            }),
+        }
+    }
+    keys.sort_by_key(|k| !k.is_primary());
+    Ok(keys)
+}
+
+async fn foreign_keys(connection: &mut Connection, name: &TableName, condition: &str) -> Result<Vec<ForeignKey>> {
+    let sql = format!(
+        "SELECT k.constraint_name, k.table_schema, k.table_name, k.column_name, k.referenced_table_schema, \
+         k.referenced_table_name, k.referenced_column_name, r.update_rule, r.delete_rule \
+         FROM information_schema.key_column_usage k JOIN information_schema.referential_constraints r \
+         ON r.constraint_schema = k.constraint_schema AND r.constraint_name = k.constraint_name AND r.table_name = k.table_name \
+         WHERE k.referenced_table_name IS NOT NULL AND {condition} \
+         ORDER BY k.table_schema, k.table_name, k.constraint_name, k.ordinal_position"
+    );
+    let rows = connection.exec_query(&sql, of(name)).await?;
+    let mut found: Vec<ForeignKey> = Vec::new();
+    for row in &rows {
+        let (key, child) = (row.string(0), TableName::new(row.string(1), row.string(2)));
+        if !found.last().is_some_and(|last| last.name == key && last.child == child) {
+            found.push(ForeignKey {
+                name: key,
+                child,
+                columns: Vec::new(),
+                parent: TableName::new(row.string(4), row.string(5)),
+                parent_columns: Vec::new(),
+                on_update: row.string(7),
+                on_delete: row.string(8),
+            });
+        }
+        if let Some(last) = found.last_mut() {
+            last.columns.push(row.string(3));
+            last.parent_columns.push(row.string(6));
+        }
+    }
+    Ok(found)
+}
+
+async fn triggers(connection: &mut Connection, name: &TableName) -> Result<Vec<Trigger>> {
+    const SQL: &str = "SELECT trigger_name, event_manipulation, action_timing FROM information_schema.triggers \
+                       WHERE event_object_schema = ? AND event_object_table = ? ORDER BY 1";
+    let rows = connection.exec_query(SQL, of(name)).await?;
+    let trigger = |row: &Row| Trigger { name: row.string(0), table: name.clone(), event: row.string(1), timing: row.string(2) };
+    Ok(rows.iter().map(trigger).collect())
+}
+
+/// The statement that makes the table, as the server prints it.
+pub async fn show_create_table(connection: &mut Connection, name: &TableName) -> Result<Option<String>> {
+    match connection.query_first(format!("SHOW CREATE TABLE {}", quote_table(name))).await {
+        Ok(row) => Ok(row.and_then(|r| r.text(1).map(str::to_owned))),
+        Err(e) if e.code() == Some(1146) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The statement that makes the database.
+pub async fn show_create_database(connection: &mut Connection, name: &str) -> Result<Option<String>> {
+    match connection.query_first(format!("SHOW CREATE DATABASE {}", quote_identifier(name))).await {
+        Ok(row) => Ok(row.and_then(|r| r.text(1).map(str::to_owned))),
+        Err(e) if e.code() == Some(1049) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Collation ids with the names of collation and character set.
+#[derive(Clone, Debug, Default)]
+pub struct Collations {
+    by_id: BTreeMap<u16, (String, String)>,
+}
+
+impl Collations {
+    /// Reads them from a server.
+    pub async fn read(connection: &mut Connection) -> Result<Self> {
+        const SQL: &str = "SELECT id, collation_name, character_set_name FROM information_schema.collations WHERE id IS NOT NULL";
+        let rows = connection.query(SQL).await?;
+        let entry = |row: &Row| Some((u16::try_from(row.u64(0)?).ok()?, (row.string(1), row.string(2))));
+        Ok(Self { by_id: rows.iter().filter_map(entry).collect() })
+    }
+
+    /// Name of a collation.
+    pub fn name(&self, id: u16) -> Option<&str> {
+        self.by_id.get(&id).map(|(name, _)| name.as_str())
+    }
+
+    /// Name of a collation's character set.
+    pub fn charset(&self, id: u16) -> Option<&str> {
+        self.by_id.get(&id).map(|(_, charset)| charset.as_str())
+    }
+
+    /// The id of a collation.
+    pub fn id(&self, name: &str) -> Option<u16> {
+        self.by_id.iter().find(|(_, (n, _))| n == name).map(|(id, _)| *id)
+    }
+}
