@@ -1,1 +1,304 @@
-//! What a source and a target must be.
+//! What a source and a target must be: named checks, each with the statement that mends it, and the least grants.
+
+use std::collections::BTreeMap;
+
+use lutra_change::GtidSet;
+use serde::Serialize;
+
+use crate::binlog::DumpStart;
+use crate::catalogue;
+use crate::connection::Connection;
+use crate::error::{ErrorKind, Result};
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CheckResult {
+    /// Name, as in `ensure_row_format`.
+    pub name: &'static str,
+    /// Whether the server is as required.
+    pub ok: bool,
+    /// What was found.
+    pub found: String,
+    /// What is required.
+    pub required: String,
+    /// The statement, or the step, that mends it.
+    pub mend: String,
+}
+
+impl CheckResult {
+    fn new(name: &'static str, ok: bool, found: impl Into<String>, required: &str, mend: impl Into<String>) -> Self {
+        Self { name, ok, found: found.into(), required: required.to_owned(), mend: mend.into() }
+    }
+}
+
+impl std::fmt::Display for CheckResult {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.ok {
+            return write!(f, "{}: ok ({})", self.name, self.found);
+        }
+        write!(f, "{}: found {}, required {}; mend it: {}", self.name, self.found, self.required, self.mend)
+    }
+}
+
+/// What a source is to be checked for.
+#[derive(Clone, Debug)]
+pub struct SourceCheckOptions {
+    /// Whether places are GTID sets (else file and position).
+    pub gtid: bool,
+    /// Take a source that can lose acknowledged transactions in a crash.
+    pub accept_weak_durability: bool,
+    /// The server id that the dump will use.
+    pub server_id: Option<u32>,
+    /// Where the dump will start, where that is known.
+    pub start: Option<DumpStart>,
+    /// The account, for the text of the grants.
+    pub user: String,
+}
+
+/// Checks a source. Every check is made, whatever the others find.
+///
+/// # Errors
+/// Only when the server cannot be asked.
+pub async fn source(connection: &mut Connection, options: &SourceCheckOptions) -> Result<Vec<CheckResult>> {
+    let variables = catalogue::variables(connection).await?;
+    let mut results = settings(&variables, options);
+    results.push(grants_of_source(connection, &options.user).await?);
+    if let Some(server_id) = options.server_id {
+        results.push(server_id_is_free(connection, server_id, &variables).await?);
+    }
+    if let Some(start) = &options.start {
+        results.push(binlog_is_there(connection, start, &variables).await?);
+    }
+    Ok(results)
+}
+
+type Variables = BTreeMap<String, String>;
+
+fn variable<'a>(variables: &'a Variables, name: &str) -> &'a str {
+    variables.get(name).map_or("", String::as_str)
+}
+
+/// One global variable that must have a value. A server without the variable has the only value it can have.
+fn setting(variables: &Variables, check: &'static str, name: &str, required: &str, mend: &str) -> CheckResult {
+    match variables.get(name) {
+        None => CheckResult::new(check, true, format!("no variable {name}: always {required}"), required, mend),
+        Some(found) => {
+            let ok = found.eq_ignore_ascii_case(required);
+            CheckResult::new(check, ok, format!("{name} = {found}"), &format!("{name} = {required}"), mend)
+        }
+    }
+}
+
+fn settings(variables: &Variables, options: &SourceCheckOptions) -> Vec<CheckResult> {
+    let mut results = vec![
+        setting(variables, "ensure_binlog", "log_bin", "ON", "start the server with --log-bin"),
+        setting(variables, "ensure_row_format", "binlog_format", "ROW", "SET PERSIST binlog_format = 'ROW'"),
+        setting(variables, "ensure_row_image", "binlog_row_image", "FULL", "SET PERSIST binlog_row_image = 'FULL'"),
+        setting(variables, "ensure_row_metadata", "binlog_row_metadata", "FULL", "SET PERSIST binlog_row_metadata = 'FULL'"),
+        setting(
+            variables,
+            "ensure_whole_values",
+            "binlog_row_value_options",
+            "",
+            "SET PERSIST binlog_row_value_options = ''",
+        ),
+    ];
+    if options.gtid {
+        const MEND: &str = "SET PERSIST enforce_gtid_consistency = ON, then gtid_mode = OFF_PERMISSIVE, ON_PERMISSIVE, ON; \
+                            or write `gtid: false` into the source to follow file and position";
+        results.push(setting(variables, "ensure_gtid_mode", "gtid_mode", "ON", MEND));
+    }
+    results.push(durability(variables, options.accept_weak_durability));
+    results
+}
+
+/// P7: a source that loses acknowledged transactions in a crash is another history afterwards.
+fn durability(variables: &Variables, accepted: bool) -> CheckResult {
+    let (sync, flush) = (variable(variables, "sync_binlog"), variable(variables, "innodb_flush_log_at_trx_commit"));
+    let ok = (sync == "1" && flush == "1") || accepted;
+    let found = format!("sync_binlog = {sync}, innodb_flush_log_at_trx_commit = {flush}");
+    const MEND: &str = "SET PERSIST sync_binlog = 1, PERSIST innodb_flush_log_at_trx_commit = 1; \
+                        or write `accept_weak_durability: true` into the source";
+    CheckResult::new("ensure_durability", ok, found, "sync_binlog = 1, innodb_flush_log_at_trx_commit = 1", MEND)
+}
+
+/// Global privileges of the account, active roles included.
+async fn global_privileges(connection: &mut Connection) -> Result<Vec<String>> {
+    let mut privileges = Vec::new();
+    for row in connection.query("SHOW GRANTS").await? {
+        let grant = row.string(0);
+        if let Some((list, _)) = grant.strip_prefix("GRANT ").and_then(|g| g.split_once(" ON *.* TO ")) {
+            privileges.extend(list.split(',').map(|p| p.trim().to_ascii_uppercase()));
+        }
+    }
+    Ok(privileges)
+}
+
+async fn grants_of_source(connection: &mut Connection, user: &str) -> Result<CheckResult> {
+    let have = global_privileges(connection).await?;
+    let missing = missing_of(&have, &["REPLICATION SLAVE", "REPLICATION CLIENT"]);
+    let found = if missing.is_empty() { "all".to_owned() } else { format!("not {}", missing.join(", ")) };
+    let required = "REPLICATION SLAVE, REPLICATION CLIENT on *.*";
+    Ok(CheckResult::new("ensure_grants", missing.is_empty(), found, required, source_grants(user).join("; ")))
+}
+
+fn missing_of<'a>(have: &[String], wanted: &[&'a str]) -> Vec<&'a str> {
+    let all = have.iter().any(|p| p.starts_with("ALL PRIVILEGES"));
+    wanted.iter().copied().filter(|w| !all && !have.iter().any(|p| p == w)).collect()
+}
+
+async fn server_id_is_free(connection: &mut Connection, server_id: u32, variables: &Variables) -> Result<CheckResult> {
+    const NAME: &str = "ensure_server_id";
+    const MEND: &str = "write another `server_id` into the source, or stop the replica that has it";
+    let required = format!("server id {server_id} is no other replica's");
+    if variable(variables, "server_id") == server_id.to_string() {
+        return Ok(CheckResult::new(NAME, false, "it is the server's own", &required, MEND));
+    }
+    let rows = match connection.query("SHOW REPLICAS").await {
+        Ok(rows) => rows,
+        // Told by `ensure_grants`.
+        Err(e) if e.kind() == ErrorKind::AccessDenied => Vec::new(),
+        Err(e) => return Err(e),
+    };
+    // Our own dump of a moment ago may still be listed: it says that it is Lutra's. The server ends it when ours begins.
+    let taken = rows.iter().find(|row| row.u64(0) == Some(u64::from(server_id)) && row.text(1) != Some("lutra"));
+    let found = taken.map_or_else(|| "free".to_owned(), |row| format!("taken by the replica at {:?}", row.string(1)));
+    Ok(CheckResult::new(NAME, taken.is_none(), found, &required, MEND))
+}
+
+async fn binlog_is_there(connection: &mut Connection, start: &DumpStart, variables: &Variables) -> Result<CheckResult> {
+    const NAME: &str = "ensure_binlog_not_purged";
+    const MEND: &str = "the changes in between are gone from this server: start anew from `earliest` with a fresh copy of the \
+                        target, or restore the purged files; keep them longer with SET PERSIST binlog_expire_logs_seconds";
+    match start {
+        DumpStart::Gtid(set) => {
+            let purged: GtidSet = variable(variables, "gtid_purged").parse().unwrap_or_default();
+            let lost = purged.minus(set);
+            let found = if lost.is_empty() { "all there".to_owned() } else { format!("purged: {lost}") };
+            Ok(CheckResult::new(NAME, lost.is_empty(), found, "everything behind the start is in the binlog", MEND))
+        }
+        DumpStart::Position(position) => {
+            let files = catalogue::binlog_files(connection).await?;
+            let file = files.iter().find(|f| f.file == position.file);
+            let ok = file.is_some_and(|f| position.offset <= f.offset);
+            let found = match (file, files.first()) {
+                (Some(f), _) => format!("{} with {} bytes", f.file, f.offset),
+                (None, Some(first)) => format!("no {}; the oldest is {}", position.file, first.file),
+                (None, None) => "no binlog files".to_owned(),
+            };
+            Ok(CheckResult::new(NAME, ok, found, &format!("{position} is in the binlog"), MEND))
+        }
+    }
+}
+
+/// The exact least statements for the account that reads a source.
+pub fn source_grants(user: &str) -> Vec<String> {
+    vec![format!("GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO {}", account(user))]
+}
+
+/// The exact least statements for the account that writes a target; `databases` empty = any.
+pub fn target_grants(user: &str, databases: &[&str]) -> Vec<String> {
+    const TABLES: &str = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES";
+    let to = account(user);
+    let mut grants = Vec::new();
+    if databases.is_empty() {
+        grants.push(format!("GRANT {TABLES} ON *.* TO {to}"));
+    } else {
+        for database in databases.iter().chain(&["lutra"]) {
+            // `_` and `%` are wildcards in the database name of a grant.
+            let name = database.replace('`', "``").replace('_', "\\_").replace('%', "\\%");
+            grants.push(format!("GRANT {TABLES} ON `{name}`.* TO {to}"));
+        }
+    }
+    grants.push(format!("GRANT REPLICATION_APPLIER, SESSION_VARIABLES_ADMIN ON *.* TO {to}"));
+    grants
+}
+
+fn account(user: &str) -> String {
+    format!("{}@'%'", crate::sql::quote_text(user))
+}
+
+/// What a target is to be checked for.
+#[derive(Clone, Debug)]
+pub struct TargetCheckOptions {
+    /// The account, for the text of the grants.
+    pub user: String,
+    /// `lower_case_table_names` of the source, where known.
+    pub lower_case_table_names: Option<u8>,
+}
+
+/// Checks a target. Every check is made, whatever the others find.
+///
+/// # Errors
+/// Only when the server cannot be asked.
+pub async fn target(connection: &mut Connection, options: &TargetCheckOptions) -> Result<Vec<CheckResult>> {
+    let variables = catalogue::variables(connection).await?;
+    let read_only = ["read_only", "super_read_only"].into_iter().find(|name| variable(&variables, name) == "ON");
+    let mut results = vec![CheckResult::new(
+        "ensure_writable",
+        read_only.is_none(),
+        read_only.map_or_else(|| "writable".to_owned(), |name| format!("{name} = ON")),
+        "read_only = OFF, super_read_only = OFF",
+        "SET PERSIST read_only = OFF; or name the group's primary in `servers`",
+    )];
+    let packet: u64 = variable(&variables, "max_allowed_packet").parse().unwrap_or(0);
+    results.push(CheckResult::new(
+        "ensure_packet_size",
+        packet >= 16 << 20,
+        format!("max_allowed_packet = {packet}"),
+        "max_allowed_packet >= 16777216",
+        "SET PERSIST max_allowed_packet = 67108864",
+    ));
+    results.push(grants_of_target(connection, options, &variables).await?);
+    if let Some(source) = options.lower_case_table_names {
+        let here = variable(&variables, "lower_case_table_names").to_owned();
+        let ok = here == source.to_string() || source != 0;
+        const MEND: &str = "names that differ only in case cannot be told apart there: initialise the target with the source's value";
+        results.push(CheckResult::new("ensure_name_case", ok, here, &format!("lower_case_table_names = {source}"), MEND));
+    }
+    Ok(results)
+}
+
+async fn grants_of_target(connection: &mut Connection, options: &TargetCheckOptions, variables: &Variables) -> Result<CheckResult> {
+    let mut wanted = Vec::new();
+    if !variable(variables, "version").contains("MariaDB") {
+        wanted.extend(["REPLICATION_APPLIER", "SESSION_VARIABLES_ADMIN"]);
+    }
+    let missing = missing_of(&global_privileges(connection).await?, &wanted);
+    let found = if missing.is_empty() { "all".to_owned() } else { format!("not {}", missing.join(", ")) };
+    let mend = target_grants(&options.user, &[]).join("; ");
+    Ok(CheckResult::new("ensure_grants", missing.is_empty(), found, &format!("{} on *.*", wanted.join(", ")), mend))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> SourceCheckOptions {
+        SourceCheckOptions { gtid: true, accept_weak_durability: false, server_id: None, start: None, user: "lutra".to_owned() }
+    }
+
+    fn variables(pairs: &[(&str, &str)]) -> Variables {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_server_without_binlog_format_always_writes_rows() {
+        let found = settings(&variables(&[("log_bin", "ON")]), &options());
+        assert!(found.iter().any(|r| r.name == "ensure_row_format" && r.ok));
+    }
+
+    #[test]
+    fn each_fault_names_the_statement_that_mends_it() {
+        let server = variables(&[("binlog_row_metadata", "MINIMAL"), ("gtid_mode", "OFF"), ("sync_binlog", "0")]);
+        let faults: Vec<_> = settings(&server, &options()).into_iter().filter(|r| !r.ok).collect();
+        let names: Vec<_> = faults.iter().map(|r| r.name).collect();
+        assert_eq!(names, ["ensure_row_metadata", "ensure_gtid_mode", "ensure_durability"]);
+        assert!(faults.iter().all(|r| !r.mend.is_empty()));
+    }
+
+    #[test]
+    fn grants_escape_the_wildcards_of_a_database_name() {
+        assert!(target_grants("lutra", &["my_shop"]).iter().any(|g| g.contains("`my\\_shop`.*")));
+    }
+}
