@@ -1,0 +1,194 @@
+//! Downloads and unpacks what the machine lacks, without root, into the home folder.
+
+mod apt;
+mod maven;
+mod toolchain;
+mod truststore;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::home::Home;
+use apt::{PackageSet, Suite};
+pub use maven::{KAFKA_VERSION, ZOOKEEPER_VERSION};
+use maven::{KAFKA, ZOOKEEPER};
+use toolchain::{BUILD, JAVA, MAVEN, Present};
+pub use toolchain::Toolchain;
+
+/// Where progress is told, a line at a time.
+pub type Progress<'a> = &'a dyn Fn(&str);
+
+/// MySQL. Debian's stable suites have none. Perl is there for scripts that the harness does not use.
+const MYSQL: PackageSet = PackageSet {
+    name: "mysql",
+    suite: Suite::Sid,
+    packages: &["mysql-server-core", "mysql-client-core"],
+    keep: |name| !name.starts_with("perl") && !name.starts_with("libperl") && !name.starts_with("libgdbm"),
+};
+
+/// Something the machine lacks and that would be downloaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// What it is.
+    pub what: String,
+    /// Where it comes from.
+    pub from: &'static str,
+    /// About how much is downloaded.
+    pub mib: u32,
+}
+
+/// Programs that are ready to run.
+#[derive(Debug, Clone)]
+pub struct Installation {
+    home: Home,
+    tools: Toolchain,
+}
+
+/// What is missing, by part.
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    present: Present,
+    java: bool,
+    maven: bool,
+    build: bool,
+    mysql: bool,
+    kafka: bool,
+    zookeeper: bool,
+}
+
+impl Missing {
+    fn find(home: &Home) -> Self {
+        let dist = home.dist();
+        let lacks = |name: &str| !dist.join(name).is_dir();
+        let kafka = lacks(&folder_of(&KAFKA));
+        let zookeeper = lacks(&folder_of(&ZOOKEEPER));
+        let present = Present::ask(kafka || zookeeper);
+        Self {
+            present,
+            java: !present.java && lacks(JAVA.name),
+            maven: (kafka || zookeeper) && !present.maven && lacks(MAVEN.name),
+            build: !present.build && lacks(BUILD.name),
+            mysql: lacks(MYSQL.name),
+            kafka,
+            zookeeper,
+        }
+    }
+}
+
+fn folder_of(set: &maven::JarSet) -> String {
+    format!("{}-{}", set.name, set.version)
+}
+
+impl Installation {
+    /// What [`Installation::ensure`] would download now.
+    #[must_use]
+    pub fn missing(home: &Home) -> Vec<Need> {
+        let missing = Missing::find(home);
+        let need = |wanted: bool, what: String, from, mib| wanted.then_some(Need { what, from, mib });
+        [
+            need(missing.java, "a Java runtime".into(), "Debian", 45),
+            need(missing.maven, "Maven".into(), "Debian", 15),
+            need(missing.build, "make, pkg-config, headers of OpenSSL and zlib".into(), "Debian", 6),
+            need(missing.mysql, "MySQL server and client".into(), "Debian sid", 75),
+            need(missing.kafka, format!("Apache Kafka {KAFKA_VERSION}"), "Maven Central", 70),
+            need(missing.zookeeper, format!("Apache ZooKeeper {ZOOKEEPER_VERSION}"), "Maven Central", 15),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// Downloads and unpacks what is missing. Runs side by side wait for each other.
+    ///
+    /// # Errors
+    /// When a download or unpacking fails; what came whole stays, and the next call goes on from there.
+    pub fn ensure(home: &Home, progress: Progress<'_>) -> Result<Self> {
+        let _lock = home.lock("install")?;
+        let (cache, dist) = (home.cache(), home.dist());
+        for folder in [&cache, &dist] {
+            fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+        }
+        let missing = Missing::find(home);
+        for (wanted, set) in
+            [(missing.java, &JAVA), (missing.maven, &MAVEN), (missing.build, &BUILD), (missing.mysql, &MYSQL)]
+        {
+            if wanted {
+                apt::install(set, &cache, &dist.join(set.name), progress)?;
+            }
+        }
+        let tools = Toolchain::locate(missing.present, &dist)?;
+        for (wanted, set) in [(missing.kafka, &KAFKA), (missing.zookeeper, &ZOOKEEPER)] {
+            if wanted {
+                maven::install(set, &cache, &dist.join(folder_of(set)), &tools, progress)?;
+            }
+        }
+        Ok(Self { home: home.clone(), tools })
+    }
+
+    /// The folder it lies in.
+    #[must_use]
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Java, Maven and build tools.
+    #[must_use]
+    pub fn tools(&self) -> &Toolchain {
+        &self.tools
+    }
+
+    /// The class path of Kafka.
+    #[must_use]
+    pub fn kafka_classpath(&self) -> String {
+        self.home.dist().join(folder_of(&KAFKA)).join("*").display().to_string()
+    }
+
+    /// The class path of ZooKeeper.
+    #[must_use]
+    pub fn zookeeper_classpath(&self) -> String {
+        self.home.dist().join(folder_of(&ZOOKEEPER)).join("*").display().to_string()
+    }
+
+    /// The unpacked tree of MySQL.
+    #[must_use]
+    pub fn mysql_tree(&self) -> PathBuf {
+        self.home.dist().join(MYSQL.name)
+    }
+
+    /// How a program of MySQL (`mysqld`, `mysql`, `mysqldump`, `mysqlbinlog`) is run: its tree has a C library of its
+    /// own, so it goes through that library's loader. Program and first arguments.
+    ///
+    /// # Errors
+    /// When the tree lacks the loader.
+    pub fn mysql_program(&self, name: &str) -> Result<(PathBuf, Vec<String>)> {
+        let tree = self.mysql_tree();
+        let libraries = toolchain::library_folders(&tree);
+        let folder = libraries.first().ok_or_else(|| anyhow!("find MySQL's libraries under {}", tree.display()))?;
+        let loader = fs::read_dir(folder)
+            .with_context(|| format!("list {}", folder.display()))?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ld-linux")))
+            .ok_or_else(|| anyhow!("find the loader in {}", folder.display()))?;
+        let place = if name == "mysqld" { "usr/sbin" } else { "usr/bin" };
+        let program = tree.join(place).join(name);
+        let args = ["--library-path".to_owned(), folder.display().to_string(), program.display().to_string()];
+        Ok((loader, args.to_vec()))
+    }
+}
+
+/// Runs a command to its end and gives its standard output.
+fn run(command: &mut Command, what: &str) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("{what}: start {program}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        return Ok(text(&output.stdout));
+    }
+    let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    let lines: Vec<&str> = said.lines().collect();
+    let last = lines.get(lines.len().saturating_sub(15)..).unwrap_or_default().join("\n  ");
+    bail!("{what}: {program} {}:\n  {last}", crate::process::describe(Some(output.status)))
+}

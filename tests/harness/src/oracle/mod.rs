@@ -1,0 +1,1 @@
+//! Are two databases equal, and where not.

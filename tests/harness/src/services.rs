@@ -1,0 +1,1 @@
+//! Lutra's own service processes.

@@ -1,0 +1,224 @@
+//! Folders, settings and command lines of the servers.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use rand::Rng;
+use rand::distr::Alphanumeric;
+
+use super::{KAFKA_NAME, Life, MySqlSpec, Stack, StackSpec, ZOOKEEPER_NAME, ports};
+use crate::install::Installation;
+use crate::process::{Guard, Launch, describe, tail};
+use crate::server::{Kind, Server};
+
+/// Makes each server's folder and settings; nothing runs yet.
+pub(super) fn servers(
+    installation: &Installation, spec: &StackSpec, folder: &Path, used: &[u16],
+) -> Result<BTreeMap<String, Server>> {
+    let guard = match spec.life {
+        Life::Test => Guard::WithStarter,
+        Life::Kept => Guard::Kept,
+    };
+    let mut taken = used.to_vec();
+    let mut servers = BTreeMap::new();
+    let mut add = |name: &str, kind, port, (program, args, env): CommandLine| {
+        let launch = launch(name, folder, guard, program, args, env);
+        let old = servers.insert(name.to_owned(), Server::new(name, kind, port, launch, None));
+        if old.is_some() { bail!("lay out the stack: two servers are called {name}") } else { Ok(()) }
+    };
+    for (number, mysql) in spec.mysql.iter().enumerate() {
+        let port = ports::pick(&mut taken)?;
+        let own = make(&folder.join(&mysql.name))?;
+        fs::write(own.join("my.cnf"), my_cnf(installation, mysql, number + 1, port, &own)).context("write my.cnf")?;
+        let (program, mut args) = installation.mysql_program("mysqld")?;
+        args.push(format!("--defaults-file={}", own.join("my.cnf").display()));
+        add(&mysql.name, Kind::MySql, port, (program, args, Vec::new()))?;
+    }
+    if spec.kafka {
+        let (port, controller) = (ports::pick(&mut taken)?, ports::pick(&mut taken)?);
+        let own = make(&folder.join(KAFKA_NAME))?;
+        fs::write(own.join("server.properties"), kafka_properties(port, controller, &own)).context("write server.properties")?;
+        fs::write(own.join("log4j2.properties"), KAFKA_LOGGING).context("write log4j2.properties")?;
+        add(KAFKA_NAME, Kind::Kafka, port, kafka_command(installation, &own))?;
+    }
+    if spec.zookeeper {
+        let port = ports::pick(&mut taken)?;
+        let own = make(&folder.join(ZOOKEEPER_NAME))?;
+        fs::write(own.join("zoo.cfg"), zoo_cfg(port, &own)).context("write zoo.cfg")?;
+        add(ZOOKEEPER_NAME, Kind::ZooKeeper, port, zookeeper_command(installation, &own))?;
+    }
+    Ok(servers)
+}
+
+type CommandLine = (PathBuf, Vec<String>, Vec<(String, String)>);
+
+/// How a server of the stack in `folder` is started.
+pub(super) fn launch(
+    name: &str, folder: &Path, guard: Guard, program: PathBuf, args: Vec<String>, env: Vec<(String, String)>,
+) -> Launch {
+    let dir = folder.join(name);
+    Launch { name: name.to_owned(), program, args, env, log: dir.join(format!("{name}.log")), dir, guard }
+}
+
+fn make(folder: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    Ok(folder.to_path_buf())
+}
+
+fn my_cnf(installation: &Installation, spec: &MySqlSpec, server_id: usize, port: u16, own: &Path) -> String {
+    let mut lines = mysql_base(installation, own);
+    lines += &format!(
+        "port={port}\nserver-id={server_id}\nbind-address=127.0.0.1\nlog-bin=binlog\ngtid_mode=ON\nenforce_gtid_consistency=ON\n\
+         binlog_row_metadata=FULL\nmax_allowed_packet=1G\ninnodb_buffer_pool_size=256M\nperformance_schema=OFF\n\
+         max_connections=200\n"
+    );
+    if spec.relaxed {
+        lines += "sync_binlog=0\ninnodb_flush_log_at_trx_commit=0\n";
+    } else {
+        lines += "sync_binlog=1\ninnodb_flush_log_at_trx_commit=1\n";
+    }
+    spec.settings.iter().for_each(|line| lines += &format!("{line}\n"));
+    lines
+}
+
+/// What a server needs to find its own tree and folder. It logs to standard error, which is its log file.
+fn mysql_base(installation: &Installation, own: &Path) -> String {
+    let (tree, own) = (installation.mysql_tree(), own.display());
+    let tree = tree.display();
+    let user = if nix::unistd::geteuid().is_root() { "user=root\n" } else { "" };
+    // The path of a socket file may have 107 bytes, a deep folder is longer: it is named from the data folder.
+    format!(
+        "[mysqld]\n{user}basedir={tree}/usr\nlc-messages-dir={tree}/usr/share/mysql\n\
+         character-sets-dir={tree}/usr/share/mysql/charsets\nplugin-dir={tree}/usr/lib/mysql/plugin\n\
+         datadir={own}/data\ntmpdir={own}\nsocket=mysql.sock\npid-file={own}/mysqld.pid\nsecure_file_priv=\n\
+         mysqlx=OFF\nskip-name-resolve\n"
+    )
+}
+
+/// A data folder is made once and copied for each server: that saves seconds per server.
+pub(super) fn prepare_mysql(installation: &Installation, stack: &Stack, spec: &StackSpec) -> Result<()> {
+    if spec.mysql.is_empty() {
+        return Ok(());
+    }
+    let template = mysql_template(installation)?;
+    for server in &spec.mysql {
+        let data = stack.folder.join(&server.name).join("data");
+        let mut copy = Command::new("cp");
+        copy.args(["-a", "--reflink=auto", "--sparse=auto"]).arg(&template).arg(&data).stdin(Stdio::null());
+        let status = copy.status().context("copy a MySQL data folder")?;
+        if !status.success() {
+            bail!("copy a MySQL data folder to {}: cp {}", data.display(), describe(Some(status)));
+        }
+    }
+    Ok(())
+}
+
+fn mysql_template(installation: &Installation) -> Result<PathBuf> {
+    let home = installation.home();
+    let place = home.dist().join("mysql-data");
+    let _lock = home.lock("mysql-data")?;
+    let data = place.join("data");
+    if data.join("complete").is_file() {
+        return Ok(data);
+    }
+    if place.exists() {
+        fs::remove_dir_all(&place).with_context(|| format!("remove {}", place.display()))?;
+    }
+    make(&place)?;
+    let settings = place.join("my.cnf");
+    fs::write(&settings, mysql_base(installation, &place)).context("write my.cnf")?;
+    let first = place.join("first.sql");
+    fs::write(&first, "CREATE USER root@'127.0.0.1';\nGRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;\n")
+        .context("write first.sql")?;
+    let (program, args) = installation.mysql_program("mysqld")?;
+    let mut command = Command::new(program);
+    command.args(args).arg(format!("--defaults-file={}", settings.display())).arg("--initialize-insecure");
+    command.arg(format!("--init-file={}", first.display()));
+    run_logged(&mut command, &place.join("initialize.log"), "initialise a MySQL data folder")?;
+    // Each server makes an identity of its own.
+    let _ = fs::remove_file(data.join("auto.cnf"));
+    fs::write(data.join("complete"), "").context("mark the data folder complete")?;
+    Ok(data)
+}
+
+fn run_logged(command: &mut Command, log: &Path, what: &str) -> Result<()> {
+    let out = fs::File::create(log).with_context(|| format!("open {}", log.display()))?;
+    let both = out.try_clone().context("share the log")?;
+    let status = command.stdin(Stdio::null()).stdout(out).stderr(both).status().with_context(|| what.to_owned())?;
+    if !status.success() {
+        bail!("{what}: it {}; its log ends with\n{}", describe(Some(status)), tail(log, 20));
+    }
+    Ok(())
+}
+
+fn kafka_properties(port: u16, controller: u16, own: &Path) -> String {
+    format!(
+        "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         controller.listener.names=CONTROLLER\ninter.broker.listener.name=PLAINTEXT\nlog.dirs={}/data\n\
+         auto.create.topics.enable=false\ngroup.initial.rebalance.delay.ms=0\noffsets.topic.num.partitions=4\n\
+         offsets.topic.replication.factor=1\ntransaction.state.log.num.partitions=4\n\
+         transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
+         share.coordinator.state.topic.num.partitions=1\nshare.coordinator.state.topic.replication.factor=1\n\
+         share.coordinator.state.topic.min.isr=1\nmin.insync.replicas=1\nlog.cleaner.dedupe.buffer.size=8388608\n",
+        own.display()
+    )
+}
+
+const KAFKA_LOGGING: &str = "status=error\nappender.out.type=Console\nappender.out.name=out\n\
+    appender.out.layout.type=PatternLayout\nappender.out.layout.pattern=%d %p %m (%c)%n\n\
+    rootLogger.level=info\nrootLogger.appenderRef.out.ref=out\n";
+
+fn kafka_java(installation: &Installation, own: &Path) -> Vec<String> {
+    vec![
+        "-Xmx512m".to_owned(),
+        format!("-Dlog4j2.configurationFile={}", own.join("log4j2.properties").display()),
+        "-cp".to_owned(),
+        installation.kafka_classpath(),
+    ]
+}
+
+fn kafka_command(installation: &Installation, own: &Path) -> CommandLine {
+    let mut args = kafka_java(installation, own);
+    args.extend(["kafka.Kafka".to_owned(), own.join("server.properties").display().to_string()]);
+    (installation.tools().java(), args, installation.tools().java_env())
+}
+
+/// Formats Kafka's data folder.
+pub(super) fn prepare_kafka(installation: &Installation, stack: &Stack) -> Result<()> {
+    if !stack.servers.contains_key(KAFKA_NAME) {
+        return Ok(());
+    }
+    let own = stack.folder.join(KAFKA_NAME);
+    // 21 characters and an `A`: base64 of sixteen bytes.
+    let id: String = rand::rng().sample_iter(Alphanumeric).take(21).map(char::from).chain(['A']).collect();
+    let mut command = Command::new(installation.tools().java());
+    command.args(kafka_java(installation, &own)).envs(installation.tools().java_env());
+    command.args(["kafka.tools.StorageTool", "format", "--standalone", "-t", &id, "-c"]).arg(own.join("server.properties"));
+    run_logged(&mut command, &own.join("format.log"), "format Kafka's data folder")
+}
+
+fn zoo_cfg(port: u16, own: &Path) -> String {
+    format!(
+        "tickTime=500\ndataDir={}/data\nclientPort={port}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n\
+         maxClientCnxns=0\n4lw.commands.whitelist=ruok,srvr,stat,mntr\n",
+        own.display()
+    )
+}
+
+fn zookeeper_command(installation: &Installation, own: &Path) -> CommandLine {
+    let args = [
+        "-Xmx64m",
+        "-Dorg.slf4j.simpleLogger.showDateTime=true",
+        "-cp",
+        &installation.zookeeper_classpath(),
+        "org.apache.zookeeper.server.quorum.QuorumPeerMain",
+        &own.join("zoo.cfg").display().to_string(),
+    ];
+    (installation.tools().java(), args.map(str::to_owned).to_vec(), installation.tools().java_env())
+}

@@ -1,0 +1,399 @@
+//! A set of servers with their own ports and folder.
+
+mod layout;
+mod ports;
+mod shared;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::home::Home;
+use crate::install::Installation;
+use crate::process::{Guard, ProcessId};
+use crate::server::{Kind, Server};
+pub use shared::SharedStack;
+
+/// Whether a stack may outlive who started it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Life {
+    /// Killed and removed when the [`Stack`] is dropped, and killed by the kernel when the process ends otherwise.
+    Test,
+    /// Runs on until [`Stack::down`].
+    Kept,
+}
+
+/// One MySQL server of a stack.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MySqlSpec {
+    /// Its name.
+    pub name: String,
+    /// Commits do not wait for the disk (`sync_binlog=0`, `innodb_flush_log_at_trx_commit=0`).
+    pub relaxed: bool,
+    /// More lines for its settings file, as `name=value`; a later line wins over an earlier one.
+    pub settings: Vec<String>,
+}
+
+/// Which servers a stack has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StackSpec {
+    /// Its name; of a kept stack also the name of its folder.
+    pub name: String,
+    /// The MySQL servers.
+    pub mysql: Vec<MySqlSpec>,
+    /// Whether there is a Kafka.
+    pub kafka: bool,
+    /// Whether there is a ZooKeeper.
+    pub zookeeper: bool,
+    /// Whether it may outlive the starter.
+    pub life: Life,
+}
+
+/// The name of the Kafka server in a stack.
+pub const KAFKA_NAME: &str = "kafka";
+/// The name of the ZooKeeper server in a stack.
+pub const ZOOKEEPER_NAME: &str = "zookeeper";
+
+impl MySqlSpec {
+    /// A server with the default durability.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+}
+
+impl StackSpec {
+    /// MySQL `source` and `target` with default durability, Kafka and ZooKeeper, gone with the starter.
+    #[must_use]
+    pub fn pair(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            mysql: vec![MySqlSpec::named("source"), MySqlSpec::named("target")],
+            kafka: true,
+            zookeeper: true,
+            life: Life::Test,
+        }
+    }
+
+    /// The same with commits that do not wait for the disk.
+    #[must_use]
+    pub fn relaxed(mut self) -> Self {
+        self.mysql.iter_mut().for_each(|server| server.relaxed = true);
+        self
+    }
+
+    /// The same, running on after the starter.
+    #[must_use]
+    pub fn kept(mut self) -> Self {
+        self.life = Life::Kept;
+        self
+    }
+
+    /// The same with more settings for every MySQL server.
+    #[must_use]
+    pub fn with_mysql_settings(mut self, settings: &[&str]) -> Self {
+        for server in &mut self.mysql {
+            server.settings.extend(settings.iter().map(|line| (*line).to_owned()));
+        }
+        self
+    }
+}
+
+/// A running set of servers.
+#[derive(Debug)]
+pub struct Stack {
+    name: String,
+    folder: PathBuf,
+    life: Life,
+    servers: BTreeMap<String, Server>,
+}
+
+/// What is remembered in the stack's folder, so that another process finds, uses and ends it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct State {
+    life: Life,
+    /// Who started it.
+    owner: ProcessId,
+    servers: BTreeMap<String, ServerState>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct ServerState {
+    kind: Kind,
+    port: u16,
+    program: PathBuf,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    process: Option<ProcessId>,
+}
+
+const STATE_FILE: &str = "state.json";
+
+impl State {
+    fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(STATE_FILE);
+        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        serde_json::from_slice(&bytes).with_context(|| format!("understand {}", path.display()))
+    }
+
+    fn write(&self, folder: &Path) -> Result<()> {
+        let fresh = folder.join("state.json.new");
+        let bytes = serde_json::to_vec_pretty(self).context("write down the state of a stack")?;
+        fs::write(&fresh, bytes).with_context(|| format!("write {}", fresh.display()))?;
+        fs::rename(&fresh, folder.join(STATE_FILE)).context("replace the state of a stack")
+    }
+
+    fn end_processes(&self) {
+        for process in self.servers.values().filter_map(|server| server.process) {
+            let _ = process.signal(nix::sys::signal::Signal::SIGKILL);
+            while process.is_alive() {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+        }
+    }
+}
+
+impl Stack {
+    /// Starts the servers in a new folder and returns when all answer.
+    ///
+    /// # Errors
+    /// When a kept stack of that name is there already, or a server does not start; nothing is left running then.
+    pub async fn start(installation: &Installation, spec: StackSpec) -> Result<Self> {
+        let home = installation.home();
+        sweep(home)?;
+        let stack = Self::lay_out(installation, &spec)?;
+        let mysql_first = layout::prepare_mysql(installation, &stack, &spec);
+        layout::prepare_kafka(installation, &stack)?;
+        mysql_first?;
+        for server in stack.servers.values() {
+            server.launch()?;
+        }
+        stack.remember()?;
+        let limit = std::time::Duration::from_secs(180);
+        futures::future::try_join_all(stack.servers.values().map(|server| server.wait_ready(limit))).await?;
+        fs::write(stack.folder.join("stack.env"), stack.env_file()).context("write stack.env")?;
+        Ok(stack)
+    }
+
+    /// Picks folder and ports under a lock, so that stacks started side by side do not take each other's.
+    fn lay_out(installation: &Installation, spec: &StackSpec) -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let home = installation.home();
+        let _lock = home.lock("stacks")?;
+        let owner = ProcessId::own()?;
+        let name = match spec.life {
+            Life::Kept => spec.name.clone(),
+            Life::Test => format!("{}-{}-{}", spec.name, owner.pid, COUNT.fetch_add(1, Ordering::Relaxed)),
+        };
+        let folder = home.stacks().join(&name);
+        if folder.exists() {
+            bail!("start the stack {name}: its folder {} is there already; `cargo xtask stack down --name {name}` removes it", folder.display());
+        }
+        fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        let servers = layout::servers(installation, spec, &folder, &used_ports(home))?;
+        let stack = Self { name, folder, life: spec.life, servers };
+        stack.remember()?;
+        Ok(stack)
+    }
+
+    /// Finds a kept stack, running or not.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn attach(home: &Home, name: &str) -> Result<Self> {
+        let folder = home.stacks().join(name);
+        if !folder.join(STATE_FILE).is_file() {
+            bail!("find the stack {name}: there is none; `cargo xtask stack up --name {name}` starts it");
+        }
+        let state = State::read(&folder)?;
+        let servers = state.servers.into_iter().map(|(name, server)| {
+            let launch = layout::launch(&name, &folder, Guard::Kept, server.program, server.args, server.env);
+            let running = Server::new(&name, server.kind, server.port, launch, server.process);
+            (name, running)
+        });
+        Ok(Self { name: name.to_owned(), servers: servers.collect(), folder, life: Life::Kept })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// All servers by name.
+    pub fn servers(&self) -> impl Iterator<Item = &Server> {
+        self.servers.values()
+    }
+
+    /// The MySQL server of that name.
+    ///
+    /// # Errors
+    /// When the stack has none of that name.
+    pub fn mysql(&self, name: &str) -> Result<&Server> {
+        self.server(name, Kind::MySql)
+    }
+
+    /// The Kafka server.
+    ///
+    /// # Errors
+    /// When the stack has none.
+    pub fn kafka(&self) -> Result<&Server> {
+        self.server(KAFKA_NAME, Kind::Kafka)
+    }
+
+    /// The ZooKeeper server.
+    ///
+    /// # Errors
+    /// When the stack has none.
+    pub fn zookeeper(&self) -> Result<&Server> {
+        self.server(ZOOKEEPER_NAME, Kind::ZooKeeper)
+    }
+
+    fn server(&self, name: &str, kind: Kind) -> Result<&Server> {
+        let found = self.servers.get(name).filter(|server| server.kind() == kind);
+        found.ok_or_else(|| anyhow!("find the server {name} ({kind:?}) in the stack {}: it has none", self.name))
+    }
+
+    /// The addresses as environment variables: `LUTRA_<NAME>_URL` for a MySQL server, `LUTRA_KAFKA`, `LUTRA_ZOOKEEPER`.
+    #[must_use]
+    pub fn env(&self) -> Vec<(String, String)> {
+        let variable = |server: &Server| match server.kind() {
+            Kind::MySql => format!("LUTRA_{}_URL", server.name().to_uppercase().replace('-', "_")),
+            Kind::Kafka => "LUTRA_KAFKA".to_owned(),
+            Kind::ZooKeeper => "LUTRA_ZOOKEEPER".to_owned(),
+        };
+        self.servers.values().map(|server| (variable(server), server.url())).collect()
+    }
+
+    fn env_file(&self) -> String {
+        self.env().into_iter().map(|(name, value)| format!("{name}={value}\n")).collect()
+    }
+
+    /// Whether every server runs and answers.
+    pub async fn is_up(&self) -> bool {
+        let limit = std::time::Duration::from_secs(2);
+        let answers = self.servers.values().map(|server| async move {
+            server.process().is_alive() && server.wait_ready(limit).await.is_ok()
+        });
+        futures::future::join_all(answers).await.into_iter().all(|up| up)
+    }
+
+    /// Starts those servers of a kept stack that do not run (after a reboot, say), and returns when all answer.
+    ///
+    /// # Errors
+    /// When one does not start.
+    pub async fn resume(&self) -> Result<()> {
+        let ended: Vec<&Server> = self.servers.values().filter(|server| !server.process().is_alive()).collect();
+        for server in &ended {
+            server.launch()?;
+        }
+        self.remember()?;
+        let limit = std::time::Duration::from_secs(180);
+        futures::future::try_join_all(ended.iter().map(|server| server.wait_ready(limit))).await.map(drop)
+    }
+
+    /// Writes the process ids down for who comes later. A test stack is swept by its owner's id, and its servers die
+    /// with the owner, so it need not be told of restarts.
+    fn remember(&self) -> Result<()> {
+        let servers = self.servers.iter().map(|(name, server)| {
+            let launch = server.process().launch();
+            let state = ServerState {
+                kind: server.kind(),
+                port: server.port(),
+                program: launch.program,
+                args: launch.args,
+                env: launch.env,
+                process: server.process().id(),
+            };
+            (name.clone(), state)
+        });
+        let state = State { life: self.life, owner: ProcessId::own()?, servers: servers.collect() };
+        state.write(&self.folder)
+    }
+
+    /// Kills the servers and removes the folder.
+    ///
+    /// # Errors
+    /// When a server does not go, or the folder cannot be removed.
+    pub fn down(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        for server in self.servers.values() {
+            server.kill()?;
+        }
+        self.servers.clear();
+        remove_folder(&self.folder)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if self.life == Life::Kept || self.servers.is_empty() {
+            return;
+        }
+        if std::thread::panicking() {
+            // The logs of a failed test stay for a day (see `sweep`).
+            self.servers.values().for_each(|server| drop(server.kill()));
+        } else if let Err(error) = self.end() {
+            tracing::warn!(stack = self.name, error = format!("{error:#}"), "a stack could not be removed");
+        }
+    }
+}
+
+fn remove_folder(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The states of all stacks in the home folder.
+fn states(home: &Home) -> Vec<(PathBuf, State)> {
+    let folders = fs::read_dir(home.stacks()).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    folders.filter_map(|folder| State::read(&folder).ok().map(|state| (folder, state))).collect()
+}
+
+fn used_ports(home: &Home) -> Vec<u16> {
+    states(home).iter().flat_map(|(_, state)| state.servers.values().map(|server| server.port)).collect()
+}
+
+/// The names of the kept stacks in the home folder.
+#[must_use]
+pub fn kept(home: &Home) -> Vec<String> {
+    let names = states(home).into_iter().filter(|(_, state)| state.life == Life::Kept);
+    names.filter_map(|(folder, _)| Some(folder.file_name()?.to_string_lossy().into_owned())).collect()
+}
+
+/// Ends and removes what test runs left that were themselves ended by force. The folder of a run that failed is kept for
+/// a day, for its logs.
+///
+/// # Errors
+/// When the lock cannot be taken.
+pub fn sweep(home: &Home) -> Result<()> {
+    let _lock = home.lock("stacks")?;
+    for (folder, state) in states(home) {
+        if state.life == Life::Test && !state.owner.is_alive() {
+            state.end_processes();
+            let age = fs::metadata(folder.join(STATE_FILE)).and_then(|file| file.modified()).ok();
+            let old = age.and_then(|time| time.elapsed().ok()).is_none_or(|age| age.as_secs() > 24 * 3600);
+            if old || !folder.join("failed").exists() {
+                let _ = fs::remove_dir_all(&folder);
+            }
+        }
+    }
+    Ok(())
+}
