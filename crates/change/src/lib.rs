@@ -10,12 +10,14 @@
 //! | [`schema`] | [`TableSchema`](schema::TableSchema), [`ColumnType`](schema::ColumnType) |
 //! | [`value`] | [`Value`](value::Value): one borrowed column value, lossless for every MySQL type |
 //! | [`row`] | [`Operation`](row::Operation), [`RowFlags`](row::RowFlags), [`ColumnSet`](row::ColumnSet), [`SessionContext`](row::SessionContext) |
+//! | [`sql_lexer`] | the tokens of a MySQL statement |
 
 pub mod gtid;
 pub mod id;
 pub mod place;
 pub mod row;
 pub mod schema;
+pub mod sql_lexer;
 pub mod value;
 
 pub use gtid::{Gtid, GtidSet};
