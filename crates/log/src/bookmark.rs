@@ -1,0 +1,67 @@
+//! What is remembered about a place in a log: [`SourcePlace`], [`LastUnit`], and the published [`Bookmark`] (P2).
+
+use lutra_change::{BinlogPosition, Cursor, Gtid, GtidSet};
+use lutra_wire::record::UnitTotals;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Where a source stands, with the whole GTID set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourcePlace {
+    /// The server that was read.
+    pub server_uuid: Uuid,
+    /// Binlog file and byte.
+    pub position: BinlogPosition,
+    /// Everything executed up to there; empty for sources without GTID.
+    pub gtid_set: GtidSet,
+}
+
+/// The last transaction or DDL statement before a place, for the question whether the source still has it (P7).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastUnit {
+    /// Its GTID.
+    pub gtid: Option<String>,
+    /// Its commit time at the source, microseconds since the epoch.
+    pub committed_at: i64,
+    /// The server it was read from.
+    pub server_uuid: Uuid,
+    /// Binlog file and byte after it.
+    pub position: BinlogPosition,
+    /// Its rows, bytes and CRC-32C, when it carried rows.
+    #[serde(with = "totals")]
+    pub totals: Option<UnitTotals>,
+}
+
+impl LastUnit {
+    /// The GTID, parsed.
+    pub fn gtid(&self) -> Option<Gtid> {
+        self.gtid.as_deref().and_then(|g| g.parse().ok())
+    }
+}
+
+/// A place to start reading, published by the log's writer. An old one costs time, nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bookmark {
+    /// The place.
+    pub cursor: Cursor,
+    /// Where the source stands there.
+    pub source: Option<SourcePlace>,
+    /// In a transformer's log: the cursor of its input there.
+    pub input: Option<Cursor>,
+    /// The last transaction before it.
+    pub last_unit: Option<LastUnit>,
+}
+
+mod totals {
+    use super::UnitTotals;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(totals: &Option<UnitTotals>, serializer: S) -> Result<S::Ok, S::Error> {
+        totals.map(|t| (t.rows, t.bytes, t.crc32c)).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<UnitTotals>, D::Error> {
+        let totals = Option::<(u64, u64, u32)>::deserialize(deserializer)?;
+        Ok(totals.map(|(rows, bytes, crc32c)| UnitTotals { rows, bytes, crc32c }))
+    }
+}

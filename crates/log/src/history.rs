@@ -1,0 +1,164 @@
+//! What a log says so far: the chain, and the source state that its accepted units carry.
+//!
+//! Readers and starting writers feed every record through the same [`History`], so both judge by the same rules.
+
+use lutra_change::{Cursor, GtidSet};
+use lutra_wire::record::{BodyKind, GtidState, Header, SourceState};
+
+use crate::bookmark::{Bookmark, LastUnit, SourcePlace};
+use crate::chain::{Chain, Verdict};
+use crate::error::Halt;
+use crate::rules::Rules;
+
+/// The chain and what its accepted units carried.
+#[derive(Clone, Debug)]
+pub struct History {
+    chain: Chain,
+    rules: Rules,
+    applied: GtidSet,
+    place: Option<(uuid::Uuid, lutra_change::BinlogPosition)>,
+    input: Option<Cursor>,
+    last_unit: Option<LastUnit>,
+}
+
+impl History {
+    /// Nothing applied yet, at the place where the chain stands.
+    pub fn new(chain: Chain) -> Self {
+        Self { chain, rules: Rules::default(), applied: GtidSet::new(), place: None, input: None, last_unit: None }
+    }
+
+    /// The history up to a bookmark.
+    pub fn at_bookmark(bookmark: &Bookmark) -> Self {
+        let cursor = bookmark.cursor;
+        let source = bookmark.source.clone();
+        Self {
+            applied: source.as_ref().map(|s| s.gtid_set.clone()).unwrap_or_default(),
+            place: source.map(|s| (s.server_uuid, s.position)),
+            input: bookmark.input,
+            last_unit: bookmark.last_unit.clone(),
+            ..Self::new(Chain::new(cursor.log_id, cursor.epoch, cursor.number))
+        }
+    }
+
+    /// The history up to a reader's own cursor, with the GTIDs it has applied.
+    pub fn at_cursor(cursor: Cursor, applied: GtidSet) -> Self {
+        Self { applied, ..Self::new(Chain::new(cursor.log_id, cursor.epoch, cursor.number)) }
+    }
+
+    pub(crate) fn with_rules(mut self, rules: Rules) -> Self {
+        self.rules = rules;
+        self.chain = self.chain.with_rules(rules);
+        self
+    }
+
+    /// The chain.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// The GTIDs applied up to the last complete unit.
+    pub fn applied(&self) -> &GtidSet {
+        &self.applied
+    }
+
+    /// Where the source stood after the last complete unit.
+    pub fn source(&self) -> Option<SourcePlace> {
+        let (server_uuid, position) = self.place.clone()?;
+        Some(SourcePlace { server_uuid, position, gtid_set: self.applied.clone() })
+    }
+
+    /// The cursor of the input after the last complete unit.
+    pub fn input(&self) -> Option<Cursor> {
+        self.input
+    }
+
+    /// The last transaction.
+    pub fn last_unit(&self) -> Option<&LastUnit> {
+        self.last_unit.as_ref()
+    }
+
+    /// Keeps what this reader has applied, but goes back to reading where `other` stands: numbers and GTIDs still drop
+    /// what was applied before.
+    pub(crate) fn rewind(&mut self, other: &Chain) {
+        self.chain = Chain::new(other.log_id(), other.in_force(), self.chain.last()).with_rules(self.rules);
+    }
+
+    /// Judges the record at `offset` and takes over what an accepted unit carries.
+    ///
+    /// # Errors
+    /// [`Halt::GtidAppliedTwice`], [`Halt::GtidNeverApplied`]: numbers and GTIDs disagree about what was applied.
+    pub fn feed(&mut self, offset: i64, kind: BodyKind, header: &Header) -> Result<Verdict, Box<Halt>> {
+        let last = self.chain.last();
+        let verdict = self.chain.judge(kind, header);
+        match verdict {
+            Verdict::Part { complete: true, .. } => {
+                if let Some(source) = &header.source {
+                    self.check_accepted(offset, header, source)?;
+                    self.accept(kind, header, source);
+                }
+                if header.input.is_some() {
+                    self.input = header.input;
+                }
+            }
+            Verdict::Covered { complete: true, .. } => {
+                if let Some(source) = &header.source {
+                    self.check_covered(offset, header, source, last)?;
+                }
+            }
+            Verdict::Heartbeat if !self.chain.is_open() && header.input.is_some() => self.input = header.input,
+            _ => {}
+        }
+        Ok(verdict)
+    }
+
+    fn check_accepted(&self, offset: i64, header: &Header, source: &SourceState) -> Result<(), Box<Halt>> {
+        match &source.gtid {
+            Some(gtid) if !self.rules.no_gtid_check && self.applied.contains(gtid) => {
+                Err(Box::new(Halt::GtidAppliedTwice {
+                    offset,
+                    number: header.number,
+                    gtid: gtid.clone(),
+                    applied: self.applied.clone(),
+                }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_covered(
+        &self,
+        offset: i64,
+        header: &Header,
+        source: &SourceState,
+        last: lutra_change::Number,
+    ) -> Result<(), Box<Halt>> {
+        let off = self.rules.no_gtid_check || self.rules.gtid_check_only_when_applying;
+        match &source.gtid {
+            Some(gtid) if !off && !self.applied.contains(gtid) => Err(Box::new(Halt::GtidNeverApplied {
+                offset,
+                number: header.number,
+                last,
+                gtid: gtid.clone(),
+                applied: self.applied.clone(),
+            })),
+            _ => Ok(()),
+        }
+    }
+
+    fn accept(&mut self, kind: BodyKind, header: &Header, source: &SourceState) {
+        match &source.gtid_set {
+            GtidState::Whole(set) => self.applied.clone_from(set),
+            GtidState::Added(set) => self.applied.union_with(set),
+        }
+        self.place = Some((source.server_uuid, source.position.clone()));
+        if kind != BodyKind::Heartbeat && kind != BodyKind::Chunk {
+            self.last_unit = Some(LastUnit {
+                gtid: source.gtid.as_ref().map(ToString::to_string),
+                committed_at: header.committed_at,
+                server_uuid: source.server_uuid,
+                position: source.position.clone(),
+                totals: header.totals,
+            });
+        }
+    }
+}

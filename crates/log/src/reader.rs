@@ -1,0 +1,390 @@
+//! [`LogReader`]: the accepted parts of a log, in order, from a place that is checked first.
+
+use std::collections::VecDeque;
+
+use lutra_change::{Cursor, Epoch, GtidSet, LogId, Number};
+use lutra_wire::record::{Body, Header, Heartbeat, RawBody, Record};
+
+use crate::bookmark::Bookmark;
+use crate::chain::{Chain, Verdict, Void};
+use crate::codec;
+#[allow(unused_imports)]
+use crate::codec::Pending as _;
+use crate::error::{Halt, LogError};
+use crate::history::History;
+use crate::place::{self, Held};
+use crate::transport::{ReadTransport, RecordHeaders, StoredRecord, TransportError};
+
+/// Where reading begins.
+#[derive(Clone, Debug)]
+pub enum ReadFrom {
+    /// The reader's own cursor, with the GTIDs that it has applied up to there.
+    Cursor(Cursor, GtidSet),
+    /// A place that the log's writer published.
+    Bookmark(Bookmark),
+    /// Offset 0.
+    Beginning,
+}
+
+/// Which log to read, from where.
+#[derive(Clone, Debug)]
+pub struct ReaderStart {
+    /// The expected log.
+    pub log_id: LogId,
+    /// Where reading begins.
+    pub from: ReadFrom,
+    /// Published places to go back to if the log lost the tail that the reader's own cursor was in. Without a fitting one
+    /// the reader goes back to offset 0; what it has applied is dropped by number in either case.
+    pub bookmarks: Vec<Bookmark>,
+}
+
+impl ReaderStart {
+    /// Reading of `log_id` from there, going back to offset 0 if the log lost its tail.
+    pub fn new(log_id: LogId, from: ReadFrom) -> Self {
+        Self { log_id, from, bookmarks: Vec::new() }
+    }
+
+    /// With places to go back to.
+    #[must_use]
+    pub fn with_bookmarks(mut self, bookmarks: Vec<Bookmark>) -> Self {
+        self.bookmarks = bookmarks;
+        self
+    }
+}
+
+/// One part of a unit that the chain accepts.
+#[derive(Clone, Debug)]
+pub struct LogPart {
+    /// Where it is.
+    pub offset: i64,
+    /// When the broker appended it, microseconds since the epoch.
+    pub appended_at: i64,
+    /// Its header.
+    pub header: Header,
+    /// Its body, undecoded.
+    pub body: RawBody,
+    /// Trace context.
+    pub headers: RecordHeaders,
+}
+
+/// What a log says, one thing at a time.
+#[derive(Clone, Debug)]
+pub enum Delivered {
+    /// Another start of the writer is in force from here.
+    EpochStart {
+        /// Its epoch.
+        epoch: Epoch,
+        /// The rules that hold from here (P14).
+        rules_version: u64,
+        /// Where.
+        offset: i64,
+    },
+    /// One part of the open unit. Part 1 opens it; `end == Commit` completes it: the unit is accepted.
+    Part(LogPart),
+    /// The open unit is void: forget its parts, and undo what was applied of them.
+    Discarded,
+    /// The source lives and nothing moved: a time and a position, no number.
+    Heartbeat {
+        /// Its header.
+        header: Header,
+        /// What it says.
+        heartbeat: Heartbeat,
+        /// When the broker appended it, microseconds since the epoch.
+        appended_at: i64,
+    },
+    /// Something is missing. What follows is void until the writer's next start: raise the alarm and ask for that start.
+    Gap {
+        /// Where it was seen.
+        offset: i64,
+        /// The last unit.
+        expected: Number,
+        /// What the record at `offset` follows.
+        found: Number,
+    },
+}
+
+/// What a log says, from a place on.
+#[derive(Debug)]
+pub struct LogReader<R> {
+    transport: R,
+    core: ReaderCore,
+}
+
+impl<R: ReadTransport> LogReader<R> {
+    /// Checks that the log still is where reading begins, and places the reader there.
+    ///
+    /// # Errors
+    /// [`Halt::ForeignLog`], [`Halt::EmptyLog`], [`Halt::HeadLost`] inside [`LogError::Halt`] (P8), or the transport's.
+    pub async fn open(transport: R, start: ReaderStart) -> Result<Self, LogError> {
+        let core = ReaderCore::new(start).map_err(|found| halt(&transport, found))?;
+        let mut reader = Self { transport, core };
+        reader.place().await?;
+        Ok(reader)
+    }
+
+    /// The next thing that the log says; waits for it. Cancel safe.
+    ///
+    /// # Errors
+    /// [`LogError::Halt`] when numbers and GTIDs contradict each other, a record cannot be read, a gap survives the
+    /// writer's restart, or the log lost what was not read yet; or the transport's.
+    pub async fn next(&mut self) -> Result<Delivered, LogError> {
+        loop {
+            if let Some(delivered) = self.core.pop() {
+                return Ok(delivered);
+            }
+            if self.core.must_place {
+                self.place().await?;
+                continue;
+            }
+            match self.transport.next().await {
+                Ok(stored) => self.core.feed(stored).map_err(|found| halt(&self.transport, found))?,
+                Err(TransportError::OutOfRange { .. }) => self.core.must_place = true,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The place after the last thing that left no unit open. What has been delivered up to there never comes again.
+    pub fn cursor(&self) -> Cursor {
+        self.core.handed_out
+    }
+
+    /// Every GTID up to the last complete unit.
+    pub fn gtid_set(&self) -> &GtidSet {
+        self.core.history.applied()
+    }
+
+    /// The chain so far: the epoch in force, the last unit.
+    pub fn chain(&self) -> &Chain {
+        self.core.history.chain()
+    }
+
+    /// The offset that the log's next record will get, for lags.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub async fn end_offset(&mut self) -> Result<i64, LogError> {
+        Ok(self.transport.bounds().await?.1)
+    }
+
+    /// Seeks the first of our cursor, the bookmarks before it, and offset 0, that the log still holds.
+    async fn place(&mut self) -> Result<(), LogError> {
+        let bounds = self.transport.bounds().await?;
+        self.core.check_bounds(bounds).map_err(|found| halt(&self.transport, found))?;
+        let mut chosen = None;
+        for cursor in self.core.candidates() {
+            if place::held(&mut self.transport, self.core.log_id, &cursor, bounds).await? == Held::Yes {
+                chosen = Some(cursor);
+                break;
+            }
+        }
+        let offset = self.core.place(chosen, bounds).map_err(|found| halt(&self.transport, found))?;
+        self.transport.seek(offset).await?;
+        self.core.must_place = false;
+        Ok(())
+    }
+}
+
+fn halt<R: ReadTransport>(transport: &R, found: Box<Halt>) -> LogError {
+    LogError::Halt { topic: transport.topic().to_owned(), found }
+}
+
+/// The reader without its transport.
+#[derive(Debug)]
+pub(crate) struct ReaderCore {
+    pub(crate) log_id: LogId,
+    pub(crate) history: History,
+    pub(crate) cursor: Cursor,
+    /// The cursor as the caller may know it.
+    pub(crate) handed_out: Cursor,
+    /// Reading has to begin again at the cursor: the log may have been cut below the place where we read.
+    pub(crate) must_place: bool,
+    bookmarks: Vec<Bookmark>,
+    pending: VecDeque<Delivered>,
+    /// The highest epoch without a start for whose sake we went back once.
+    went_back_for: Epoch,
+    /// A gap was seen, and no unit accepted since.
+    in_gap: bool,
+    /// A record of the expected log was seen.
+    own_log_seen: bool,
+    rules: crate::rules::Rules,
+}
+
+impl ReaderCore {
+    pub(crate) fn new(start: ReaderStart) -> Result<Self, Box<Halt>> {
+        let beginning = Cursor { log_id: start.log_id, next_offset: 0, epoch: Epoch::ZERO, number: Number::ZERO };
+        let (cursor, history) = match start.from {
+            ReadFrom::Cursor(cursor, applied) => (cursor, History::at_cursor(cursor, applied)),
+            ReadFrom::Bookmark(bookmark) => (bookmark.cursor, History::at_bookmark(&bookmark)),
+            ReadFrom::Beginning => (beginning, History::at_cursor(beginning, GtidSet::new())),
+        };
+        if cursor.log_id != start.log_id {
+            let offset = cursor.next_offset;
+            return Err(Box::new(Halt::ForeignLog { offset, expected: start.log_id, found: cursor.log_id }));
+        }
+        let mut bookmarks = start.bookmarks;
+        bookmarks.retain(|b| b.cursor.log_id == start.log_id);
+        bookmarks.sort_by_key(|b| std::cmp::Reverse(b.cursor.next_offset));
+        Ok(Self {
+            log_id: start.log_id,
+            history,
+            cursor,
+            handed_out: cursor,
+            must_place: true,
+            bookmarks,
+            pending: VecDeque::new(),
+            went_back_for: Epoch::ZERO,
+            in_gap: false,
+            own_log_seen: false,
+            rules: crate::rules::Rules::default(),
+        })
+    }
+
+    /// The next thing to hand out; the cursor follows what was handed out, not what was read.
+    pub(crate) fn pop(&mut self) -> Option<Delivered> {
+        let next = self.pending.pop_front();
+        if self.pending.is_empty() {
+            self.handed_out = self.cursor;
+        }
+        next
+    }
+
+    /// P8: a log that has lost what we have yet to read, or everything.
+    pub(crate) fn check_bounds(&self, (first, end): (i64, i64)) -> Result<(), Box<Halt>> {
+        if self.cursor.next_offset < first {
+            return Err(Box::new(Halt::HeadLost { needed: self.cursor.next_offset, first }));
+        }
+        if end == 0 && self.cursor.next_offset > 0 {
+            return Err(Box::new(Halt::EmptyLog { log_id: self.log_id }));
+        }
+        Ok(())
+    }
+
+    /// Places to begin at, the best first; offset 0, which needs no proof, is not among them.
+    pub(crate) fn candidates(&self) -> Vec<Cursor> {
+        let before = self.bookmarks.iter().map(|b| b.cursor).filter(|c| c.next_offset < self.cursor.next_offset);
+        std::iter::once(self.cursor).chain(before).collect()
+    }
+
+    /// Begins at the place chosen, or at offset 0. Says where to seek.
+    pub(crate) fn place(&mut self, chosen: Option<Cursor>, (first, _): (i64, i64)) -> Result<i64, Box<Halt>> {
+        if chosen.is_none() && first > 0 {
+            return Err(Box::new(Halt::HeadLost { needed: 0, first }));
+        }
+        if self.history.chain().is_open() {
+            self.pending.push_back(Delivered::Discarded);
+        }
+        let beginning = Cursor { log_id: self.log_id, next_offset: 0, epoch: Epoch::ZERO, number: Number::ZERO };
+        let place = chosen.unwrap_or(beginning);
+        if place != self.cursor {
+            tracing::warn!(cursor = %self.cursor, back_to = %place, "the log lost its tail below the cursor; reading again");
+        }
+        self.own_log_seen |= place.next_offset > 0;
+        self.history.rewind(&Chain::new(self.log_id, place.epoch, place.number));
+        self.cursor = Cursor { number: self.history.chain().last(), ..place };
+        Ok(place.next_offset)
+    }
+
+    /// Takes the next record of the log.
+    pub(crate) fn feed(&mut self, stored: StoredRecord) -> Result<(), Box<Halt>> {
+        let offset = stored.offset;
+        let record = codec::decode(offset, &stored.value)?;
+        self.check_log(offset, &record)?;
+        let verdict = self.history.feed(offset, record.body.kind(), &record.header)?;
+        let (Verdict::InForce { discarded } | Verdict::Aborted { discarded } | Verdict::Gap { discarded, .. }) =
+            verdict
+        else {
+            return self.feed_unit(verdict, stored, record);
+        };
+        if discarded {
+            self.pending.push_back(Delivered::Discarded);
+        }
+        match verdict {
+            Verdict::InForce { .. } => {
+                let Body::EpochStart(start) = decode_body(offset, &record)? else { return Ok(()) };
+                let epoch = record.header.epoch;
+                self.pending.push_back(Delivered::EpochStart { epoch, rules_version: start.rules_version, offset });
+                self.advance(offset);
+            }
+            Verdict::Gap { expected, found, .. } => self.gap(offset, expected, found)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn feed_unit(&mut self, verdict: Verdict, stored: StoredRecord, record: Record) -> Result<(), Box<Halt>> {
+        let offset = stored.offset;
+        match verdict {
+            Verdict::Part { replaced, complete } => {
+                if replaced {
+                    self.pending.push_back(Delivered::Discarded);
+                }
+                self.pending.push_back(Delivered::Part(LogPart {
+                    offset,
+                    appended_at: stored.appended_at,
+                    header: record.header,
+                    body: record.body,
+                    headers: stored.headers,
+                }));
+                if complete {
+                    self.in_gap = false;
+                    self.advance(offset);
+                }
+            }
+            Verdict::Covered { replaced, complete } => {
+                if replaced {
+                    self.pending.push_back(Delivered::Discarded);
+                }
+                if complete {
+                    self.advance(offset);
+                }
+            }
+            Verdict::Heartbeat => {
+                if let Body::Heartbeat(heartbeat) = decode_body(offset, &record)? {
+                    let appended_at = stored.appended_at;
+                    self.pending.push_back(Delivered::Heartbeat { header: record.header, heartbeat, appended_at });
+                }
+                self.advance(offset);
+            }
+            Verdict::Void(Void::UnknownEpoch) if record.header.epoch > self.went_back_for => {
+                self.went_back_for = record.header.epoch;
+                self.must_place = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The cursor moves where nothing is open.
+    fn advance(&mut self, offset: i64) {
+        let chain = self.history.chain();
+        if !chain.is_open() {
+            self.cursor =
+                Cursor { log_id: self.log_id, next_offset: offset + 1, epoch: chain.in_force(), number: chain.last() };
+        }
+    }
+
+    fn gap(&mut self, offset: i64, expected: Number, found: Number) -> Result<(), Box<Halt>> {
+        if self.in_gap || self.rules.gap_is_for_ever {
+            return Err(Box::new(Halt::GapPersists { offset, expected, found }));
+        }
+        self.in_gap = true;
+        self.pending.push_back(Delivered::Gap { offset, expected, found });
+        Ok(())
+    }
+
+    /// P8: the first record of a log says which log it is. Later ones of another log are void like any stranger's.
+    fn check_log(&mut self, offset: i64, record: &Record) -> Result<(), Box<Halt>> {
+        let found = record.header.log_id;
+        if found == self.log_id {
+            self.own_log_seen = true;
+        } else if !self.own_log_seen {
+            return Err(Box::new(Halt::ForeignLog { offset, expected: self.log_id, found }));
+        }
+        Ok(())
+    }
+}
+
+fn decode_body(offset: i64, record: &Record) -> Result<Body, Box<Halt>> {
+    record.body.decode().map_err(|e| Box::new(Halt::BadRecord { offset, source: Box::new(e) }))
+}

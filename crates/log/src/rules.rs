@@ -1,0 +1,31 @@
+//! The rules as switches, for negative controls: each test that relies on a rule also shows what happens without it.
+//!
+//! Production code has only [`Rules::default`], with every rule on; the switches are reachable from this crate's own
+//! tests alone.
+
+/// Which rules are broken on purpose. The default breaks none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rules {
+    /// P2 off: a writer reads to the end, then starts, and does not read back to its `EpochStart`.
+    pub(crate) no_read_back: bool,
+    /// P2 off: a writer goes on behind the last complete unit in the log, whatever it is chained to.
+    pub(crate) resume_at_last_record: bool,
+    /// P2 off: a writer does not look at its acknowledged offsets.
+    pub(crate) no_offset_check: bool,
+    /// P3 off: records of any epoch are valid.
+    pub(crate) no_epoch_check: bool,
+    /// P3 off: any later unit is accepted, whatever it follows.
+    pub(crate) no_interval_chain: bool,
+    /// P3 off: in force is the last `EpochStart` instead of the highest.
+    pub(crate) any_start_in_force: bool,
+    /// P3 off: a cursor does not name the epoch in force; a reader takes that of the records it meets.
+    pub(crate) cursor_without_epoch: bool,
+    /// P3 off: GTIDs are not compared, neither of accepted nor of covered units.
+    pub(crate) no_gtid_check: bool,
+    /// P3 off: GTIDs are compared when a unit is accepted, not when it is dropped.
+    pub(crate) gtid_check_only_when_applying: bool,
+    /// P1 off: a second part 1 of the open unit changes nothing.
+    pub(crate) part_one_does_not_replace: bool,
+    /// P3 off: a gap ends reading for good instead of up to the next start.
+    pub(crate) gap_is_for_ever: bool,
+}

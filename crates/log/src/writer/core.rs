@@ -1,0 +1,310 @@
+//! The running writer without its transport: what was handed over, what was acknowledged, and what lies in between.
+//!
+//! Acknowledged offsets must rise. Where they leave a hole, other records landed: they are read before what follows
+//! counts as acknowledged, since a higher epoch among them means that what follows is void.
+
+use std::collections::VecDeque;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use lutra_change::{Cursor, Epoch, Number};
+use lutra_wire::record::{BodyKind, Header, PartEnd, RawBody};
+
+use super::draft::{GtidCarrier, HeaderDraft};
+use super::{WriterProgress, attempt_over, halted};
+use crate::bookmark::Bookmark;
+use crate::chain::{Chain, Verdict};
+use crate::codec;
+#[allow(unused_imports)]
+use crate::codec::Pending as _;
+use crate::error::{AttemptEnd, Halt, LogError};
+use crate::history::History;
+use crate::rules::Rules;
+use crate::transport::{Delivery, StoredRecord, Ticket};
+
+/// What the writer waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The next delivery report.
+    Report,
+    /// The record at `from` or the next after it, and meanwhile delivery reports.
+    Record {
+        /// Where to read.
+        from: i64,
+    },
+}
+
+/// A record handed over.
+#[derive(Debug)]
+struct Sent {
+    ticket: Ticket,
+    kind: BodyKind,
+    header: Header,
+    bytes: usize,
+}
+
+/// The running writer.
+#[derive(Debug)]
+pub(crate) struct WriterCore {
+    topic: String,
+    epoch: Epoch,
+    /// The chain as far as it was handed over: our own records are held to the reader's rules before they leave.
+    own: Chain,
+    carrier: GtidCarrier,
+    in_flight: VecDeque<Sent>,
+    /// Acknowledged; waiting until everything before it in the log has been read.
+    acknowledged: VecDeque<(Sent, Option<i64>)>,
+    /// The log as far as it has been read or is known to be ours.
+    confirmed: History,
+    /// The first offset not confirmed.
+    confirmed_to: i64,
+    /// The place behind the last confirmed record that left no unit open.
+    cursor: Cursor,
+    last_offset: i64,
+    progress: WriterProgress,
+    rules: Rules,
+}
+
+impl WriterCore {
+    /// A writer behind its own `EpochStart` at `offset`; `confirmed` is the history up to and including it.
+    pub(super) fn new(topic: &str, confirmed: History, offset: i64, rules: Rules) -> Self {
+        let chain = confirmed.chain();
+        let (log_id, epoch, number) = (chain.log_id(), chain.in_force(), chain.last());
+        Self {
+            topic: topic.to_owned(),
+            epoch,
+            own: Chain::new(log_id, epoch, number),
+            carrier: GtidCarrier::default(),
+            in_flight: VecDeque::new(),
+            acknowledged: VecDeque::new(),
+            confirmed,
+            confirmed_to: offset + 1,
+            cursor: Cursor { log_id, next_offset: offset + 1, epoch, number },
+            last_offset: offset,
+            progress: WriterProgress {
+                acknowledged: number,
+                committed_at: 0,
+                offset,
+                acknowledged_at: now(),
+                acknowledged_bytes: 0,
+                in_flight_bytes: 0,
+            },
+            rules,
+        }
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub(crate) fn last_appended(&self) -> Number {
+        self.own.last()
+    }
+
+    pub(crate) fn in_flight_bytes(&self) -> usize {
+        self.progress.in_flight_bytes
+    }
+
+    pub(crate) fn progress(&self) -> WriterProgress {
+        self.progress
+    }
+
+    /// Whether everything handed over is confirmed.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.in_flight.is_empty() && self.acknowledged.is_empty()
+    }
+
+    pub(crate) fn bookmark(&self) -> Option<Bookmark> {
+        (self.cursor.number > Number::ZERO).then(|| Bookmark {
+            cursor: self.cursor,
+            source: self.confirmed.source(),
+            input: self.confirmed.input(),
+            last_unit: self.confirmed.last_unit().cloned(),
+        })
+    }
+
+    pub(crate) fn wanted(&self) -> Wanted {
+        if self.acknowledged.is_empty() { Wanted::Report } else { Wanted::Record { from: self.confirmed_to } }
+    }
+
+    /// Makes the record of a part.
+    pub(crate) fn draft(&mut self, draft: HeaderDraft<'_>, body: &RawBody) -> Result<(Header, Bytes), LogError> {
+        let moves = draft.number > draft.previous;
+        let header = Header {
+            log_id: self.own.log_id(),
+            epoch: self.epoch,
+            number: draft.number,
+            previous: draft.previous,
+            part: draft.part,
+            end: draft.end,
+            source: draft.source.map(|s| self.carrier.carry(s, moves)),
+            committed_at: draft.committed_at,
+            read_at: draft.read_at,
+            input: draft.input,
+            origins: draft.origins,
+            totals: draft.totals,
+        };
+        self.check(body.kind(), &header)?;
+        let value = codec::encode(&header, body).map_err(|found| halted(&self.topic, found))?;
+        Ok((header, value))
+    }
+
+    /// Holds an own record to the reader's rules, and to the writer's own: the origin first, no overlap, no hole.
+    fn check(&mut self, kind: BodyKind, header: &Header) -> Result<(), LogError> {
+        let last = self.own.last();
+        let fault = |reason| {
+            let (number, previous, part) = (header.number, header.previous, header.part);
+            Err(halted(&self.topic, Halt::BreaksChain { number, previous, part, last, reason }))
+        };
+        if kind == BodyKind::EpochStart {
+            return fault("the writer itself appends the EpochStart");
+        }
+        // An extractor's origin is (0,1); a transformer's covers what its input had before the pipeline began.
+        if last == Number::ZERO && (kind != BodyKind::Heartbeat || header.number < Number::ORIGIN) {
+            return fault(
+                "a log begins with its origin, a heartbeat with number (0,1), or the input's where the pipeline begins",
+            );
+        }
+        if header.end == PartEnd::Commit && header.part == 1 && header.previous != last {
+            return fault("a unit begins where the one before ended");
+        }
+        match self.own.judge(kind, header) {
+            Verdict::Part { .. } | Verdict::Heartbeat | Verdict::Aborted { .. } => Ok(()),
+            Verdict::Covered { .. } => fault("its number is taken"),
+            Verdict::Gap { .. } => fault("something is missing before it"),
+            Verdict::InForce { .. } | Verdict::Void(_) => fault("it does not follow the part before it"),
+        }
+    }
+
+    /// Notes a record that the producer has taken over.
+    pub(crate) fn handed_over(&mut self, ticket: Ticket, kind: BodyKind, header: Header, bytes: usize) {
+        self.progress.in_flight_bytes += bytes;
+        self.in_flight.push_back(Sent { ticket, kind, header, bytes });
+    }
+
+    /// Takes in a delivery report.
+    pub(crate) fn delivered(&mut self, delivery: Delivery) -> Result<(), LogError> {
+        let ticket = match &delivery {
+            Delivery::Acknowledged { ticket, .. } | Delivery::Failed { ticket, .. } => *ticket,
+        };
+        let Some(sent) = self.in_flight.pop_front().filter(|s| s.ticket == ticket) else {
+            return Err(self.attempt_over(AttemptEnd::Ended));
+        };
+        let (number, part) = (sent.header.number, sent.header.part);
+        match delivery {
+            Delivery::Failed { error: source, .. } => {
+                Err(self.attempt_over(AttemptEnd::DeliveryFailed { number, part, source }))
+            }
+            Delivery::Acknowledged { offset, .. } => {
+                if let Some(offset) = offset {
+                    self.check_rising(offset)?;
+                }
+                self.acknowledged.push_back((sent, offset));
+                self.confirm()
+            }
+        }
+    }
+
+    /// Takes in a record read at or behind the first offset not confirmed.
+    pub(crate) fn read(&mut self, stored: &StoredRecord) -> Result<(), LogError> {
+        if stored.offset < self.confirmed_to {
+            return Ok(());
+        }
+        match self.acknowledged.front() {
+            // The log holds nothing more between here and our record.
+            Some((_, Some(ours))) if stored.offset >= *ours => {
+                self.confirmed_to = *ours;
+                return self.confirm();
+            }
+            _ => {}
+        }
+        let record = codec::decode(stored.offset, &stored.value).map_err(|found| halted(&self.topic, found))?;
+        let header = &record.header;
+        let kind = record.body.kind();
+        if header.log_id == self.own.log_id() {
+            if header.epoch > self.epoch && kind == BodyKind::EpochStart {
+                return Err(LogError::Fenced { topic: self.topic.clone(), mine: self.epoch, by: header.epoch });
+            }
+            if header.epoch == self.epoch && kind != BodyKind::EpochStart {
+                return self.found_own(stored.offset, header);
+            }
+        }
+        self.confirmed_to = stored.offset + 1;
+        self.confirm()
+    }
+
+    /// A record of our epoch: the one whose acknowledgement did not say where it is, or not ours at all.
+    fn found_own(&mut self, offset: i64, header: &Header) -> Result<(), LogError> {
+        let sought = matches!(self.acknowledged.front(),
+            Some((s, None)) if s.header.number == header.number && s.header.part == header.part);
+        if !sought {
+            return Err(self.attempt_over(AttemptEnd::EpochReused { offset, epoch: self.epoch }));
+        }
+        if let Some((_, place)) = self.acknowledged.front_mut() {
+            *place = Some(offset);
+        }
+        self.last_offset = self.last_offset.max(offset);
+        self.confirmed_to = offset;
+        self.confirm()
+    }
+
+    /// Confirms what follows without a hole.
+    fn confirm(&mut self) -> Result<(), LogError> {
+        while let Some((_, Some(offset))) = self.acknowledged.front() {
+            let offset = *offset;
+            if offset > self.confirmed_to {
+                return Ok(());
+            }
+            if offset < self.confirmed_to && !self.rules.no_offset_check {
+                return Err(self.tail_lost(offset));
+            }
+            if let Some((sent, _)) = self.acknowledged.pop_front() {
+                self.confirm_one(&sent, offset)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn confirm_one(&mut self, sent: &Sent, offset: i64) -> Result<(), LogError> {
+        let judged = self.confirmed.feed(offset, sent.kind, &sent.header);
+        judged.map_err(|found| halted(&self.topic, found))?;
+        let chain = self.confirmed.chain();
+        if !chain.is_open() {
+            let (log_id, number) = (chain.log_id(), chain.last());
+            self.cursor = Cursor { log_id, next_offset: offset + 1, epoch: self.epoch, number };
+            self.progress.acknowledged = number;
+            if sent.header.committed_at != 0 && sent.kind != BodyKind::Heartbeat {
+                self.progress.committed_at = sent.header.committed_at;
+            }
+        }
+        self.confirmed_to = offset + 1;
+        self.progress.offset = offset;
+        self.progress.acknowledged_at = now();
+        self.progress.acknowledged_bytes += sent.bytes as u64;
+        self.progress.in_flight_bytes -= sent.bytes;
+        Ok(())
+    }
+
+    fn check_rising(&mut self, offset: i64) -> Result<(), LogError> {
+        if offset <= self.last_offset && !self.rules.no_offset_check {
+            return Err(self.tail_lost(offset));
+        }
+        self.last_offset = offset;
+        Ok(())
+    }
+
+    /// The end of the attempt because the log ends at `offset` although more was acknowledged.
+    pub(crate) fn tail_lost(&self, offset: i64) -> LogError {
+        self.attempt_over(AttemptEnd::TailLost { acknowledged: offset, last: self.last_offset })
+    }
+
+    pub(crate) fn attempt_over(&self, reason: AttemptEnd) -> LogError {
+        attempt_over(&self.topic, reason)
+    }
+}
+
+/// Now, in microseconds since the epoch.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
