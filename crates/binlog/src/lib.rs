@@ -1,1 +1,76 @@
 //! MySQL binlog: event bytes to events to rows.
+//!
+//! Pure: no I/O, no async; fit for any bytes (a foreign byte gives an error, never a panic, and no length is believed
+//! before it was checked).
+//!
+//! The way of a row, in the order of the data:
+//!
+//! | step | type |
+//! |---|---|
+//! | one event's bytes, its CRC-32 verified, become an [`Event`] | [`Decoder`] |
+//! | a compressed transaction is inflated as a stream into inner events | [`Inflater`], [`PayloadReader`] |
+//! | a table map becomes a plan, once per distinct table map | [`TableCache`], [`RowDecoder`] |
+//! | a rows event's images are decoded value by value, nothing allocated per value | [`Rows`] |
+//! | 32-bit log positions become true ones | [`PositionTracker`] |
+//!
+//! ```
+//! use lutra_binlog::{DecodeError, Decoder, EventData, Scratch, TableCache};
+//!
+//! fn count(file: &[u8]) -> Result<usize, DecodeError> {
+//!     let (mut decoder, mut tables, mut scratch, mut values) = (Decoder::new(), TableCache::new(), Scratch::new(), 0);
+//!     for event in lutra_binlog::file::events(file)? {
+//!         match decoder.decode(event?.bytes)?.data {
+//!             EventData::TableMap(map) => {
+//!                 tables.observe(&map)?;
+//!             }
+//!             EventData::Rows(rows) => {
+//!                 let table = tables.get(&rows)?;
+//!                 let mut images = table.rows(&rows, &mut scratch)?;
+//!                 while let Some(_before_or_after) = images.next_image() {
+//!                     images.decode_image(|_column, _value| {
+//!                         values += 1;
+//!                         Ok::<_, DecodeError>(())
+//!                     })?;
+//!                 }
+//!             }
+//!             _ => {}
+//!         }
+//!     }
+//!     Ok(values)
+//! }
+//! # assert!(count(b"").is_err());
+//! ```
+//!
+//! Facts about the format come from the MySQL source documentation (`mysql::binlog::event`), the manual's chapter
+//! "The Binary Log", and from what a running server writes.
+
+mod cache;
+mod column;
+mod control;
+mod decoder;
+mod double;
+mod error;
+pub mod file;
+mod gtid;
+mod header;
+mod json;
+mod metadata;
+mod payload;
+mod position;
+mod query;
+mod reader;
+mod rows;
+mod table_map;
+mod text;
+
+pub use cache::TableCache;
+pub use control::{FormatDescription, Heartbeat, Incident, Rotate, XaPrepare};
+pub use decoder::{Decoder, Event, EventData};
+pub use error::{DecodeError, Place};
+pub use gtid::GtidEvent;
+pub use header::{EventHeader, event_type};
+pub use payload::{Inflater, PayloadEvent, PayloadReader};
+pub use position::PositionTracker;
+pub use query::QueryEvent;
+pub use rows::{Image, RowDecoder, Rows, RowsEvent, Scratch};
+pub use table_map::TableMap;

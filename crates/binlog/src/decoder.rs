@@ -1,0 +1,232 @@
+//! One event's bytes to an [`Event`].
+
+use lutra_change::GtidSet;
+
+use crate::control::{FormatDescription, Heartbeat, Incident, Rotate, XaPrepare, gtid_set};
+use crate::error::{DecodeError, Fault, Place};
+use crate::gtid::GtidEvent;
+use crate::header::{EventHeader, HEADER_LENGTH, event_type};
+use crate::payload::PayloadEvent;
+use crate::query::QueryEvent;
+use crate::reader::Reader;
+use crate::rows::RowsEvent;
+use crate::table_map::TableMap;
+
+const CRC_LENGTH: usize = 4;
+/// Where the flags lie in the header: the format description's "in use" flag is not part of its checksum.
+const FLAGS_OFFSET: usize = 17;
+
+const STATEMENT_HINT: &str = "it belongs to a change logged as statement text: set binlog_format=ROW at the source";
+const PARTIAL_HINT: &str = "it holds partial JSON values: remove PARTIAL_JSON from binlog_row_value_options at the source";
+const MARIADB_HINT: &str = "MariaDB's own events are not supported yet";
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// Its header.
+    pub header: EventHeader,
+    /// What it says.
+    pub data: EventData<'a>,
+}
+
+/// What an event says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventData<'a> {
+    /// A file begins: how its events are laid out.
+    FormatDescription(FormatDescription<'a>),
+    /// The stream goes on in another file.
+    Rotate(Rotate<'a>),
+    /// The GTIDs of all files before this one.
+    PreviousGtids(GtidSet),
+    /// A transaction begins.
+    Gtid(GtidEvent),
+    /// A statement.
+    Query(QueryEvent<'a>),
+    /// What the table of the following rows looks like.
+    TableMap(TableMap<'a>),
+    /// Rows.
+    Rows(RowsEvent<'a>),
+    /// The text of the statement whose rows follow (`binlog_rows_query_log_events=ON`).
+    RowsQuery(&'a [u8]),
+    /// The transaction is committed.
+    Xid(u64),
+    /// The XA transaction is prepared.
+    XaPrepare(XaPrepare<'a>),
+    /// A whole compressed transaction, without the event that begins it.
+    TransactionPayload(PayloadEvent<'a>),
+    /// The source is alive.
+    Heartbeat(Heartbeat<'a>),
+    /// The source lost events.
+    Incident(Incident<'a>),
+    /// The server was shut down in good order.
+    Stop,
+    /// Nothing that concerns rows: an unknown type that is marked as ignorable, or one of group replication's own
+    /// (transaction context, view change).
+    Ignorable,
+}
+
+/// Whether the events of the stream carry a CRC-32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Checksums {
+    /// No format description was seen yet.
+    Unknown,
+    Off,
+    Crc32,
+}
+
+/// Turns the bytes of events, in the order of the stream, into [`Event`]s.
+///
+/// It remembers what the last format description said; nothing else.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    checksums: Checksums,
+    server_version: String,
+    /// Length of the fixed part behind the header, per event type from 1.
+    post_header_lengths: Vec<u8>,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Decoder {
+    /// A decoder at the start of a stream or file.
+    pub fn new() -> Self {
+        Self { checksums: Checksums::Unknown, server_version: String::new(), post_header_lengths: Vec::new() }
+    }
+
+    /// Version of the server that wrote the current file; empty before its format description.
+    pub fn server_version(&self) -> &str {
+        &self.server_version
+    }
+
+    /// Decodes one whole event and verifies its checksum, if it carries one.
+    pub fn decode<'a>(&mut self, event: &'a [u8]) -> Result<Event<'a>, DecodeError> {
+        let header = whole(event)?;
+        let end = event.len() - self.checksum_length(&header, event)?;
+        let body = event.get(HEADER_LENGTH..end).unwrap_or_default();
+        if header.event_type == event_type::FORMAT_DESCRIPTION {
+            return self.format_description(header, event);
+        }
+        let data = parse(&header, header.place(), body)?;
+        Ok(Event { header, data })
+    }
+
+    /// Decodes an event that came out of a [payload](PayloadEvent), whose own header is `outer`: such events carry no
+    /// checksum and no position.
+    pub fn decode_inner<'a>(&self, outer: &EventHeader, event: &'a [u8]) -> Result<Event<'a>, DecodeError> {
+        let header = whole(event)?;
+        let place = Place { log_pos: outer.log_pos, ..header.place() };
+        if matches!(header.event_type, event_type::FORMAT_DESCRIPTION | event_type::TRANSACTION_PAYLOAD) {
+            return Err(DecodeError::Malformed { place, what: "it lies inside a transaction payload" });
+        }
+        let data = parse(&header, place, event.get(HEADER_LENGTH..).unwrap_or_default())?;
+        Ok(Event { header, data })
+    }
+
+    fn format_description<'a>(&mut self, header: EventHeader, event: &'a [u8]) -> Result<Event<'a>, DecodeError> {
+        let place = header.place();
+        let body = event.get(HEADER_LENGTH..).unwrap_or_default();
+        let format = FormatDescription::parse(&header, body).map_err(|f| f.in_event(place, HEADER_LENGTH))?;
+        if format.checksums {
+            verify(&header, event)?;
+        }
+        check_layout(&format).map_err(|f| f.in_event(place, HEADER_LENGTH))?;
+        self.checksums = if format.checksums { Checksums::Crc32 } else { Checksums::Off };
+        format.server_version.clone_into(&mut self.server_version);
+        self.post_header_lengths.clear();
+        self.post_header_lengths.extend_from_slice(format.post_header_lengths);
+        Ok(Event { header, data: EventData::FormatDescription(format) })
+    }
+
+    /// How many bytes at the event's end are a checksum, after verifying it.
+    fn checksum_length(&self, header: &EventHeader, event: &[u8]) -> Result<usize, DecodeError> {
+        match (self.checksums, header.event_type) {
+            // It carries the field always and says itself whether it counts.
+            (_, event_type::FORMAT_DESCRIPTION) => Ok(0),
+            (Checksums::Crc32, _) => verify(header, event).map(|()| CRC_LENGTH),
+            // The sender's own rotate in front of a format description has one if the reader asked for checksums; only
+            // the bytes tell.
+            (_, event_type::ROTATE) if header.is_artificial() || header.log_pos == 0 => {
+                Ok(if verify(header, event).is_ok() { CRC_LENGTH } else { 0 })
+            }
+            _ => Ok(0),
+        }
+    }
+}
+
+/// Reads the header and checks that these bytes are that event, whole.
+fn whole(event: &[u8]) -> Result<EventHeader, DecodeError> {
+    let header = EventHeader::read(event)?;
+    if header.event_size as usize == event.len() {
+        Ok(header)
+    } else {
+        Err(DecodeError::Malformed { place: header.place(), what: "its size is not the number of its bytes" })
+    }
+}
+
+/// Compares the CRC-32 at the event's end with that of its bytes.
+fn verify(header: &EventHeader, event: &[u8]) -> Result<(), DecodeError> {
+    let place = header.place();
+    let Some((bytes, stored)) = event.split_last_chunk::<CRC_LENGTH>() else {
+        return Err(DecodeError::Malformed { place, what: "it is too short for a checksum" });
+    };
+    let stored = u32::from_le_bytes(*stored);
+    let computed = if header.event_type == event_type::FORMAT_DESCRIPTION && header.flags & 1 != 0 {
+        let mut copy = bytes.to_vec();
+        if let Some(flags) = copy.get_mut(FLAGS_OFFSET) {
+            *flags &= !1;
+        }
+        crc32fast::hash(&copy)
+    } else {
+        crc32fast::hash(bytes)
+    };
+    if stored == computed { Ok(()) } else { Err(DecodeError::Checksum { place, stored, computed }) }
+}
+
+/// Refuses files whose events have other fixed parts than those this decoder reads.
+fn check_layout(format: &FormatDescription<'_>) -> Result<(), Fault> {
+    use event_type as t;
+    let fixed = [(t::QUERY, 13), (t::ROTATE, 8), (t::TABLE_MAP, 8), (t::WRITE_ROWS, 10), (t::UPDATE_ROWS, 10), (t::DELETE_ROWS, 10)];
+    for (number, length) in fixed {
+        if format.post_header_lengths.get(usize::from(number) - 1) != Some(&length) {
+            return Err(Fault { what: "its events are laid out in an unknown way", at: 57 });
+        }
+    }
+    Ok(())
+}
+
+/// Parses what lies between header and checksum.
+fn parse<'a>(header: &EventHeader, place: Place, body: &'a [u8]) -> Result<EventData<'a>, DecodeError> {
+    use event_type as t;
+    let fault = |f: Fault| f.in_event(place, HEADER_LENGTH);
+    Ok(match header.event_type {
+        t::TABLE_MAP => EventData::TableMap(TableMap::parse(place, body).map_err(fault)?),
+        t::WRITE_ROWS | t::UPDATE_ROWS | t::DELETE_ROWS | t::WRITE_ROWS_V1 | t::UPDATE_ROWS_V1 | t::DELETE_ROWS_V1 => {
+            EventData::Rows(RowsEvent::parse(place, body).map_err(fault)?)
+        }
+        t::GTID | t::ANONYMOUS_GTID | t::GTID_TAGGED => EventData::Gtid(GtidEvent::parse(header, body).map_err(fault)?),
+        t::QUERY => EventData::Query(QueryEvent::parse(header, body).map_err(fault)?),
+        t::XID => EventData::Xid(Reader::new(body).u64().map_err(fault)?),
+        t::TRANSACTION_PAYLOAD => EventData::TransactionPayload(PayloadEvent::parse(place, body).map_err(fault)?),
+        t::ROTATE => EventData::Rotate(Rotate::parse(header, body).map_err(fault)?),
+        t::HEARTBEAT | t::HEARTBEAT_V2 => EventData::Heartbeat(Heartbeat::parse(header, body).map_err(fault)?),
+        t::PREVIOUS_GTIDS => EventData::PreviousGtids(gtid_set(body).map_err(fault)?),
+        // A byte of length that cannot hold it comes first; the text goes to the end.
+        t::ROWS_QUERY => EventData::RowsQuery(body.get(1..).unwrap_or_default()),
+        t::XA_PREPARE => EventData::XaPrepare(XaPrepare::parse(body).map_err(fault)?),
+        t::INCIDENT => EventData::Incident(Incident::parse(body).map_err(fault)?),
+        t::STOP => EventData::Stop,
+        t::IGNORABLE | t::TRANSACTION_CONTEXT | t::VIEW_CHANGE => EventData::Ignorable,
+        _ if header.is_ignorable() => EventData::Ignorable,
+        t::PARTIAL_UPDATE_ROWS => return Err(DecodeError::Unsupported { place, hint: PARTIAL_HINT }),
+        t::INTVAR | t::RAND | t::USER_VAR | t::APPEND_BLOCK | t::DELETE_FILE | t::BEGIN_LOAD_QUERY | t::EXECUTE_LOAD_QUERY => {
+            return Err(DecodeError::Unsupported { place, hint: STATEMENT_HINT });
+        }
+        t::MARIADB_FIRST..=t::MARIADB_LAST => return Err(DecodeError::Unsupported { place, hint: MARIADB_HINT }),
+        _ => return Err(DecodeError::UnknownEvent { place }),
+    })
+}

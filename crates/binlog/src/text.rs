@@ -1,0 +1,289 @@
+//! Dates, times and decimals in the server's own text (MySQL source documentation, `my_time.cc` and `decimal.cc`).
+
+use crate::error::Fault;
+use crate::reader::Reader;
+
+/// Room for the longest text: a DECIMAL with 65 digits, sign, point and leading zero.
+const ROOM: usize = 80;
+
+/// A short text on its way; ASCII only.
+#[derive(Clone, Debug)]
+pub(crate) struct Text {
+    bytes: [u8; ROOM],
+    length: usize,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self { bytes: [0; ROOM], length: 0 }
+    }
+}
+
+impl Text {
+    pub(crate) fn clear(&mut self) {
+        self.length = 0;
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, byte: u8) {
+        if let Some(slot) = self.bytes.get_mut(self.length) {
+            *slot = byte;
+            self.length += 1;
+        }
+    }
+
+    /// Exactly two digits.
+    #[inline]
+    fn two(&mut self, number: u32) {
+        self.push(b'0' + (number / 10 % 10) as u8);
+        self.push(b'0' + (number % 10) as u8);
+    }
+
+    /// Exactly `width` digits (9 at most), the leading ones of a number that has `of` digits.
+    fn leading(&mut self, number: u32, width: u8, of: u8) {
+        let mut divisor = 10u32.pow(u32::from(of.clamp(1, 9)) - 1);
+        for _ in 0..width {
+            self.push(b'0' + (number / divisor % 10) as u8);
+            divisor = (divisor / 10).max(1);
+        }
+    }
+
+    fn fraction(&mut self, micros: u32, fsp: u8) {
+        if fsp > 0 {
+            self.push(b'.');
+            self.leading(micros, fsp, 6);
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        self.bytes.get(..self.length).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+}
+
+/// Bytes that hold 0 to 9 decimal digits.
+const DIGIT_BYTES: [usize; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
+
+/// Bytes of a DECIMAL.
+fn decimal_bytes(precision: u8, scale: u8) -> usize {
+    let part = |digits: u8| usize::from(digits / 9) * 4 + DIGIT_BYTES.get(usize::from(digits % 9)).copied().unwrap_or(0);
+    part(precision.saturating_sub(scale)) + part(scale)
+}
+
+/// DECIMAL: groups of nine digits in four bytes, big-endian, the shorter groups outermost; negative numbers have every
+/// bit inverted, and the sign bit is set for positive ones.
+pub(crate) fn decimal<'t>(reader: &mut Reader<'_>, precision: u8, scale: u8, text: &'t mut Text) -> Result<&'t str, Fault> {
+    let stored = reader.take(decimal_bytes(precision, scale))?;
+    let mut bytes = [0; 32];
+    let Some(raw) = bytes.get_mut(..stored.len()).filter(|raw| !raw.is_empty()) else {
+        return Err(reader.fault("a DECIMAL is wider than 65 digits"));
+    };
+    raw.copy_from_slice(stored);
+    let negative = raw.first().is_some_and(|first| first & 0x80 == 0);
+    if negative {
+        raw.iter_mut().for_each(|byte| *byte = !*byte);
+    }
+    if let Some(first) = raw.first_mut() {
+        *first &= 0x7f;
+    }
+    let mut groups = Reader::new(raw);
+    let integer = precision.saturating_sub(scale);
+    let mut digits = Text::default();
+    let widths = std::iter::once(integer % 9)
+        .chain(std::iter::repeat_n(9, usize::from(integer / 9)))
+        .chain(std::iter::repeat_n(9, usize::from(scale / 9)))
+        .chain(std::iter::once(scale % 9));
+    for width in widths.filter(|&w| w > 0) {
+        let mut number = 0u32;
+        for &byte in groups.take(DIGIT_BYTES.get(usize::from(width)).copied().unwrap_or(0))? {
+            number = number << 8 | u32::from(byte);
+        }
+        if number >= 10u32.pow(u32::from(width)) {
+            return Err(reader.fault("a group of a DECIMAL is too large"));
+        }
+        digits.leading(number, width, width);
+    }
+    let (whole, rest) = digits.as_str().split_at_checked(usize::from(integer)).unwrap_or_default();
+    let zero = whole.bytes().chain(rest.bytes()).all(|b| b == b'0');
+    if negative && !zero {
+        text.push(b'-');
+    }
+    let whole = whole.trim_start_matches('0');
+    if whole.is_empty() {
+        text.push(b'0');
+    }
+    whole.bytes().for_each(|b| text.push(b));
+    if !rest.is_empty() {
+        text.push(b'.');
+        rest.bytes().for_each(|b| text.push(b));
+    }
+    Ok(text.as_str())
+}
+
+fn push_date(text: &mut Text, year: u32, month: u32, day: u32) {
+    text.two(year / 100);
+    text.two(year % 100);
+    text.push(b'-');
+    text.two(month);
+    text.push(b'-');
+    text.two(day);
+}
+
+fn push_clock(text: &mut Text, hour: u32, minute: u32, second: u32) {
+    if hour >= 100 {
+        text.push(b'0' + (hour / 100 % 10) as u8);
+    }
+    text.two(hour % 100);
+    text.push(b':');
+    text.two(minute);
+    text.push(b':');
+    text.two(second);
+}
+
+/// DATE: day 5 bits, month 4, year 15.
+pub(crate) fn date<'t>(reader: &mut Reader<'_>, text: &'t mut Text) -> Result<&'t str, Fault> {
+    let packed = reader.u24()?;
+    let (year, month, day) = (packed >> 9, packed >> 5 & 15, packed & 31);
+    if year > 9999 || month > 12 {
+        return Err(reader.fault("a DATE is out of range"));
+    }
+    push_date(text, year, month, day);
+    Ok(text.as_str())
+}
+
+/// The fraction of TIME, DATETIME and TIMESTAMP, in microseconds: no, one, two or three bytes, big-endian.
+pub(crate) fn fraction(reader: &mut Reader<'_>, fsp: u8) -> Result<u32, Fault> {
+    let micros = match fsp {
+        0 => 0,
+        1 | 2 => u32::from(reader.u8()?) * 10_000,
+        3 | 4 => u32::from(u16::from_be_bytes(reader.array()?)) * 100,
+        _ => {
+            let [a, b, c] = reader.array()?;
+            u32::from_be_bytes([0, a, b, c])
+        }
+    };
+    if micros < 1_000_000 { Ok(micros) } else { Err(reader.fault("a fraction of a second is out of range")) }
+}
+
+/// A date and time as the server packs it: year and month together, then day, hour, minute, second by bits.
+fn push_packed_datetime(text: &mut Text, whole: u64) -> Result<(), &'static str> {
+    let (date, clock) = ((whole >> 17) as u32, (whole & 0x1_ffff) as u32);
+    let (year_month, day) = (date >> 5, date & 31);
+    let (year, month) = (year_month / 13, year_month % 13);
+    if whole >> 49 != 0 || year > 9999 {
+        return Err("a DATETIME is out of range");
+    }
+    push_date(text, year, month, day);
+    text.push(b' ');
+    push_clock(text, clock >> 12, clock >> 6 & 63, clock & 63);
+    Ok(())
+}
+
+/// DATETIME: five bytes, big-endian, with the highest bit set, and the fraction.
+pub(crate) fn datetime<'t>(reader: &mut Reader<'_>, fsp: u8, text: &'t mut Text) -> Result<&'t str, Fault> {
+    let [a, b, c, d, e] = reader.array()?;
+    let whole = u64::from_be_bytes([0, 0, 0, a, b, c, d, e]);
+    let Some(whole) = whole.checked_sub(0x80_0000_0000) else {
+        return Err(reader.fault("a DATETIME is negative"));
+    };
+    push_packed_datetime(text, whole).map_err(|what| reader.fault(what))?;
+    let micros = fraction(reader, fsp)?;
+    text.fraction(micros, fsp);
+    Ok(text.as_str())
+}
+
+/// A time as the server packs it: hour 10 bits, minute 6, second 6, then 24 bits of microseconds; sign outside.
+fn push_packed_time(text: &mut Text, packed: i64, fsp: u8) -> Result<(), &'static str> {
+    if packed < 0 {
+        text.push(b'-');
+    }
+    let magnitude = packed.unsigned_abs();
+    let (clock, micros) = ((magnitude >> 24) as u32, (magnitude & 0xff_ffff) as u32);
+    if magnitude >> 46 != 0 || micros > 999_999 {
+        return Err("a TIME is out of range");
+    }
+    push_clock(text, clock >> 12, clock >> 6 & 63, clock & 63);
+    text.fraction(micros, fsp);
+    Ok(())
+}
+
+/// TIME: three bytes, big-endian, offset by half their range, and the fraction. A negative time with one or two bytes of
+/// fraction holds its whole part rounded down.
+pub(crate) fn time<'t>(reader: &mut Reader<'_>, fsp: u8, text: &'t mut Text) -> Result<&'t str, Fault> {
+    let packed = if fsp > 4 {
+        let [a, b, c, d, e, f] = reader.array()?;
+        u64::from_be_bytes([0, 0, a, b, c, d, e, f]) as i64 - 0x8000_0000_0000
+    } else {
+        let [a, b, c] = reader.array()?;
+        let mut whole = i64::from(u32::from_be_bytes([0, a, b, c])) - 0x80_0000;
+        let (mut part, range, unit) = match fsp {
+            0 => (0, 0, 0),
+            1 | 2 => (i64::from(reader.u8()?), 0x100, 10_000),
+            _ => (i64::from(u16::from_be_bytes(reader.array()?)), 0x1_0000, 100),
+        };
+        if whole < 0 && part != 0 {
+            whole += 1;
+            part -= range;
+        }
+        (whole << 24) + part * unit
+    };
+    push_packed_time(text, packed, fsp).map_err(|what| reader.fault(what))?;
+    Ok(text.as_str())
+}
+
+/// TIME of tables from before MySQL 5.6.4: the decimal number `hhmmss` in three bytes.
+pub(crate) fn old_time<'t>(reader: &mut Reader<'_>, text: &'t mut Text) -> Result<&'t str, Fault> {
+    let number = (reader.u24()? << 8) as i32 >> 8;
+    if number < 0 {
+        text.push(b'-');
+    }
+    let number = number.unsigned_abs();
+    push_clock(text, number / 10_000, number / 100 % 100, number % 100);
+    Ok(text.as_str())
+}
+
+/// DATETIME of tables from before MySQL 5.6.4: the decimal number `yyyymmddhhmmss` in eight bytes.
+pub(crate) fn old_datetime<'t>(reader: &mut Reader<'_>, text: &'t mut Text) -> Result<&'t str, Fault> {
+    let number = reader.u64()?;
+    let Ok(date) = u32::try_from(number / 1_000_000) else {
+        return Err(reader.fault("a DATETIME is out of range"));
+    };
+    if date > 9999_99_99 {
+        return Err(reader.fault("a DATETIME is out of range"));
+    }
+    let clock = (number % 1_000_000) as u32;
+    push_date(text, date / 10_000, date / 100 % 100, date % 100);
+    text.push(b' ');
+    push_clock(text, clock / 10_000, clock / 100 % 100, clock % 100);
+    Ok(text.as_str())
+}
+
+/// Which of the temporal types a JSON scalar is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Temporal {
+    Date,
+    Time,
+    DateTime,
+}
+
+/// A temporal JSON scalar: eight bytes, packed as above with the microseconds below; printed with six digits of fraction.
+pub(crate) fn json_temporal(packed: i64, kind: Temporal, text: &mut Text) -> Result<(), &'static str> {
+    if kind == Temporal::Time {
+        return push_packed_time(text, packed, 6);
+    }
+    let whole = u64::try_from(packed >> 24).map_err(|_| "a DATETIME is negative")?;
+    if kind == Temporal::Date {
+        let (year_month, day) = ((whole >> 22) as u32, (whole >> 17 & 31) as u32);
+        if whole >> 40 != 0 || year_month / 13 > 9999 {
+            return Err("a DATE is out of range");
+        }
+        push_date(text, year_month / 13, year_month % 13, day);
+        return Ok(());
+    }
+    push_packed_datetime(text, whole)?;
+    let micros = (packed & 0xff_ffff) as u32;
+    if micros > 999_999 {
+        return Err("a fraction of a second is out of range");
+    }
+    text.fraction(micros, 6);
+    Ok(())
+}
