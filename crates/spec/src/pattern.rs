@@ -121,6 +121,12 @@ impl TablePattern {
         !is_system_schema(database) && self.database.captures(database, &mut Vec::new())
     }
 
+    /// What the wildcards of the database half stand for, if some table of the database can match.
+    pub fn database_captures<'a>(&self, database: &'a str) -> Option<Captures<'a>> {
+        let mut captures = Vec::new();
+        (!is_system_schema(database) && self.database.captures(database, &mut captures)).then_some(Captures(captures))
+    }
+
     /// Whether the pattern matches every table of the database.
     pub fn matches_whole_database(&self, database: &str) -> bool {
         self.matches_database(database) && self.table.0 == ["", ""]
@@ -206,6 +212,17 @@ impl TableTemplate {
         highest(&self.database).max(highest(&self.table))
     }
 
+    /// How many different captures it uses.
+    pub fn distinct_captures(&self) -> usize {
+        let used: std::collections::BTreeSet<usize> = self
+            .database
+            .iter()
+            .chain(&self.table)
+            .filter_map(|p| if let Piece::Capture(n) = p { Some(*n) } else { None })
+            .collect();
+        used.len()
+    }
+
     /// The highest capture that the database half uses, 0 for none.
     pub fn database_captures_used(&self) -> usize {
         highest(&self.database)
@@ -222,6 +239,12 @@ impl TableTemplate {
     /// The database's name, where it does not depend on captures.
     pub fn fixed_database(&self) -> Option<String> {
         fill(&self.database, &Captures(Vec::new()))
+    }
+
+    /// The database's name for these captures of a pattern's database half
+    /// ([`TablePattern::database_captures`]). `None` if it depends on the table's captures, or is a system schema.
+    pub fn expand_database(&self, captures: &Captures<'_>) -> Option<String> {
+        fill(&self.database, captures).filter(|d| !d.is_empty() && !is_system_schema(d))
     }
 }
 
