@@ -1,0 +1,207 @@
+//! One session after the other, for ever.
+//!
+//! The client never opens a second session: it decides by itself that one has expired, and every later call fails. So a
+//! keeper makes a new client per session; whoever holds ephemeral nodes or watches makes them again in the new one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lutra_runtime::{Backoff, BackoffPolicy, CancellationToken};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+use zookeeper_client::{Client, SessionState};
+
+use crate::error::{CoordinationError, Result};
+use crate::node::{PERSISTENT, Session};
+use crate::store::Store;
+use crate::tree::Tree;
+
+/// Where ZooKeeper is, and which cluster in it is ours.
+#[derive(Clone, Debug)]
+pub struct CoordinationConfig {
+    /// `HOST:PORT[,HOST:PORT...]`.
+    pub hosts: String,
+    /// The cluster's name: the root is `/lutra/<cluster>`.
+    pub cluster: String,
+    /// How long ZooKeeper waits before it gives our nodes away. The server rounds it up to its ticks.
+    pub session_timeout: Duration,
+}
+
+impl CoordinationConfig {
+    /// Session time-out when nothing else is said: a dead worker's tasks run elsewhere within 10 s.
+    pub const SESSION_TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// The cluster `cluster` at `hosts`.
+    pub fn new(hosts: impl Into<String>, cluster: impl Into<String>) -> Self {
+        Self { hosts: hosts.into(), cluster: cluster.into(), session_timeout: Self::SESSION_TIMEOUT }
+    }
+}
+
+/// The connection with ZooKeeper: one session after the other. Cheap to clone; the session is closed, and its nodes go,
+/// when the last clone is dropped or [`close`](Self::close) is called.
+#[derive(Clone, Debug)]
+pub struct Coordination {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: CoordinationConfig,
+    tree: Tree,
+    sessions: watch::Receiver<Option<Session>>,
+    closed: CancellationToken,
+    /// Dropping the set ends the keeper, and with it the last owner of the client.
+    keeper: Mutex<JoinSet<()>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ClusterNode {
+    id: Uuid,
+}
+
+impl Coordination {
+    /// Waits for the first session. Tries for ever, by back-off, saying so in the log: bound it from outside where that
+    /// is not wanted.
+    pub async fn connect(config: CoordinationConfig) -> Result<Self> {
+        let tree = Tree::new(&config.cluster);
+        let (sender, mut sessions) = watch::channel(None);
+        let closed = CancellationToken::new();
+        let mut keeper = JoinSet::new();
+        keeper.spawn(keep_sessions(config.clone(), tree.clone(), sender, closed.clone()));
+        // The keeper outlives this wait: the channel cannot close before it.
+        let _ = sessions.wait_for(Option::is_some).await;
+        Ok(Self { inner: Arc::new(Inner { config, tree, sessions, closed, keeper: Mutex::new(keeper) }) })
+    }
+
+    /// The paths of this cluster.
+    pub fn tree(&self) -> &Tree {
+        &self.inner.tree
+    }
+
+    /// Where ZooKeeper is, and which cluster is ours.
+    pub fn config(&self) -> &CoordinationConfig {
+        &self.inner.config
+    }
+
+    /// Typed reads, documents, restart requests.
+    pub fn store(&self) -> Store {
+        Store::new(self.clone())
+    }
+
+    /// Whether there is a session now.
+    pub fn is_connected(&self) -> bool {
+        self.inner.sessions.borrow().is_some()
+    }
+
+    /// Returns when [`is_connected`](Self::is_connected) may have changed.
+    pub async fn connection_changed(&self) {
+        let mut sessions = self.inner.sessions.clone();
+        sessions.mark_unchanged();
+        let _ = sessions.changed().await;
+    }
+
+    /// Closes the session: ephemeral nodes go at once. Later calls fail.
+    pub async fn close(&self) {
+        self.inner.closed.cancel();
+        let mut keeper = std::mem::take(&mut *self.inner.keeper.lock().unwrap_or_else(PoisonError::into_inner));
+        while keeper.join_next().await.is_some() {}
+    }
+
+    pub(crate) fn sessions(&self) -> watch::Receiver<Option<Session>> {
+        self.inner.sessions.clone()
+    }
+
+    /// The session, waiting for one up to twice the session time-out.
+    pub(crate) async fn session(&self) -> Result<Session> {
+        let wait = self.inner.config.session_timeout * 2;
+        let mut sessions = self.sessions();
+        let found = tokio::time::timeout(wait, sessions.wait_for(Option::is_some)).await;
+        let session = found.ok().and_then(|found| found.ok().and_then(|session| session.clone()));
+        session.ok_or_else(|| CoordinationError::NotConnected { hosts: self.inner.config.hosts.clone() })
+    }
+
+    /// The next session other than the one with this id; waits for ever.
+    pub(crate) async fn session_after(&self, known: Option<i64>) -> Session {
+        let mut sessions = self.sessions();
+        let other = |session: &Option<Session>| session.as_ref().is_some_and(|session| Some(session.id()) != known);
+        let found = sessions.wait_for(other).await.ok().and_then(|session| session.clone());
+        match found {
+            Some(session) => session,
+            // Closed: there will never be one.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Opens sessions until closed.
+async fn keep_sessions(
+    config: CoordinationConfig,
+    tree: Tree,
+    sessions: watch::Sender<Option<Session>>,
+    closed: CancellationToken,
+) {
+    let mut backoff = Backoff::new(BackoffPolicy::CONNECT);
+    loop {
+        let opened = tokio::select! {
+            biased;
+            () = closed.cancelled() => return,
+            opened = open(&config, &tree) => opened,
+        };
+        match opened {
+            Ok(session) => {
+                backoff.reset();
+                tracing::info!(session = %session.client.session_id(), "ZooKeeper session opened");
+                let client = session.client.clone();
+                sessions.send_replace(Some(session));
+                let ended = tokio::select! {
+                    () = closed.cancelled() => None,
+                    state = terminal_state(&client) => Some(state),
+                };
+                sessions.send_replace(None);
+                let Some(state) = ended else { return };
+                tracing::warn!(%state, "ZooKeeper session lost; running tasks go on");
+            }
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::warn!(hosts = config.hosts, attempt = backoff.attempts() + 1, %error, cause, "no ZooKeeper");
+            }
+        }
+        if backoff.wait(&closed).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Opens a session and makes the tree's fixed nodes (a rebuilt ZooKeeper has none).
+async fn open(config: &CoordinationConfig, tree: &Tree) -> Result<Session> {
+    let connector = Client::connector().with_session_timeout(config.session_timeout).with_fail_eagerly();
+    let connected = connector.connect(&config.hosts).await;
+    let client = connected.map_err(|source| CoordinationError::operation("connect to", &config.hosts, source))?;
+    let session = Session { client };
+    for path in tree.skeleton() {
+        session.make_directory(&path).await?;
+    }
+    match session.create(&tree.cluster(), &ClusterNode { id: Uuid::new_v4() }, &PERSISTENT).await {
+        Ok(_) | Err(CoordinationError::Exists { .. }) => Ok(session),
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits until the client has given the session up.
+async fn terminal_state(client: &Client) -> SessionState {
+    let mut watcher = client.state_watcher();
+    let mut state = watcher.state();
+    while !state.is_terminated() {
+        state = watcher.changed().await;
+    }
+    state
+}
+
+/// The cluster id.
+pub(crate) async fn cluster_id(session: &Session, tree: &Tree) -> Result<Uuid> {
+    let path = tree.cluster();
+    let node = session.read::<ClusterNode>(&path).await?;
+    node.map(|node| node.value.id).ok_or(CoordinationError::NotFound { path })
+}

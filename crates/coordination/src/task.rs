@@ -1,0 +1,256 @@
+//! What a service implements to run tasks, and what it is given.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lutra_change::{Epoch, TaskId};
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Result;
+use crate::model::{ObservedState, RestartRequest, TaskDefinition};
+use crate::store::Store;
+
+/// Runs one service's tasks.
+///
+/// One call is one start: it takes its epoch by [`TaskHandle::next_attempt`] (again for every start inside the call),
+/// works until [`TaskContext::stop`] is cancelled or it cannot go on, and returns. A panic is a failure of that task
+/// alone.
+pub trait TaskRunner: Send + Sync + 'static {
+    /// Runs the task.
+    fn run(&self, task: TaskContext) -> impl Future<Output = Result<TaskEnd, TaskFailure>> + Send;
+}
+
+/// How a run ended when nothing was wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskEnd {
+    /// Stopped as asked: what was accepted is done.
+    Drained,
+    /// A higher epoch is in force: another owner runs the task.
+    Fenced,
+    /// There is nothing more to do, ever.
+    Completed,
+}
+
+/// What shall become of a failed task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Try again by back-off, from 1 s to 1 min.
+    Retry,
+    /// A person must act; tried again when the definition changes, when a restart is asked for, and slowly by itself.
+    Halt,
+}
+
+/// Why a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskFailure {
+    /// What happened, with its ids.
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
+    /// What shall become of the task.
+    pub disposition: Disposition,
+    /// The causes, outermost first.
+    pub chain: Vec<String>,
+}
+
+impl TaskFailure {
+    /// The failure that `error` describes, with its chain of sources.
+    pub fn new(error: &(dyn std::error::Error + 'static), disposition: Disposition, hint: impl Into<String>) -> Self {
+        let chain = std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string).collect();
+        Self { message: error.to_string(), hint: hint.into(), disposition, chain }
+    }
+
+    /// A failure by its text alone.
+    pub fn message(message: impl Into<String>, disposition: Disposition, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: hint.into(), disposition, chain: Vec::new() }
+    }
+}
+
+impl fmt::Display for TaskFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// What a run is given.
+#[derive(Clone, Debug)]
+pub struct TaskContext {
+    /// The task.
+    pub id: TaskId,
+    /// The term of this taking when the run began; epochs come from [`TaskHandle::next_attempt`].
+    pub term: u64,
+    /// What it shall do.
+    pub definition: TaskDefinition,
+    /// Cancelled when the run shall drain: finish what was accepted, then return [`TaskEnd::Drained`].
+    pub stop: CancellationToken,
+    /// The way back to the coordination.
+    pub handle: TaskHandle,
+}
+
+/// The way from a run back to the coordination. None of its calls waits for ZooKeeper unless it is `async`: running
+/// work goes on when ZooKeeper does not answer.
+#[derive(Clone, Debug)]
+pub struct TaskHandle {
+    pub(crate) task: TaskId,
+    pub(crate) store: Store,
+    pub(crate) epochs: Arc<Epochs>,
+    pub(crate) outbox: watch::Sender<Outbox>,
+    pub(crate) restart: watch::Receiver<Option<RestartRequest>>,
+}
+
+impl TaskHandle {
+    /// The epoch of the next start: a higher attempt, or a higher term if the task had to be taken anew meanwhile (P9).
+    pub fn next_attempt(&self) -> Epoch {
+        let epoch = self.epochs.next();
+        self.outbox.send_modify(|outbox| outbox.epoch = epoch);
+        epoch
+    }
+
+    /// Says how the task does. The newest state is written as soon as ZooKeeper allows.
+    pub fn set_state(&self, state: ObservedState, detail: Value) {
+        self.outbox.send_modify(|outbox| {
+            outbox.state = state;
+            outbox.detail = detail;
+            outbox.said = true;
+        });
+    }
+
+    /// Publishes a bookmark (P2) behind those before it; written in the background, the newest one wins.
+    pub fn publish_bookmark(&self, bookmark: Value) {
+        self.outbox.send_modify(|outbox| outbox.bookmark = Some(bookmark));
+    }
+
+    /// The task counts as begun: its origin is acknowledged in the log that the definition names (P2). Written in the
+    /// background until it is done.
+    pub fn mark_begun(&self) {
+        self.outbox.send_modify(|outbox| outbox.begun = true);
+    }
+
+    /// This task's bookmarks, oldest first.
+    pub async fn bookmarks(&self) -> Result<Vec<Value>> {
+        self.store.bookmarks(&self.task).await
+    }
+
+    /// The bookmarks of the task that writes this task's input, oldest first.
+    pub async fn bookmarks_of(&self, task: &TaskId) -> Result<Vec<Value>> {
+        self.store.bookmarks(task).await
+    }
+
+    /// The pending wish that this task be started again. The agent drains the run and starts it anew by itself; a run
+    /// that can do it better (a writer that starts its next attempt) may look here for the reason.
+    pub fn restart_requested(&self) -> watch::Receiver<Option<RestartRequest>> {
+        self.restart.clone()
+    }
+
+    /// Asks the owner of another task to start it again (P3: a gap). One pending request per task; a second changes
+    /// nothing.
+    pub async fn request_restart_of(&self, task: &TaskId, reason: Value) -> Result<()> {
+        self.store.request_restart(task, &self.task.to_string(), reason).await
+    }
+}
+
+/// What waits to be written for a run.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Outbox {
+    pub(crate) state: ObservedState,
+    pub(crate) detail: Value,
+    /// The run itself has said its state.
+    pub(crate) said: bool,
+    pub(crate) epoch: Epoch,
+    pub(crate) spec_version: u64,
+    pub(crate) bookmark: Option<Value>,
+    pub(crate) begun: bool,
+}
+
+/// The epochs of one taking.
+#[derive(Debug)]
+pub(crate) struct Epochs {
+    inner: Mutex<EpochState>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct EpochState {
+    czxid: u64,
+    floor: u64,
+    last: Epoch,
+}
+
+impl Epochs {
+    pub(crate) fn new(czxid: u64) -> Self {
+        Self { inner: Mutex::new(EpochState { czxid, floor: 0, last: Epoch::ZERO }) }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, EpochState> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node was made again: the term of the next start (P9).
+    pub(crate) fn retaken(&self, czxid: u64) {
+        self.lock().czxid = czxid;
+    }
+
+    /// The floor of the definition that runs next.
+    pub(crate) fn set_floor(&self, floor: u64) {
+        self.lock().floor = floor;
+    }
+
+    /// The term of the next start.
+    pub(crate) fn term(&self) -> u64 {
+        let state = self.lock();
+        state.czxid.saturating_add(state.floor)
+    }
+
+    /// The newest epoch given out.
+    pub(crate) fn last(&self) -> Epoch {
+        self.lock().last
+    }
+
+    fn next(&self) -> Epoch {
+        let mut state = self.lock();
+        let term = state.czxid.saturating_add(state.floor);
+        let fresh = Epoch::new(term, 1);
+        // Never backwards: a lowered floor must not make an epoch that was used before.
+        state.last = if fresh > state.last { fresh } else { state.last.next_attempt() };
+        state.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_rise_inside_a_taking_and_a_new_taking_raises_the_term() {
+        let epochs = Epochs::new(10);
+        epochs.set_floor(100);
+        assert_eq!([epochs.next(), epochs.next()], [Epoch::new(110, 1), Epoch::new(110, 2)]);
+        epochs.retaken(12);
+        assert_eq!((epochs.term(), epochs.last()), (112, Epoch::new(110, 2)));
+        assert_eq!(epochs.next(), Epoch::new(112, 1));
+    }
+
+    #[test]
+    fn epochs_never_go_back_when_the_floor_is_lowered() {
+        let epochs = Epochs::new(10);
+        epochs.set_floor(100);
+        let before = epochs.next();
+        epochs.set_floor(0);
+        assert!(epochs.next() > before);
+    }
+
+    #[test]
+    fn a_failure_tells_the_chain_of_its_error() {
+        let error = crate::CoordinationError::Payload {
+            path: "/x".to_owned(),
+            source: serde_json::from_str::<u8>("x").err().into_iter().next().unwrap_or_else(|| unreachable!()),
+        };
+        let failure = TaskFailure::new(&error, Disposition::Halt, "mend it");
+        assert_eq!(
+            (failure.message.as_str(), failure.chain.len()),
+            ("ZooKeeper node /x does not hold what it should", 1)
+        );
+    }
+}
