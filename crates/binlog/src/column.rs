@@ -48,25 +48,52 @@ pub(crate) enum Wire {
     LongLong,
     Float,
     Double,
-    Decimal { precision: u8, scale: u8 },
+    Decimal {
+        precision: u8,
+        scale: u8,
+    },
     Year,
     Date,
     /// TIME, DATETIME and TIMESTAMP of tables from before MySQL 5.6.4.
     OldTime,
     OldDateTime,
     OldTimestamp,
-    Time { fsp: u8 },
-    DateTime { fsp: u8 },
-    Timestamp { fsp: u8 },
-    Bit { bits: u8 },
-    Enum { bytes: u8 },
-    Set { bytes: u8 },
-    Char { bytes: u32 },
-    VarChar { bytes: u32 },
-    Blob { prefix: u8 },
-    Json { prefix: u8 },
-    Geometry { prefix: u8 },
-    Vector { prefix: u8 },
+    Time {
+        fsp: u8,
+    },
+    DateTime {
+        fsp: u8,
+    },
+    Timestamp {
+        fsp: u8,
+    },
+    Bit {
+        bits: u8,
+    },
+    Enum {
+        bytes: u8,
+    },
+    Set {
+        bytes: u8,
+    },
+    Char {
+        bytes: u32,
+    },
+    VarChar {
+        bytes: u32,
+    },
+    Blob {
+        prefix: u8,
+    },
+    Json {
+        prefix: u8,
+    },
+    Geometry {
+        prefix: u8,
+    },
+    Vector {
+        prefix: u8,
+    },
 }
 
 impl Wire {
@@ -172,23 +199,45 @@ pub(crate) enum Read {
     UInt64,
     Float,
     Double,
-    Decimal { precision: u8, scale: u8 },
+    Decimal {
+        precision: u8,
+        scale: u8,
+    },
     Year,
     Date,
     OldTime,
     OldDateTime,
     OldTimestamp,
-    Time { fsp: u8 },
-    DateTime { fsp: u8 },
-    Timestamp { fsp: u8 },
-    Bit { bytes: u8 },
-    Enum { bytes: u8 },
-    Set { bytes: u8 },
+    Time {
+        fsp: u8,
+    },
+    DateTime {
+        fsp: u8,
+    },
+    Timestamp {
+        fsp: u8,
+    },
+    Bit {
+        bytes: u8,
+    },
+    Enum {
+        bytes: u8,
+    },
+    Set {
+        bytes: u8,
+    },
     /// Bytes behind a length of that many bytes.
-    Bytes { prefix: u8 },
+    Bytes {
+        prefix: u8,
+    },
     /// BINARY, whose trailing zero bytes the server leaves out.
-    Padded { bytes: u32, prefix: u8 },
-    Json { prefix: u8 },
+    Padded {
+        bytes: u32,
+        prefix: u8,
+    },
+    Json {
+        prefix: u8,
+    },
 }
 
 impl Read {
@@ -238,7 +287,11 @@ impl Read {
 
     /// Reads one value that is not NULL.
     #[inline]
-    pub(crate) fn value<'v, 'a: 'v>(self, reader: &mut Reader<'a>, scratch: &'v mut Scratch) -> Result<Value<'v>, Fault> {
+    pub(crate) fn value<'v, 'a: 'v>(
+        self,
+        reader: &mut Reader<'a>,
+        scratch: &'v mut Scratch,
+    ) -> Result<Value<'v>, Fault> {
         Ok(match self {
             Self::Int8 => Value::Int(i64::from(reader.u8()? as i8)),
             Self::Int16 => Value::Int(i64::from(reader.u16()? as i16)),

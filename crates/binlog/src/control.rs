@@ -51,7 +51,14 @@ impl<'a> FormatDescription<'a> {
             1 => true,
             _ => return Err(reader.fault("its checksum algorithm is neither NONE nor CRC32")),
         };
-        Ok(Self { binlog_version, server_version, created_at, checksums, in_use: header.flags & 1 != 0, post_header_lengths })
+        Ok(Self {
+            binlog_version,
+            server_version,
+            created_at,
+            checksums,
+            in_use: header.flags & 1 != 0,
+            post_header_lengths,
+        })
     }
 }
 

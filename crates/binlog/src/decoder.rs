@@ -17,7 +17,8 @@ const CRC_LENGTH: usize = 4;
 const FLAGS_OFFSET: usize = 17;
 
 const STATEMENT_HINT: &str = "it belongs to a change logged as statement text: set binlog_format=ROW at the source";
-const PARTIAL_HINT: &str = "it holds partial JSON values: remove PARTIAL_JSON from binlog_row_value_options at the source";
+const PARTIAL_HINT: &str =
+    "it holds partial JSON values: remove PARTIAL_JSON from binlog_row_value_options at the source";
 const MARIADB_HINT: &str = "MariaDB's own events are not supported yet";
 
 /// One event.
@@ -190,7 +191,14 @@ fn verify(header: &EventHeader, event: &[u8]) -> Result<(), DecodeError> {
 /// Refuses files whose events have other fixed parts than those this decoder reads.
 fn check_layout(format: &FormatDescription<'_>) -> Result<(), Fault> {
     use event_type as t;
-    let fixed = [(t::QUERY, 13), (t::ROTATE, 8), (t::TABLE_MAP, 8), (t::WRITE_ROWS, 10), (t::UPDATE_ROWS, 10), (t::DELETE_ROWS, 10)];
+    let fixed = [
+        (t::QUERY, 13),
+        (t::ROTATE, 8),
+        (t::TABLE_MAP, 8),
+        (t::WRITE_ROWS, 10),
+        (t::UPDATE_ROWS, 10),
+        (t::DELETE_ROWS, 10),
+    ];
     for (number, length) in fixed {
         if format.post_header_lengths.get(usize::from(number) - 1) != Some(&length) {
             return Err(Fault { what: "its events are laid out in an unknown way", at: 57 });
@@ -223,7 +231,13 @@ fn parse<'a>(header: &EventHeader, place: Place, body: &'a [u8]) -> Result<Event
         t::IGNORABLE | t::TRANSACTION_CONTEXT | t::VIEW_CHANGE => EventData::Ignorable,
         _ if header.is_ignorable() => EventData::Ignorable,
         t::PARTIAL_UPDATE_ROWS => return Err(DecodeError::Unsupported { place, hint: PARTIAL_HINT }),
-        t::INTVAR | t::RAND | t::USER_VAR | t::APPEND_BLOCK | t::DELETE_FILE | t::BEGIN_LOAD_QUERY | t::EXECUTE_LOAD_QUERY => {
+        t::INTVAR
+        | t::RAND
+        | t::USER_VAR
+        | t::APPEND_BLOCK
+        | t::DELETE_FILE
+        | t::BEGIN_LOAD_QUERY
+        | t::EXECUTE_LOAD_QUERY => {
             return Err(DecodeError::Unsupported { place, hint: STATEMENT_HINT });
         }
         t::MARIADB_FIRST..=t::MARIADB_LAST => return Err(DecodeError::Unsupported { place, hint: MARIADB_HINT }),

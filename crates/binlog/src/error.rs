@@ -34,7 +34,9 @@ pub enum DecodeError {
         what: &'static str,
     },
     /// The CRC-32 at the event's end does not fit its bytes.
-    #[error("checksum of {place} does not match: the event says {stored:08x}, its bytes give {computed:08x}; the binlog or the connection is corrupt")]
+    #[error(
+        "checksum of {place} does not match: the event says {stored:08x}, its bytes give {computed:08x}; the binlog or the connection is corrupt"
+    )]
     Checksum {
         /// Where.
         place: Place,
@@ -58,7 +60,9 @@ pub enum DecodeError {
         hint: &'static str,
     },
     /// A table map without what `binlog_row_metadata=FULL` adds.
-    #[error("table map of {table} at position {log_pos} has no {what}: set binlog_row_metadata=FULL at the source and start after that (the setting is not retroactive)")]
+    #[error(
+        "table map of {table} at position {log_pos} has no {what}: set binlog_row_metadata=FULL at the source and start after that (the setting is not retroactive)"
+    )]
     MissingMetadata {
         /// The table.
         table: Box<TableName>,

@@ -42,7 +42,11 @@ pub struct GtidEvent {
 
 impl GtidEvent {
     pub(crate) fn parse(header: &EventHeader, body: &[u8]) -> Result<Self, Fault> {
-        if header.event_type == event_type::GTID_TAGGED { Self::parse_tagged(body) } else { Self::parse_plain(header, body) }
+        if header.event_type == event_type::GTID_TAGGED {
+            Self::parse_tagged(body)
+        } else {
+            Self::parse_plain(header, body)
+        }
     }
 
     /// The fixed layout, whose later parts came with 5.7 and 8.0 and are absent in older files.

@@ -137,7 +137,8 @@ impl Printer<'_> {
                 self.value(kind, slot, depth + 1)?;
             } else {
                 let offset = Reader::new(slot).uint(N)? as usize;
-                let member = bytes.get(offset..).ok_or_else(|| reader.fault("a JSON member lies outside its container"))?;
+                let member =
+                    bytes.get(offset..).ok_or_else(|| reader.fault("a JSON member lies outside its container"))?;
                 self.value(kind, member, depth + 1)?;
             }
         }

@@ -203,13 +203,15 @@ impl<'a> Metadata<'a> {
             }
             Wire::Json { .. } => ColumnType::Json,
             Wire::Geometry { .. } => {
-                let kind = self.geometries.get(next(&mut ranks.geometries)).ok_or_else(|| map.missing("geometry types"))?;
+                let kind =
+                    self.geometries.get(next(&mut ranks.geometries)).ok_or_else(|| map.missing("geometry types"))?;
                 ColumnType::Geometry { kind: *kind }
             }
             Wire::Vector { .. } => {
                 // The server lists it among the character columns.
                 collation(ranks)?;
-                let dimensions = self.dimensions.get(next(&mut ranks.vectors)).ok_or_else(|| map.missing("VECTOR dimensions"))?;
+                let dimensions =
+                    self.dimensions.get(next(&mut ranks.vectors)).ok_or_else(|| map.missing("VECTOR dimensions"))?;
                 ColumnType::Vector { dimensions: *dimensions }
             }
         })

@@ -160,7 +160,11 @@ impl PayloadReader<'_, '_> {
     /// The next inner event, for [`Decoder::decode_inner`](crate::Decoder::decode_inner); `None` at the end.
     pub fn next_event(&mut self) -> Result<Option<&[u8]>, DecodeError> {
         if !self.ensure(HEADER_LENGTH)? {
-            return if self.begin == self.end { Ok(None) } else { Err(self.fault("it ends in the middle of a header")) };
+            return if self.begin == self.end {
+                Ok(None)
+            } else {
+                Err(self.fault("it ends in the middle of a header"))
+            };
         }
         let header = EventHeader::read(self.buffer.get(self.begin..self.end).unwrap_or_default())?;
         let size = header.event_size as usize;
@@ -251,7 +255,8 @@ mod tests {
             assert_eq!(read(&mut inflater, &body(0, &packed)).unwrap(), events);
             assert_eq!(read(&mut inflater, &body(255, &plain)).unwrap(), events);
         }
-        let frames = [zstd::bulk::compress(&events[0], 3).unwrap(), zstd::bulk::compress(&events[1], 3).unwrap()].concat();
+        let frames =
+            [zstd::bulk::compress(&events[0], 3).unwrap(), zstd::bulk::compress(&events[1], 3).unwrap()].concat();
         assert_eq!(read(&mut inflater, &body(0, &frames)).unwrap(), events[..2]);
     }
 

@@ -193,7 +193,10 @@ mod tests {
         .concat();
         let bytes = body(&status, b"CREATE TABLE t (a INT)");
         let query = QueryEvent::parse(&header(), &bytes).unwrap();
-        assert_eq!((query.database, query.thread_id, query.ddl_xid, query.unknown_status), ("db", 7, Some(9), Some(99)));
+        assert_eq!(
+            (query.database, query.thread_id, query.ddl_xid, query.unknown_status),
+            ("db", 7, Some(9), Some(99))
+        );
         let context = &query.context;
         assert!(context.sql_auto_is_null && context.no_foreign_key_checks && context.relaxed_unique_checks);
         assert_eq!(context.sql_mode, Some(0x55a0_0020));

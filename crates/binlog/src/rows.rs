@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use lutra_change::{ColumnSet, Operation, RowFlags, TableSchema, Value};
 
-pub use crate::column::Scratch;
 use crate::column::Read;
+pub use crate::column::Scratch;
 use crate::error::{DecodeError, Fault, Place};
 use crate::header::{HEADER_LENGTH, event_type};
 use crate::reader::Reader;
@@ -51,7 +51,8 @@ impl<'a> RowsEvent<'a> {
         if matches!(place.event_type, t::WRITE_ROWS | t::UPDATE_ROWS | t::DELETE_ROWS) {
             // Extra information (NDB, partitions); its length counts itself.
             let extra = usize::from(reader.u16()?);
-            let extra = extra.checked_sub(2).ok_or_else(|| reader.fault("its extra information is shorter than its length"))?;
+            let extra =
+                extra.checked_sub(2).ok_or_else(|| reader.fault("its extra information is shorter than its length"))?;
             reader.take(extra)?;
         }
         let operation = match place.event_type {
@@ -131,7 +132,8 @@ impl RowDecoder {
     /// The plan for the rows behind that table map.
     pub fn plan(map: &TableMap<'_>) -> Result<Self, DecodeError> {
         let (schema, wires) = map.layout()?;
-        let reads = wires.iter().zip(&schema.columns).map(|(wire, column)| Read::plan(*wire, &column.column_type)).collect();
+        let reads =
+            wires.iter().zip(&schema.columns).map(|(wire, column)| Read::plan(*wire, &column.column_type)).collect();
         Ok(Self { schema: Arc::new(schema), reads })
     }
 
@@ -141,7 +143,11 @@ impl RowDecoder {
     }
 
     /// The rows of an event of this table. `scratch` is room that is used again and again.
-    pub fn rows<'r, 'a>(&'r self, event: &RowsEvent<'a>, scratch: &'r mut Scratch) -> Result<Rows<'r, 'a>, DecodeError> {
+    pub fn rows<'r, 'a>(
+        &'r self,
+        event: &RowsEvent<'a>,
+        scratch: &'r mut Scratch,
+    ) -> Result<Rows<'r, 'a>, DecodeError> {
         if event.columns != self.reads.len() {
             return Err(self.row_fault(event, 0, "it has another number of columns than the table map"));
         }

@@ -65,13 +65,19 @@ const DIGIT_BYTES: [usize; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
 
 /// Bytes of a DECIMAL.
 fn decimal_bytes(precision: u8, scale: u8) -> usize {
-    let part = |digits: u8| usize::from(digits / 9) * 4 + DIGIT_BYTES.get(usize::from(digits % 9)).copied().unwrap_or(0);
+    let part =
+        |digits: u8| usize::from(digits / 9) * 4 + DIGIT_BYTES.get(usize::from(digits % 9)).copied().unwrap_or(0);
     part(precision.saturating_sub(scale)) + part(scale)
 }
 
 /// DECIMAL: groups of nine digits in four bytes, big-endian, the shorter groups outermost; negative numbers have every
 /// bit inverted, and the sign bit is set for positive ones.
-pub(crate) fn decimal<'t>(reader: &mut Reader<'_>, precision: u8, scale: u8, text: &'t mut Text) -> Result<&'t str, Fault> {
+pub(crate) fn decimal<'t>(
+    reader: &mut Reader<'_>,
+    precision: u8,
+    scale: u8,
+    text: &'t mut Text,
+) -> Result<&'t str, Fault> {
     let stored = reader.take(decimal_bytes(precision, scale))?;
     let mut bytes = [0; 32];
     let Some(raw) = bytes.get_mut(..stored.len()).filter(|raw| !raw.is_empty()) else {
@@ -247,7 +253,7 @@ pub(crate) fn old_datetime<'t>(reader: &mut Reader<'_>, text: &'t mut Text) -> R
     let Ok(date) = u32::try_from(number / 1_000_000) else {
         return Err(reader.fault("a DATETIME is out of range"));
     };
-    if date > 9999_99_99 {
+    if date > 99_999_999 {
         return Err(reader.fault("a DATETIME is out of range"));
     }
     let clock = (number % 1_000_000) as u32;
