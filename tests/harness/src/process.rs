@@ -350,7 +350,7 @@ fn detach(command: &mut Command, guard: Guard) {
             nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
             // The starter may have died before the line above.
             if nix::unistd::getppid() != starter {
-                return Err(std::io::Error::from_raw_os_error(nix::libc::ESRCH));
+                return Err(std::io::Error::from_raw_os_error(libc::ESRCH));
             }
         }
         Ok(())
@@ -366,7 +366,7 @@ fn detach(command: &mut Command, guard: Guard) {
 #[allow(unsafe_code)]
 pub fn at_exit(last: extern "C" fn()) {
     // SAFETY: `last` is a plain function that lives as long as the program.
-    let _ = unsafe { nix::libc::atexit(last) };
+    let _ = unsafe { libc::atexit(last) };
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! One running server and what can be done to it.
 
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,7 +48,9 @@ impl fmt::Display for Server {
 }
 
 impl Server {
-    pub(crate) fn new(name: &str, kind: Kind, port: u16, launch: Launch, running: Option<ProcessId>) -> Self {
+    /// A server whose process may have been started by somebody else, who left its id in the server's folder.
+    pub(crate) fn new(name: &str, kind: Kind, port: u16, launch: Launch) -> Self {
+        let running = remembered(&launch.dir);
         Self {
             name: name.to_owned(),
             kind,
@@ -108,9 +111,7 @@ impl Server {
     /// # Errors
     /// When it runs already, ends at once, or does not answer in time.
     pub async fn start(&self) -> Result<()> {
-        let log = self.process.launch().log;
-        self.log_before.store(std::fs::metadata(log).map_or(0, |log| log.len()), Ordering::Relaxed);
-        self.process.start()?;
+        self.launch()?;
         self.wait_ready(START_LIMIT).await
     }
 
@@ -120,8 +121,9 @@ impl Server {
     /// When it runs already, or the program cannot be started.
     pub fn launch(&self) -> Result<()> {
         let log = self.process.launch().log;
-        self.log_before.store(std::fs::metadata(log).map_or(0, |log| log.len()), Ordering::Relaxed);
-        self.process.start().map(drop)
+        self.log_before.store(fs::metadata(log).map_or(0, |log| log.len()), Ordering::Relaxed);
+        let id = self.process.start()?;
+        remember(&self.folder, id)
     }
 
     /// Returns when it answers.
@@ -158,7 +160,7 @@ impl Server {
     /// Kafka accepts connections before it serves; its log says when it does.
     fn kafka_started(&self) -> bool {
         let before = usize::try_from(self.log_before.load(Ordering::Relaxed)).unwrap_or(0);
-        let log = std::fs::read(self.process.launch().log).unwrap_or_default();
+        let log = fs::read(self.process.launch().log).unwrap_or_default();
         String::from_utf8_lossy(log.get(before..).unwrap_or_default()).contains("Kafka Server started")
     }
 
@@ -211,6 +213,20 @@ impl Server {
         }
         Ok(())
     }
+}
+
+const PROCESS_FILE: &str = "process.json";
+
+/// Writes down which process runs from this folder, for who comes later.
+pub(crate) fn remember(folder: &Path, id: ProcessId) -> Result<()> {
+    let path = folder.join(PROCESS_FILE);
+    let bytes = serde_json::to_vec(&id).context("write down a process id")?;
+    fs::write(&path, bytes).with_context(|| format!("write {}", path.display()))
+}
+
+/// The process that was last started from this folder.
+pub(crate) fn remembered(folder: &Path) -> Option<ProcessId> {
+    serde_json::from_slice(&fs::read(folder.join(PROCESS_FILE)).ok()?).ok()
 }
 
 async fn zookeeper_serves(address: &str) -> Result<bool> {

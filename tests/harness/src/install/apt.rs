@@ -11,7 +11,7 @@ use super::{Progress, run};
 
 /// Which of Debian's suites a set of packages comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Suite {
+pub(super) enum Suite {
     /// The machine's own.
     Own,
     /// Unstable, the only one with MySQL.
@@ -20,15 +20,15 @@ pub enum Suite {
 
 /// A set of packages that is unpacked into one tree.
 #[derive(Debug, Clone, Copy)]
-pub struct PackageSet {
+pub(super) struct PackageSet {
     /// The name of its folders.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// Where it comes from.
-    pub suite: Suite,
+    pub(super) suite: Suite,
     /// What is asked for; apt adds what these depend on.
-    pub packages: &'static [&'static str],
+    pub(super) packages: &'static [&'static str],
     /// Which of the packages that apt names are wanted.
-    pub keep: fn(&str) -> bool,
+    pub(super) keep: fn(&str) -> bool,
 }
 
 /// A private apt state for one suite.
@@ -37,7 +37,7 @@ struct Apt {
 }
 
 /// Downloads (unless `cache` has them) and unpacks a set into `tree`, which comes into being whole or not at all.
-pub fn install(set: &PackageSet, cache: &Path, tree: &Path, progress: Progress<'_>) -> Result<()> {
+pub(super) fn install(set: &PackageSet, cache: &Path, tree: &Path, progress: Progress<'_>) -> Result<()> {
     let packages = cache.join(set.name);
     let complete = packages.join(".complete");
     if !complete.is_file() {

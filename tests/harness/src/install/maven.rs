@@ -16,17 +16,17 @@ pub const ZOOKEEPER_VERSION: &str = "3.9.5";
 
 /// A server that comes as jars.
 #[derive(Debug, Clone, Copy)]
-pub struct JarSet {
+pub(super) struct JarSet {
     /// Its name; with the version the name of its folder.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// Its version.
-    pub version: &'static str,
+    pub(super) version: &'static str,
     /// `group:artifact:version` of what its class path starts from.
-    pub artifacts: &'static [&'static str],
+    pub(super) artifacts: &'static [&'static str],
 }
 
 /// Apache Kafka. The logging binding is ours to choose.
-pub const KAFKA: JarSet = JarSet {
+pub(super) const KAFKA: JarSet = JarSet {
     name: "kafka",
     version: KAFKA_VERSION,
     artifacts: &[
@@ -37,7 +37,7 @@ pub const KAFKA: JarSet = JarSet {
 };
 
 /// Apache ZooKeeper. Snappy and metrics are declared `provided`, and are needed at run time.
-pub const ZOOKEEPER: JarSet = JarSet {
+pub(super) const ZOOKEEPER: JarSet = JarSet {
     name: "zookeeper",
     version: ZOOKEEPER_VERSION,
     artifacts: &[
@@ -52,7 +52,7 @@ pub const ZOOKEEPER: JarSet = JarSet {
 const COPY_DEPENDENCIES: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 
 /// Copies the jars of `set` into `jars`, which comes into being whole or not at all.
-pub fn install(set: &JarSet, cache: &Path, jars: &Path, tools: &Toolchain, progress: Progress<'_>) -> Result<()> {
+pub(super) fn install(set: &JarSet, cache: &Path, jars: &Path, tools: &Toolchain, progress: Progress<'_>) -> Result<()> {
     progress(&format!("downloading {} {} with Maven", set.name, set.version));
     let parent = jars.parent().context("a folder for the jars")?;
     fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;

@@ -12,7 +12,7 @@ use super::apt::{PackageSet, Suite};
 use super::truststore;
 
 /// A Java runtime. Its own libraries are enough for a server without a screen.
-pub const JAVA: PackageSet = PackageSet {
+pub(super) const JAVA: PackageSet = PackageSet {
     name: "java",
     suite: Suite::Own,
     packages: &["default-jre-headless"],
@@ -20,7 +20,7 @@ pub const JAVA: PackageSet = PackageSet {
 };
 
 /// Maven and the Java libraries that it is made of.
-pub const MAVEN: PackageSet = PackageSet {
+pub(super) const MAVEN: PackageSet = PackageSet {
     name: "maven",
     suite: Suite::Own,
     packages: &["maven"],
@@ -28,7 +28,7 @@ pub const MAVEN: PackageSet = PackageSet {
 };
 
 /// What building the Kafka client takes beside a C compiler.
-pub const BUILD: PackageSet = PackageSet {
+pub(super) const BUILD: PackageSet = PackageSet {
     name: "build",
     suite: Suite::Own,
     packages: &["make", "pkg-config", "libssl-dev", "zlib1g-dev"],
@@ -52,19 +52,19 @@ pub struct Toolchain {
 
 /// What the machine has of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Present {
+pub(super) struct Present {
     /// A Java runtime of at least version 17.
-    pub java: bool,
+    pub(super) java: bool,
     /// Maven.
-    pub maven: bool,
+    pub(super) maven: bool,
     /// make, pkg-config, and the headers and libraries of OpenSSL and zlib.
-    pub build: bool,
+    pub(super) build: bool,
 }
 
 impl Present {
     /// Asks the machine; for Maven only where it is needed, since that takes a second.
     #[must_use]
-    pub fn ask(maven_needed: bool) -> Self {
+    pub(super) fn ask(maven_needed: bool) -> Self {
         let java = java_major().is_some_and(|major| major >= 17);
         Self {
             java,
@@ -78,7 +78,7 @@ impl Present {
 
 impl Toolchain {
     /// The tools, the machine's own first, then those unpacked under `dist`.
-    pub fn locate(present: Present, dist: &Path) -> Result<Self> {
+    pub(super) fn locate(present: Present, dist: &Path) -> Result<Self> {
         let unpacked = |set: &PackageSet| Some(dist.join(set.name)).filter(|tree| tree.is_dir());
         let java = if present.java { None } else { unpacked(&JAVA) };
         let truststore = match &java {
@@ -178,13 +178,13 @@ fn point_pkg_config_into(tree: &Path) -> Result<()> {
 
 /// The folders of a tree that hold shared libraries.
 #[must_use]
-pub fn library_folders(tree: &Path) -> Vec<PathBuf> {
+pub(super) fn library_folders(tree: &Path) -> Vec<PathBuf> {
     let folders = multiarch().flat_map(|triplet| [tree.join("usr/lib").join(triplet), tree.join("lib").join(triplet)]);
     folders.filter(|folder| folder.is_dir()).collect()
 }
 
 /// Debian's name for the machine's architecture.
-pub fn multiarch() -> impl Iterator<Item = &'static str> {
+fn multiarch() -> impl Iterator<Item = &'static str> {
     let triplet = match std::env::consts::ARCH {
         "x86_64" => Some("x86_64-linux-gnu"),
         "aarch64" => Some("aarch64-linux-gnu"),

@@ -13,7 +13,7 @@ const BUNDLES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// The key store under `dist`, written anew from the machine's bundle of certificates.
-pub fn ensure(dist: &Path) -> Result<PathBuf> {
+pub(super) fn ensure(dist: &Path) -> Result<PathBuf> {
     let path = dist.join("truststore.jks");
     let bundle = bundle().ok_or_else(|| {
         anyhow!("find the machine's trusted certificates: neither SSL_CERT_FILE nor {}; install ca-certificates", BUNDLES[0])

@@ -26,7 +26,7 @@ pub(super) fn servers(
     let mut servers = BTreeMap::new();
     let mut add = |name: &str, kind, port, (program, args, env): CommandLine| {
         let launch = launch(name, folder, guard, program, args, env);
-        let old = servers.insert(name.to_owned(), Server::new(name, kind, port, launch, None));
+        let old = servers.insert(name.to_owned(), Server::new(name, kind, port, launch));
         if old.is_some() { bail!("lay out the stack: two servers are called {name}") } else { Ok(()) }
     };
     for (number, mysql) in spec.mysql.iter().enumerate() {
@@ -76,7 +76,8 @@ fn my_cnf(installation: &Installation, spec: &MySqlSpec, server_id: usize, port:
          max_connections=200\n"
     );
     if spec.relaxed {
-        lines += "sync_binlog=0\ninnodb_flush_log_at_trx_commit=0\n";
+        // Written to the kernel at each commit: the end of the process loses nothing, that of the machine may.
+        lines += "sync_binlog=0\ninnodb_flush_log_at_trx_commit=2\n";
     } else {
         lines += "sync_binlog=1\ninnodb_flush_log_at_trx_commit=1\n";
     }

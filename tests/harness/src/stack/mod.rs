@@ -8,14 +8,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::home::Home;
-use crate::install::Installation;
+use crate::install::{Installation, Progress};
 use crate::process::{Guard, ProcessId};
-use crate::server::{Kind, Server};
+use crate::server::{Kind, Server, remembered};
 pub use shared::SharedStack;
 
 /// Whether a stack may outlive who started it.
@@ -32,7 +34,7 @@ pub enum Life {
 pub struct MySqlSpec {
     /// Its name.
     pub name: String,
-    /// Commits do not wait for the disk (`sync_binlog=0`, `innodb_flush_log_at_trx_commit=0`).
+    /// Commits do not wait for the disk (`sync_binlog=0`, `innodb_flush_log_at_trx_commit=2`).
     pub relaxed: bool,
     /// More lines for its settings file, as `name=value`; a later line wins over an earlier one.
     pub settings: Vec<String>,
@@ -109,6 +111,7 @@ pub struct Stack {
     name: String,
     folder: PathBuf,
     life: Life,
+    complete: bool,
     servers: BTreeMap<String, Server>,
 }
 
@@ -118,6 +121,8 @@ struct State {
     life: Life,
     /// Who started it.
     owner: ProcessId,
+    /// Whether every server has answered once.
+    complete: bool,
     servers: BTreeMap<String, ServerState>,
 }
 
@@ -128,10 +133,14 @@ struct ServerState {
     program: PathBuf,
     args: Vec<String>,
     env: Vec<(String, String)>,
-    process: Option<ProcessId>,
 }
 
 const STATE_FILE: &str = "state.json";
+const ENV_FILE: &str = "stack.env";
+const FAILED_FILE: &str = "failed";
+
+/// How long all servers of a stack may take to answer on a machine that is busy.
+const UP_LIMIT: Duration = Duration::from_secs(180);
 
 impl State {
     fn read(folder: &Path) -> Result<Self> {
@@ -147,11 +156,12 @@ impl State {
         fs::rename(&fresh, folder.join(STATE_FILE)).context("replace the state of a stack")
     }
 
-    fn end_processes(&self) {
-        for process in self.servers.values().filter_map(|server| server.process) {
-            let _ = process.signal(nix::sys::signal::Signal::SIGKILL);
+    /// Kills the servers that still run from `folder`.
+    fn end_processes(&self, folder: &Path) {
+        for process in self.servers.keys().filter_map(|name| remembered(&folder.join(name))) {
+            let _ = process.signal(Signal::SIGKILL);
             while process.is_alive() {
-                std::thread::sleep(std::time::Duration::from_millis(2));
+                std::thread::sleep(Duration::from_millis(2));
             }
         }
     }
@@ -163,20 +173,30 @@ impl Stack {
     /// # Errors
     /// When a kept stack of that name is there already, or a server does not start; nothing is left running then.
     pub async fn start(installation: &Installation, spec: StackSpec) -> Result<Self> {
-        let home = installation.home();
-        sweep(home)?;
-        let stack = Self::lay_out(installation, &spec)?;
-        let mysql_first = layout::prepare_mysql(installation, &stack, &spec);
-        layout::prepare_kafka(installation, &stack)?;
-        mysql_first?;
-        for server in stack.servers.values() {
+        sweep(installation.home())?;
+        let mut stack = Self::lay_out(installation, &spec)?;
+        match stack.bring_up(installation, &spec).await {
+            Ok(()) => Ok(stack),
+            Err(error) => {
+                stack.end()?;
+                Err(error.context(format!("start the stack {}", stack.name)))
+            }
+        }
+    }
+
+    async fn bring_up(&self, installation: &Installation, spec: &StackSpec) -> Result<()> {
+        layout::prepare_mysql(installation, self, spec)?;
+        layout::prepare_kafka(installation, self)?;
+        for server in self.servers.values() {
             server.launch()?;
         }
-        stack.remember()?;
-        let limit = std::time::Duration::from_secs(180);
-        futures::future::try_join_all(stack.servers.values().map(|server| server.wait_ready(limit))).await?;
-        fs::write(stack.folder.join("stack.env"), stack.env_file()).context("write stack.env")?;
-        Ok(stack)
+        self.wait_ready().await?;
+        fs::write(self.folder.join(ENV_FILE), self.env_file()).context("write stack.env")?;
+        self.remember(true)
+    }
+
+    async fn wait_ready(&self) -> Result<()> {
+        futures::future::try_join_all(self.servers.values().map(|server| server.wait_ready(UP_LIMIT))).await.map(drop)
     }
 
     /// Picks folder and ports under a lock, so that stacks started side by side do not take each other's.
@@ -195,27 +215,53 @@ impl Stack {
         }
         fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         let servers = layout::servers(installation, spec, &folder, &used_ports(home))?;
-        let stack = Self { name, folder, life: spec.life, servers };
-        stack.remember()?;
+        let stack = Self { name, folder, life: spec.life, complete: true, servers };
+        stack.remember(false)?;
         Ok(stack)
     }
 
-    /// Finds a kept stack, running or not.
+    /// Finds a kept stack, running or not. `None` when there is none of that name.
     ///
     /// # Errors
-    /// When there is none of that name.
-    pub fn attach(home: &Home, name: &str) -> Result<Self> {
+    /// When what its folder says of it cannot be read.
+    pub fn find(home: &Home, name: &str) -> Result<Option<Self>> {
         let folder = home.stacks().join(name);
         if !folder.join(STATE_FILE).is_file() {
-            bail!("find the stack {name}: there is none; `cargo xtask stack up --name {name}` starts it");
+            return Ok(None);
         }
         let state = State::read(&folder)?;
         let servers = state.servers.into_iter().map(|(name, server)| {
             let launch = layout::launch(&name, &folder, Guard::Kept, server.program, server.args, server.env);
-            let running = Server::new(&name, server.kind, server.port, launch, server.process);
+            let running = Server::new(&name, server.kind, server.port, launch);
             (name, running)
         });
-        Ok(Self { name: name.to_owned(), servers: servers.collect(), folder, life: Life::Kept })
+        let servers = servers.collect();
+        Ok(Some(Self { name: name.to_owned(), servers, folder, life: Life::Kept, complete: state.complete }))
+    }
+
+    /// Finds a kept stack, or starts it; servers of it that do not run (after a reboot, say) are started. Returns when all
+    /// answer. Runs side by side wait for each other.
+    ///
+    /// # Errors
+    /// When the programs cannot be installed or a server does not start.
+    pub async fn up(home: &Home, spec: StackSpec, progress: Progress<'_>) -> Result<Self> {
+        let _lock = home.lock(&format!("stack-{}", spec.name))?;
+        let found = Self::find(home, &spec.name)?;
+        if let Some(stack) = found {
+            if stack.complete {
+                for server in stack.servers.values().filter(|server| !server.process().is_alive()) {
+                    progress(&format!("starting {server} again"));
+                    server.launch()?;
+                }
+                stack.wait_ready().await?;
+                return Ok(stack);
+            }
+            // Its starter was ended half-way.
+            stack.down()?;
+        }
+        let installation = Installation::ensure(home, progress)?;
+        progress(&format!("starting the servers of the stack {}", spec.name));
+        Self::start(&installation, spec.kept()).await
     }
 
     /// Its name.
@@ -279,45 +325,13 @@ impl Stack {
         self.env().into_iter().map(|(name, value)| format!("{name}={value}\n")).collect()
     }
 
-    /// Whether every server runs and answers.
-    pub async fn is_up(&self) -> bool {
-        let limit = std::time::Duration::from_secs(2);
-        let answers = self.servers.values().map(|server| async move {
-            server.process().is_alive() && server.wait_ready(limit).await.is_ok()
-        });
-        futures::future::join_all(answers).await.into_iter().all(|up| up)
-    }
-
-    /// Starts those servers of a kept stack that do not run (after a reboot, say), and returns when all answer.
-    ///
-    /// # Errors
-    /// When one does not start.
-    pub async fn resume(&self) -> Result<()> {
-        let ended: Vec<&Server> = self.servers.values().filter(|server| !server.process().is_alive()).collect();
-        for server in &ended {
-            server.launch()?;
-        }
-        self.remember()?;
-        let limit = std::time::Duration::from_secs(180);
-        futures::future::try_join_all(ended.iter().map(|server| server.wait_ready(limit))).await.map(drop)
-    }
-
-    /// Writes the process ids down for who comes later. A test stack is swept by its owner's id, and its servers die
-    /// with the owner, so it need not be told of restarts.
-    fn remember(&self) -> Result<()> {
+    fn remember(&self, complete: bool) -> Result<()> {
         let servers = self.servers.iter().map(|(name, server)| {
             let launch = server.process().launch();
-            let state = ServerState {
-                kind: server.kind(),
-                port: server.port(),
-                program: launch.program,
-                args: launch.args,
-                env: launch.env,
-                process: server.process().id(),
-            };
-            (name.clone(), state)
+            let (program, args, env) = (launch.program, launch.args, launch.env);
+            (name.clone(), ServerState { kind: server.kind(), port: server.port(), program, args, env })
         });
-        let state = State { life: self.life, owner: ProcessId::own()?, servers: servers.collect() };
+        let state = State { life: self.life, owner: ProcessId::own()?, complete, servers: servers.collect() };
         state.write(&self.folder)
     }
 
@@ -345,7 +359,11 @@ impl Drop for Stack {
         }
         if std::thread::panicking() {
             // The logs of a failed test stay for a day (see `sweep`).
-            self.servers.values().for_each(|server| drop(server.kill()));
+            for server in self.servers.values() {
+                let _ = server.kill();
+                let _ = fs::remove_dir_all(server.folder().join("data"));
+            }
+            let _ = fs::write(self.folder.join(FAILED_FILE), "");
         } else if let Err(error) = self.end() {
             tracing::warn!(stack = self.name, error = format!("{error:#}"), "a stack could not be removed");
         }
@@ -385,15 +403,24 @@ pub fn kept(home: &Home) -> Vec<String> {
 /// When the lock cannot be taken.
 pub fn sweep(home: &Home) -> Result<()> {
     let _lock = home.lock("stacks")?;
-    for (folder, state) in states(home) {
+    for entry in fs::read_dir(home.stacks()).into_iter().flatten().flatten() {
+        let folder = entry.path();
+        // A state that cannot be read: its starter was ended in the moment between making the folder and writing it.
+        let Ok(state) = State::read(&folder) else {
+            let _ = fs::remove_dir_all(&folder);
+            continue;
+        };
         if state.life == Life::Test && !state.owner.is_alive() {
-            state.end_processes();
-            let age = fs::metadata(folder.join(STATE_FILE)).and_then(|file| file.modified()).ok();
-            let old = age.and_then(|time| time.elapsed().ok()).is_none_or(|age| age.as_secs() > 24 * 3600);
-            if old || !folder.join("failed").exists() {
+            state.end_processes(&folder);
+            if !folder.join(FAILED_FILE).exists() || is_older_than_a_day(&folder.join(STATE_FILE)) {
                 let _ = fs::remove_dir_all(&folder);
             }
         }
     }
     Ok(())
+}
+
+fn is_older_than_a_day(file: &Path) -> bool {
+    let changed = fs::metadata(file).and_then(|file| file.modified()).ok();
+    changed.and_then(|time| time.elapsed().ok()).is_none_or(|age| age > Duration::from_secs(24 * 3600))
 }

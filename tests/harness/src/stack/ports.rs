@@ -11,7 +11,7 @@ const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 
 /// A free port that is not among `taken`, where it is then written down.
-pub fn pick(taken: &mut Vec<u16>) -> Result<u16> {
+pub(super) fn pick(taken: &mut Vec<u16>) -> Result<u16> {
     let start = rand::rng().random_range(0..COUNT);
     for step in 0..COUNT {
         let port = FIRST + (start + step) % COUNT;

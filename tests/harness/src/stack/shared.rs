@@ -32,7 +32,8 @@ impl SharedStack {
     async fn find_or_start() -> Result<Stack> {
         let home = Home::from_env();
         if let Some(name) = std::env::var("LUTRA_STACK").ok().filter(|name| !name.is_empty()) {
-            return Stack::attach(&home, &name);
+            let found = Stack::find(&home, &name)?;
+            return found.with_context(|| format!("find the stack {name} that LUTRA_STACK names: there is none"));
         }
         let installation = Installation::ensure(&home, &|line| tracing::info!("{line}"))?;
         let stack = Stack::start(&installation, StackSpec::pair("shared").relaxed()).await;
