@@ -138,7 +138,7 @@ impl BinlogStream {
     /// Connects and asks for the dump. The read time-out of the options must be longer than the heartbeat.
     pub async fn connect(options: &ConnectOptions, request: &DumpRequest) -> Result<Self> {
         let mut connection = Connection::connect(options).await?;
-        for statement in session_statements(request.heartbeat) {
+        for statement in session_statements(request) {
             connection.execute(statement).await?;
         }
         let stream = tokio::time::timeout(options.connect_timeout, ask(connection, request))
@@ -203,13 +203,16 @@ impl BinlogSource for BinlogStream {
     }
 }
 
-fn session_statements(heartbeat: Duration) -> [String; 3] {
-    let nanos = heartbeat.as_nanos();
+fn session_statements(request: &DumpRequest) -> [String; 4] {
+    let nanos = request.heartbeat.as_nanos();
+    // Version 8: made by our own rule. The server ends an older dump under the same UUID as soon as this one begins.
+    let uuid = uuid::Builder::from_custom_bytes(u128::from(request.server_id).to_be_bytes()).into_uuid();
     [
         // Without the `@source` name (it wins over the driver's `@master…='ALL'`) heartbeats come without the checksum
         // that all other events have.
         "SET @source_binlog_checksum = @@GLOBAL.binlog_checksum".to_owned(),
         format!("SET @source_heartbeat_period = {nanos}, @master_heartbeat_period = {nanos}"),
+        format!("SET @replica_uuid = '{uuid}', @slave_uuid = '{uuid}'"),
         // While the log is slow, back-pressure stops our reading: the server's default of 60 s would end the dump.
         "SET SESSION net_write_timeout = 3600".to_owned(),
     ]

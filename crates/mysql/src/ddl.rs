@@ -12,10 +12,20 @@ pub enum StatementKind {
     Commit,
     /// `ROLLBACK` of the whole transaction.
     Rollback,
-    /// `SAVEPOINT`, `ROLLBACK TO`, `RELEASE SAVEPOINT`: of no effect on rows that are logged.
+    /// `SAVEPOINT`, `RELEASE SAVEPOINT`: of no effect on rows.
     Savepoint,
-    /// `XA START`, `XA END`, `XA PREPARE`, `XA COMMIT`, `XA ROLLBACK`.
-    Xa,
+    /// `ROLLBACK TO`: rows logged since the savepoint never were.
+    RollbackTo,
+    /// `XA START`, `XA BEGIN`.
+    XaStart,
+    /// `XA END`, `XA RECOVER`.
+    XaEnd,
+    /// `XA PREPARE`.
+    XaPrepare,
+    /// `XA COMMIT`.
+    XaCommit,
+    /// `XA ROLLBACK`.
+    XaRollback,
     /// CREATE DATABASE.
     CreateDatabase,
     /// ALTER DATABASE.
@@ -127,10 +137,14 @@ impl Parser<'_> {
             "BEGIN" => K::Begin,
             "START" if self.eat("TRANSACTION") => K::Begin,
             "COMMIT" => K::Commit,
-            "ROLLBACK" if self.eat("TO") => K::Savepoint,
+            "ROLLBACK" if self.rolls_back_to() => K::RollbackTo,
             "ROLLBACK" => K::Rollback,
             "SAVEPOINT" | "RELEASE" => K::Savepoint,
-            "XA" => K::Xa,
+            "XA" if self.eat_any(&["START", "BEGIN"]) => K::XaStart,
+            "XA" if self.eat("PREPARE") => K::XaPrepare,
+            "XA" if self.eat("COMMIT") => K::XaCommit,
+            "XA" if self.eat("ROLLBACK") => K::XaRollback,
+            "XA" => K::XaEnd,
             "CREATE" => self.create(s),
             "ALTER" => self.alter(s),
             "DROP" => self.drop(s),
@@ -146,6 +160,12 @@ impl Parser<'_> {
             "INSERT" | "UPDATE" | "DELETE" | "REPLACE" | "LOAD" | "WITH" | "CALL" | "DO" => K::RowChange,
             _ => K::Other,
         };
+    }
+
+    /// `ROLLBACK [WORK] TO`.
+    fn rolls_back_to(&mut self) -> bool {
+        self.eat("WORK");
+        self.eat("TO")
     }
 
     fn create(&mut self, s: &mut Statement) -> StatementKind {
@@ -340,9 +360,10 @@ mod tests {
         check("/* x */ START TRANSACTION", K::Begin, &[]);
         check("COMMIT", K::Commit, &[]);
         check("ROLLBACK", K::Rollback, &[]);
-        check("ROLLBACK TO `a`", K::Savepoint, &[]);
+        check("ROLLBACK TO `a`", K::RollbackTo, &[]);
         check("SAVEPOINT a", K::Savepoint, &[]);
-        check("XA COMMIT X'01',X'',1", K::Xa, &[]);
+        check("XA COMMIT X'01',X'',1", K::XaCommit, &[]);
+        check("XA START X'01',X'',1", K::XaStart, &[]);
         check("-- nothing\n", K::Empty, &[]);
         check("insert into t values (1)", K::RowChange, &[]);
     }
