@@ -30,7 +30,7 @@ pub use changes::{Change, ChangeStream};
 pub use error::{CoordinationError, Result};
 pub use leader::{LeaderElection, Leadership};
 pub use model::{
-    Assignment, DesiredState, FailureReport, LogRef, Named, ObservedState, RestartRequest, RunningStatus,
+    Adoption, Assignment, DesiredState, FailureReport, LogRef, Named, ObservedState, RestartRequest, RunningStatus,
     TaskDefinition, WorkerInfo, WorkerKey, WorkerStatus,
 };
 pub use node::{Stored, Version};

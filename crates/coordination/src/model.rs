@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use lutra_change::{Epoch, LogId, TaskId};
+use lutra_change::{BinlogPosition, Epoch, GtidSet, LogId, Number, TaskId};
 use lutra_spec::{PipelineSpec, SourceSpec, TargetSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -88,6 +88,25 @@ pub struct LogRef {
     pub writer: TaskId,
 }
 
+/// Where a log begins that continues what a target already has. Its origin is the heartbeat `number.next_sub()` with
+/// `previous` = `number`, at this place of the source; an extractor goes on reading there, a transformer behind that
+/// number of its input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adoption {
+    /// The last unit that the target has.
+    pub number: Number,
+    /// The server that was read.
+    pub source_uuid: Uuid,
+    /// Everything executed at the source up to that unit.
+    pub gtid_set: GtidSet,
+    /// Binlog file and byte behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<BinlogPosition>,
+    /// Its commit time at the source, microseconds since the epoch.
+    #[serde(default)]
+    pub committed_at: i64,
+}
+
 /// What a worker needs to know to run a task (`tasks/<task>`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskDefinition {
@@ -113,6 +132,9 @@ pub struct TaskDefinition {
     /// Added to the `czxid` to make the term; raised by `adopt` when ZooKeeper was made anew.
     #[serde(default)]
     pub epoch_floor: u64,
+    /// The log it writes continues a history that another log began (`lutra adopt`, P8). Says nothing once begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<Adoption>,
     /// The cluster's id, which logs and targets are compared with.
     pub cluster: Uuid,
     /// The origin of the log it writes was acknowledged (P2). Kept in a node of its own, filled in by every read.
@@ -132,6 +154,7 @@ impl TaskDefinition {
             log: None,
             input: None,
             epoch_floor: 0,
+            adopt: None,
             cluster,
             begun: false,
         }
