@@ -1,0 +1,159 @@
+//! Building a body of row changes, and adding up a unit.
+
+use bytes::Bytes;
+use lutra_change::{ColumnSet, Operation, RowFlags, SessionContext, TableName};
+
+use crate::avro::{put_branch, put_len, put_long, put_optional_bytes};
+use crate::body::{put_branch_of, put_context, put_name};
+use crate::record::{BodyKind, Changes, RawBody, TableRef, UnitTotals};
+use crate::schema::Fingerprint;
+
+/// Collects row changes into the body of one part. Rows are written once, into the buffer that becomes the body's.
+#[derive(Debug, Default)]
+pub struct ChangesBuilder {
+    context: Option<SessionContext>,
+    tables: Vec<TableRef>,
+    rows: Vec<u8>,
+    count: usize,
+}
+
+impl ChangesBuilder {
+    /// An empty builder.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the session context of the transaction.
+    pub fn set_context(&mut self, context: SessionContext) {
+        self.context = Some(context);
+    }
+
+    /// The index of a table in this part; added where it is new.
+    pub fn table(&mut self, fingerprint: Fingerprint, name: &TableName) -> u32 {
+        // Most rows follow a row of the same table.
+        let found = self.tables.iter().rposition(|t| t.fingerprint == fingerprint && t.name == *name);
+        let index = found.unwrap_or_else(|| {
+            self.tables.push(TableRef { fingerprint, name: name.clone() });
+            self.tables.len() - 1
+        });
+        u32::try_from(index).unwrap_or(u32::MAX)
+    }
+
+    /// Adds one row change; images are row datums.
+    #[allow(clippy::too_many_arguments, reason = "the fields of a row change, borrowed")]
+    pub fn push(
+        &mut self,
+        operation: Operation,
+        flags: RowFlags,
+        table: u32,
+        before: Option<&[u8]>,
+        after: Option<&[u8]>,
+        before_columns: Option<&ColumnSet>,
+        after_columns: Option<&ColumnSet>,
+    ) {
+        let out = &mut self.rows;
+        put_long(out, i64::from(table));
+        put_long(out, match operation {
+            Operation::Insert => 0,
+            Operation::Update => 1,
+            Operation::Delete => 2,
+            Operation::Read => 3,
+        });
+        put_long(out, i64::from(flags.0));
+        put_optional_bytes(out, before);
+        put_optional_bytes(out, after);
+        put_optional_bytes(out, before_columns.map(ColumnSet::to_bytes).as_deref());
+        put_optional_bytes(out, after_columns.map(ColumnSet::to_bytes).as_deref());
+        self.count += 1;
+    }
+
+    /// Adds everything of decoded changes.
+    pub fn add_all(&mut self, changes: &Changes) {
+        if let Some(context) = &changes.context {
+            self.set_context(context.clone());
+        }
+        let indexes: Vec<u32> = changes.tables.iter().map(|t| self.table(t.fingerprint, &t.name)).collect();
+        for row in &changes.rows {
+            let table = indexes.get(row.table as usize).copied().unwrap_or(row.table);
+            let columns = (row.before_columns.as_ref(), row.after_columns.as_ref());
+            self.push(row.operation, row.flags, table, row.before.as_deref(), row.after.as_deref(), columns.0, columns.1);
+        }
+    }
+
+    /// Bytes of the rows so far.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether no row was added.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Rows so far.
+    pub fn rows(&self) -> usize {
+        self.count
+    }
+
+    /// The body; the builder is empty again and keeps its session context.
+    pub fn finish(&mut self) -> RawBody {
+        let mut out = Vec::with_capacity(self.rows.len() + 64 * self.tables.len() + 64);
+        put_branch_of(&mut out, BodyKind::Changes);
+        put_branch(&mut out, self.context.is_some());
+        if let Some(context) = &self.context {
+            put_context(&mut out, context);
+        }
+        if !self.tables.is_empty() {
+            put_len(&mut out, self.tables.len());
+            for table in &self.tables {
+                out.extend_from_slice(&table.fingerprint.0);
+                put_name(&mut out, &table.name);
+            }
+        }
+        put_len(&mut out, 0);
+        if self.count > 0 {
+            put_len(&mut out, self.count);
+            out.extend_from_slice(&self.rows);
+        }
+        put_len(&mut out, 0);
+        self.tables.clear();
+        self.rows.clear();
+        self.count = 0;
+        RawBody { kind: BodyKind::Changes, bytes: Bytes::from(out) }
+    }
+
+    /// Forgets what was added, the session context included.
+    pub fn clear(&mut self) {
+        self.context = None;
+        self.tables.clear();
+        self.rows.clear();
+        self.count = 0;
+    }
+}
+
+/// Adds up a unit: rows, bytes and CRC-32C of its row images, in order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UnitDigest {
+    totals: UnitTotals,
+}
+
+impl UnitDigest {
+    /// Nothing added up yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one row change.
+    pub fn update(&mut self, before: Option<&[u8]>, after: Option<&[u8]>) {
+        self.totals.rows += 1;
+        for image in [before, after].into_iter().flatten() {
+            self.totals.bytes += image.len() as u64;
+            self.totals.crc32c = crc32c::crc32c_append(self.totals.crc32c, image);
+        }
+    }
+
+    /// What was added up.
+    pub fn totals(&self) -> UnitTotals {
+        self.totals
+    }
+}
