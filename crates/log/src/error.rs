@@ -173,16 +173,6 @@ pub enum Halt {
         /// Why.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// A record that could not be encoded.
-    #[error("record {number} part {part} cannot be encoded")]
-    Unencodable {
-        /// Its unit.
-        number: Number,
-        /// Its part.
-        part: u32,
-        /// Why.
-        source: Box<dyn Error + Send + Sync>,
-    },
     /// A fault in the service: the record would break the chain.
     #[error("record {number} part {part} (previous {previous}) must not be appended behind unit {last}: {reason}")]
     BreaksChain {

@@ -83,6 +83,16 @@ impl History {
         self.chain = Chain::new(other.log_id(), other.in_force(), self.chain.last()).with_rules(self.rules);
     }
 
+    /// Negative control only: what a writer does that does not read back.
+    pub(crate) fn start_without_reading_back(&mut self, epoch: lutra_change::Epoch) {
+        self.chain = Chain::new(self.chain.log_id(), epoch, self.chain.last()).with_rules(self.rules);
+    }
+
+    /// Negative control only: what a writer does that goes on behind the last record, whatever it is chained to.
+    pub(crate) fn believe_whatever_comes(&mut self, previous: lutra_change::Number) {
+        self.chain.believe(previous);
+    }
+
     /// Judges the record at `offset` and takes over what an accepted unit carries.
     ///
     /// # Errors

@@ -24,6 +24,8 @@ pub mod memory;
 mod place;
 pub mod reader;
 mod rules;
+#[cfg(test)]
+mod simulation;
 pub mod transport;
 pub mod writer;
 

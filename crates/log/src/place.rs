@@ -5,8 +5,6 @@ use lutra_change::{Cursor, LogId};
 use lutra_wire::record::BodyKind;
 
 use crate::codec;
-#[allow(unused_imports)]
-use crate::codec::Pending as _;
 use crate::error::{Halt, LogError};
 use crate::transport::ReadTransport;
 

@@ -8,8 +8,6 @@ use lutra_wire::record::{Body, Header, Heartbeat, RawBody, Record};
 use crate::bookmark::Bookmark;
 use crate::chain::{Chain, Verdict, Void};
 use crate::codec;
-#[allow(unused_imports)]
-use crate::codec::Pending as _;
 use crate::error::{Halt, LogError};
 use crate::history::History;
 use crate::place::{self, Held};
@@ -238,6 +236,13 @@ impl ReaderCore {
             own_log_seen: false,
             rules: crate::rules::Rules::default(),
         })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_rules(mut self, rules: crate::rules::Rules) -> Self {
+        self.rules = rules;
+        self.history = self.history.with_rules(rules);
+        self
     }
 
     /// The next thing to hand out; the cursor follows what was handed out, not what was read.

@@ -29,3 +29,21 @@ pub(crate) struct Rules {
     /// P3 off: a gap ends reading for good instead of up to the next start.
     pub(crate) gap_is_for_ever: bool,
 }
+
+impl Rules {
+    /// Every rule on.
+    #[cfg(test)]
+    pub(crate) const ALL: Self = Self {
+        no_read_back: false,
+        resume_at_last_record: false,
+        no_offset_check: false,
+        no_epoch_check: false,
+        no_interval_chain: false,
+        any_start_in_force: false,
+        cursor_without_epoch: false,
+        no_gtid_check: false,
+        gtid_check_only_when_applying: false,
+        part_one_does_not_replace: false,
+        gap_is_for_ever: false,
+    };
+}

@@ -1,8 +1,8 @@
 //! [`LogWriter`]: one start = one epoch = one producer = one `EpochStart` (P2).
 
-mod core;
-mod draft;
-mod start;
+pub(crate) mod core;
+pub(crate) mod draft;
+pub(crate) mod start;
 
 use futures::FutureExt;
 use lutra_change::{Cursor, Epoch, LogId, Number};
@@ -13,8 +13,6 @@ use self::core::{Wanted, WriterCore};
 pub use self::draft::{HeaderDraft, SourceDraft};
 use self::start::StartCore;
 use crate::bookmark::{Bookmark, LastUnit, SourcePlace};
-#[allow(unused_imports)]
-use crate::codec::Pending as _;
 use crate::error::{AttemptEnd, Halt, LogError};
 use crate::place::{self, Held};
 use crate::transport::{
@@ -109,7 +107,7 @@ impl<F: TransportFactory> LogWriter<F> {
         reader.seek(from).await?;
 
         let mut producer = factory.producer().await?;
-        let value = start.epoch_start(&options)?;
+        let value = start.epoch_start(&options);
         let ticket =
             hand_over(&mut producer, value, &RecordHeaders::default()).await.map_err(|e| start.undelivered(e))?;
         start.delivered(producer.delivered().await, ticket)?;

@@ -15,8 +15,6 @@ use super::{WriterProgress, attempt_over, halted};
 use crate::bookmark::Bookmark;
 use crate::chain::{Chain, Verdict};
 use crate::codec;
-#[allow(unused_imports)]
-use crate::codec::Pending as _;
 use crate::error::{AttemptEnd, Halt, LogError};
 use crate::history::History;
 use crate::rules::Rules;
@@ -145,7 +143,7 @@ impl WriterCore {
             totals: draft.totals,
         };
         self.check(body.kind(), &header)?;
-        let value = codec::encode(&header, body).map_err(|found| halted(&self.topic, found))?;
+        let value = codec::encode(&header, body);
         Ok((header, value))
     }
 

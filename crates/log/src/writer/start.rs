@@ -9,8 +9,6 @@ use super::{Tail, WriterOptions, attempt_over, halted};
 use crate::bookmark::Bookmark;
 use crate::chain::{Chain, Verdict};
 use crate::codec;
-#[allow(unused_imports)]
-use crate::codec::Pending as _;
 use crate::error::{AttemptEnd, Halt, LogError};
 use crate::history::History;
 use crate::rules::Rules;
@@ -43,8 +41,6 @@ pub(crate) struct StartCore {
     position: i64,
     own: Own,
     own_log_seen: bool,
-    /// The last complete unit in the log, valid or not; only for the negative control.
-    last_record: Number,
     rules: Rules,
 }
 
@@ -57,9 +53,15 @@ impl StartCore {
             position: 0,
             own: Own::InFlight,
             own_log_seen: false,
-            last_record: Number::ZERO,
             rules: Rules::default(),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_rules(mut self, rules: Rules) -> Self {
+        self.rules = rules;
+        self.history = self.history.with_rules(rules);
+        self
     }
 
     /// Begins reading at the bookmark that the log still holds, or at offset 0. Says where that is.
@@ -69,7 +71,6 @@ impl StartCore {
                 self.history = History::at_bookmark(&bookmark).with_rules(self.rules);
                 self.position = bookmark.cursor.next_offset;
                 self.own_log_seen = self.position > 0;
-                self.last_record = bookmark.cursor.number;
             }
             None if first > 0 => return Err(halted(&self.topic, Halt::HeadLost { needed: 0, first })),
             None => self.position = 0,
@@ -79,7 +80,7 @@ impl StartCore {
     }
 
     /// The record that begins the attempt.
-    pub(crate) fn epoch_start(&self, options: &WriterOptions) -> Result<Bytes, LogError> {
+    pub(crate) fn epoch_start(&self, options: &WriterOptions) -> Bytes {
         let number = self.history.chain().last();
         let header = Header {
             log_id: options.log_id,
@@ -96,7 +97,7 @@ impl StartCore {
             totals: None,
         };
         let start = EpochStart { cluster: options.cluster.clone(), rules_version: options.rules_version };
-        codec::encode(&header, &RawBody::epoch_start(&start)).map_err(|found| halted(&self.topic, found))
+        codec::encode(&header, &RawBody::epoch_start(&start))
     }
 
     /// Takes in the report on the own `EpochStart`.
@@ -104,6 +105,10 @@ impl StartCore {
         match delivery {
             Delivery::Acknowledged { ticket, offset } if ticket == ours => {
                 self.own = Own::Acknowledged(offset);
+                if self.rules.no_read_back {
+                    self.history.start_without_reading_back(self.epoch);
+                    self.own = Own::Found(offset.unwrap_or(self.position));
+                }
                 Ok(())
             }
             Delivery::Acknowledged { .. } => Err(attempt_over(&self.topic, AttemptEnd::Ended)),
@@ -145,11 +150,11 @@ impl StartCore {
         if due && (!ours || self.own != Own::Acknowledged(Some(offset))) {
             return Err(self.lost());
         }
+        if self.rules.resume_at_last_record && header.end == PartEnd::Commit && kind != BodyKind::EpochStart {
+            self.history.believe_whatever_comes(header.previous);
+        }
         let verdict = self.history.feed(offset, kind, header).map_err(|found| halted(&self.topic, found))?;
         self.position = offset + 1;
-        if header.end == PartEnd::Commit && kind != BodyKind::EpochStart {
-            self.last_record = header.number;
-        }
         let by = self.history.chain().in_force();
         if by > self.epoch {
             return Err(LogError::Fenced { topic: self.topic.clone(), mine: self.epoch, by });
