@@ -254,10 +254,13 @@ pub(crate) async fn read_definition(
     Ok(Some(definition))
 }
 
-/// Appends a bookmark; the oldest of too many goes. One writer: the task's owner.
+/// Appends a bookmark that is not the newest already; the oldest of too many goes. One writer: the task's owner.
 pub(crate) async fn append_bookmark(session: &Session, tree: &Tree, task: &TaskId, bookmark: &Value) -> Result<()> {
     let path = tree.bookmarks(task);
     let mut node = session.read::<BookmarksNode>(&path).await?.map(|node| node.value).unwrap_or_default();
+    if node.bookmarks.last() == Some(bookmark) {
+        return Ok(());
+    }
     node.bookmarks.push(bookmark.clone());
     let surplus = node.bookmarks.len().saturating_sub(BOOKMARKS);
     node.bookmarks.drain(..surplus);

@@ -4,13 +4,13 @@ use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lutra_change::{Epoch, TaskId};
+use lutra_change::{Epoch, LogId, TaskId};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
-use crate::model::{ObservedState, RestartRequest, TaskDefinition};
+use crate::model::{FailureReport, ObservedState, RestartRequest, TaskDefinition};
 use crate::store::Store;
 
 /// Runs one service's tasks.
@@ -95,6 +95,7 @@ pub struct TaskContext {
 #[derive(Clone, Debug)]
 pub struct TaskHandle {
     pub(crate) task: TaskId,
+    pub(crate) log_id: Option<LogId>,
     pub(crate) store: Store,
     pub(crate) epochs: Arc<Epochs>,
     pub(crate) outbox: watch::Sender<Outbox>,
@@ -115,6 +116,9 @@ impl TaskHandle {
             outbox.state = state;
             outbox.detail = detail;
             outbox.said = true;
+            if state == ObservedState::Running {
+                outbox.failure = FailureNode::Clear;
+            }
         });
     }
 
@@ -126,7 +130,9 @@ impl TaskHandle {
     /// The task counts as begun: its origin is acknowledged in the log that the definition names (P2). Written in the
     /// background until it is done.
     pub fn mark_begun(&self) {
-        self.outbox.send_modify(|outbox| outbox.begun = true);
+        if let Some(log_id) = self.log_id {
+            self.outbox.send_modify(|outbox| outbox.begun = Some(log_id));
+        }
     }
 
     /// This task's bookmarks, oldest first.
@@ -162,7 +168,21 @@ pub(crate) struct Outbox {
     pub(crate) epoch: Epoch,
     pub(crate) spec_version: u64,
     pub(crate) bookmark: Option<Value>,
-    pub(crate) begun: bool,
+    /// The log on which the task has begun.
+    pub(crate) begun: Option<LogId>,
+    pub(crate) failure: FailureNode,
+}
+
+/// What the failure node shall hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) enum FailureNode {
+    /// What it holds.
+    #[default]
+    Keep,
+    /// This.
+    Set(FailureReport),
+    /// Nothing.
+    Clear,
 }
 
 /// The epochs of one taking.
@@ -203,11 +223,6 @@ impl Epochs {
         state.czxid.saturating_add(state.floor)
     }
 
-    /// The newest epoch given out.
-    pub(crate) fn last(&self) -> Epoch {
-        self.lock().last
-    }
-
     fn next(&self) -> Epoch {
         let mut state = self.lock();
         let term = state.czxid.saturating_add(state.floor);
@@ -228,7 +243,7 @@ mod tests {
         epochs.set_floor(100);
         assert_eq!([epochs.next(), epochs.next()], [Epoch::new(110, 1), Epoch::new(110, 2)]);
         epochs.retaken(12);
-        assert_eq!((epochs.term(), epochs.last()), (112, Epoch::new(110, 2)));
+        assert_eq!(epochs.term(), 112);
         assert_eq!(epochs.next(), Epoch::new(112, 1));
     }
 

@@ -224,7 +224,7 @@ mod tests {
             "--bind",
             "localhost",
             "--worker-id",
-            "-x",
+            "X",
             "--log-level",
             "loud=very",
             "--otlp-sample-ratio",

@@ -1,0 +1,172 @@
+//! Who runs a task, on a real ZooKeeper: taking, lost sessions, take-over, restart of a worker (P2, P9).
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use lutra_coordination::{CoordinationError, ObservedState};
+use support::{Act, Agent, Cluster, Link, ScriptedRunner, definition, load, until, until_state, worker, zookeeper};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_is_taken_run_and_given_back() {
+    let Some(hosts) = zookeeper() else { return };
+    let cluster = Cluster::new("take", hosts);
+    let (manager, own) = (cluster.connect().await, cluster.connect().await);
+    let (lead, runner, info) = (cluster.lead(&manager).await, ScriptedRunner::new([]), worker("a"));
+    lead.create_task(&load(), &definition()).await.unwrap();
+    let agent = Agent::start(&own, info.clone(), runner.clone());
+    lead.assign(&load(), &info.key()).await.unwrap();
+    until_state(&manager, &load(), ObservedState::Running).await;
+    let running = manager.store().running().await.unwrap().remove(&load()).unwrap();
+    let run = runner.runs.borrow().first().cloned().unwrap();
+    assert_eq!(u64::try_from(running.czxid).unwrap(), run.epoch.term);
+    assert_eq!((running.value.epoch, running.value.worker), (run.epoch, info.key()));
+    agent.stop().await;
+    assert!(runner.runs.borrow().iter().all(|run| run.ended));
+    assert!(manager.store().running().await.unwrap().is_empty());
+    assert!(manager.store().workers().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_worker_takes_over_when_a_session_dies() {
+    let Some(hosts) = zookeeper() else { return };
+    let cluster = Cluster::new("takeover", hosts);
+    let link = Link::open(&cluster.hosts).await;
+    let manager = cluster.connect().await;
+    let lead = cluster.lead(&manager).await;
+    let (first, second) = (cluster.connect_by(&link.address, Duration::from_secs(2)).await, cluster.connect().await);
+    let (a, b) = (worker("a"), worker("b"));
+    let (runner_a, runner_b) = (ScriptedRunner::new([]), ScriptedRunner::new([]));
+    let _agent_a = Agent::start(&first, a.clone(), runner_a.clone());
+    let _agent_b = Agent::start(&second, b.clone(), runner_b.clone());
+    lead.create_task(&load(), &definition()).await.unwrap();
+    lead.assign(&load(), &a.key()).await.unwrap();
+    until_state(&manager, &load(), ObservedState::Running).await;
+
+    let cut_at = Instant::now();
+    link.cut();
+    until("worker a is gone", || async {
+        let workers = manager.store().workers().await.unwrap();
+        if workers.contains_key(&a.key()) { Err(workers) } else { Ok(()) }
+    })
+    .await;
+    lead.assign(&load(), &b.key()).await.unwrap();
+    let run_b = runner_b.until("b runs", |runs| !runs.is_empty()).await[0].clone();
+    assert!(cut_at.elapsed() < Duration::from_secs(10), "take-over took {:?}", cut_at.elapsed());
+    let run_a = runner_a.runs.borrow()[0].clone();
+    assert!(run_b.epoch > run_a.epoch, "{run_b:?} must be above {run_a:?}");
+    assert!(!run_a.ended, "a worker that is cut off goes on");
+
+    link.mend();
+    runner_a.until("a stops when it sees the other", |runs| runs.iter().all(|run| run.ended)).await;
+    assert_eq!((runner_a.runs.borrow().len(), runner_b.runs.borrow().len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_session_does_not_interrupt_a_task_that_nobody_took() {
+    let Some(hosts) = zookeeper() else { return };
+    let cluster = Cluster::new("lost", hosts);
+    let link = Link::open(&cluster.hosts).await;
+    let manager = cluster.connect().await;
+    let lead = cluster.lead(&manager).await;
+    let own = cluster.connect_by(&link.address, Duration::from_secs(2)).await;
+    let (info, runner) = (worker("a"), ScriptedRunner::new([]));
+    let _agent = Agent::start(&own, info.clone(), runner.clone());
+    lead.create_task(&load(), &definition()).await.unwrap();
+    lead.assign(&load(), &info.key()).await.unwrap();
+    until_state(&manager, &load(), ObservedState::Running).await;
+    let before = manager.store().running().await.unwrap().remove(&load()).unwrap();
+
+    link.cut();
+    until("the node is gone", || async {
+        let running = manager.store().running().await.unwrap();
+        if running.is_empty() { Ok(()) } else { Err(running) }
+    })
+    .await;
+    // Said while there is no session: written with the next one.
+    runner.context().handle.publish_bookmark(serde_json::json!({ "offset": 7 }));
+    link.mend();
+    until_state(&manager, &load(), ObservedState::Running).await;
+    let after = manager.store().running().await.unwrap().remove(&load()).unwrap();
+    assert!(after.czxid > before.czxid && after.owner != before.owner);
+    let runs = runner.runs.borrow().clone();
+    assert_eq!((runs.len(), runs[0].ended), (1, false), "the run goes on under its old epoch");
+    let next = runner.context().handle.next_attempt();
+    assert_eq!(next.term, u64::try_from(after.czxid).unwrap(), "the new node is the term of the next start");
+    assert!(next > runs[0].epoch);
+    until("the bookmark", || async {
+        let bookmarks = manager.store().bookmarks(&load()).await.unwrap();
+        if bookmarks.len() == 1 { Ok(()) } else { Err(bookmarks) }
+    })
+    .await;
+    until("the registration", || async {
+        let workers = manager.store().workers().await.unwrap();
+        if workers.contains_key(&info.key()) { Ok(()) } else { Err(workers) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_worker_takes_its_tasks_anew_at_once() {
+    let Some(hosts) = zookeeper() else { return };
+    let cluster = Cluster::new("restart", hosts);
+    let link = Link::open(&cluster.hosts).await;
+    let manager = cluster.connect().await;
+    let lead = cluster.lead(&manager).await;
+    let timeout = Duration::from_secs(9);
+    let old = cluster.connect_by(&link.address, timeout).await;
+    let (info, runner) = (worker("a"), ScriptedRunner::new([]));
+    let agent = Agent::start(&old, info.clone(), runner.clone());
+    lead.create_task(&load(), &definition()).await.unwrap();
+    lead.assign(&load(), &info.key()).await.unwrap();
+    runner.until("the first run", |runs| runs.len() == 1).await;
+
+    // As SIGKILL does: the process is gone, its session still stands at the server.
+    link.cut();
+    drop(agent);
+    drop(old);
+    let restarted_at = Instant::now();
+    let new = cluster.connect_by(&cluster.hosts, timeout).await;
+    let _agent = Agent::start(&new, info.clone(), runner.clone());
+    let runs = runner.until("the second run", |runs| runs.len() == 2).await;
+    assert!(restarted_at.elapsed() < Duration::from_secs(3), "took {:?}", restarted_at.elapsed());
+    assert!(runs[1].epoch.term > runs[0].epoch.term);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_worker_id_from_elsewhere_is_refused() {
+    let Some(hosts) = zookeeper() else { return };
+    let cluster = Cluster::new("samename", hosts);
+    let (first, second) = (cluster.connect().await, cluster.connect().await);
+    let _agent = Agent::start(&first, worker("a"), ScriptedRunner::new([]));
+    until("registration", || async {
+        let workers = first.store().workers().await.unwrap();
+        if workers.is_empty() { Err(()) } else { Ok(()) }
+    })
+    .await;
+    let mut other = Agent::start(&second, worker("a"), ScriptedRunner::new([]));
+    assert!(matches!(other.join().await, Err(CoordinationError::WorkerIdTaken { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_moved_task_starts_elsewhere_when_it_is_drained_here() {
+    let Some(hosts) = zookeeper() else { return };
+    let cluster = Cluster::new("move", hosts);
+    let (manager, own) = (cluster.connect().await, cluster.connect().await);
+    let lead = cluster.lead(&manager).await;
+    let (a, b) = (worker("a"), worker("b"));
+    // The first run does not hear the stop: it is cut off after the drain time.
+    let (runner_a, runner_b) = (ScriptedRunner::new([Act::Deaf]), ScriptedRunner::new([]));
+    let second = cluster.connect().await;
+    let _agents = (Agent::start(&own, a.clone(), runner_a.clone()), Agent::start(&second, b.clone(), runner_b.clone()));
+    lead.create_task(&load(), &definition()).await.unwrap();
+    lead.assign(&load(), &a.key()).await.unwrap();
+    runner_a.until("a runs", |runs| runs.len() == 1).await;
+    lead.assign(&load(), &b.key()).await.unwrap();
+    let run_b = runner_b.until("b runs", |runs| runs.len() == 1).await[0].clone();
+    let run_a = runner_a.runs.borrow()[0].clone();
+    assert!(run_a.ended, "b may start only when a has ended");
+    assert!(run_b.epoch > run_a.epoch);
+    assert_eq!(manager.store().assignments().await.unwrap().len(), 1);
+}
