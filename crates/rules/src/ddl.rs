@@ -68,7 +68,9 @@ impl Rules {
             return self.not_understood(ddl);
         };
         let route = match subject {
-            Subject::Database { name, bytes, create_at } => self.route_database(ddl, name, bytes, create_at)?,
+            Subject::Database { name, bytes, create_at } => {
+                self.route_database(ddl, name.as_deref(), bytes, create_at)?
+            }
             Subject::Tables { references, list, create_at } => {
                 self.route_tables(ddl, statement, references, list, create_at)?
             }
@@ -100,11 +102,11 @@ impl Rules {
     fn route_database(
         &self,
         ddl: &Ddl,
-        name: Option<String>,
+        name: Option<&str>,
         bytes: Range<usize>,
         create_at: Option<usize>,
     ) -> Result<DdlRoute, RuleFault> {
-        let source = name.clone().unwrap_or_else(|| ddl.database.clone());
+        let source = name.unwrap_or(&ddl.database).to_owned();
         let Some(target) = self.database_in_target(&source, ddl.kind)? else {
             return Ok(DdlRoute::Left(NotRouted::NotCarried));
         };
@@ -275,7 +277,7 @@ fn renames(routed: &[Routed<'_>]) -> Result<Vec<Edit>, RuleFault> {
         match (&old.target, &new.target) {
             (None, None) => {}
             (Some(from), Some(to)) if old.columns == new.columns => {
-                kept.push(format!("{} TO {}", qualified(from), qualified(to)))
+                kept.push(format!("{} TO {}", qualified(from), qualified(to)));
             }
             (Some(_), Some(_)) => {
                 return Err(fault(

@@ -50,9 +50,11 @@ pub(crate) fn edits(
         }
         // CREATE INDEX; DROP INDEX names no column.
         DdlKind::AlterTable => match group(statement, behind) {
-            Ok(range) => {
-                Ok(Some(Editor { statement, rules, edits: Vec::new() }.run(&[range.start - 1..range.end], |_| None)?.0))
-            }
+            Ok(range) => Ok(Some(
+                Editor { statement, rules, edits: Vec::new() }
+                    .run(std::slice::from_ref(&(range.start - 1..range.end)), |_| None)?
+                    .0,
+            )),
             Err(_) => Ok(Some(Vec::new())),
         },
         _ => Ok(Some(Vec::new())),
