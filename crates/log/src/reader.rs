@@ -68,7 +68,7 @@ pub struct LogPart {
 /// What a log says, one thing at a time.
 #[derive(Clone, Debug)]
 pub enum Delivered {
-    /// Another start of the writer is in force from here.
+    /// Another start of the writer is in force from here. May be told again when the reader had to go back.
     EpochStart {
         /// Its epoch.
         epoch: Epoch,
@@ -142,7 +142,7 @@ impl<R: ReadTransport> LogReader<R> {
         }
     }
 
-    /// The place after the last thing that left no unit open. What has been delivered up to there never comes again.
+    /// The place behind the last complete unit or heartbeat. Parts delivered up to there never come again.
     pub fn cursor(&self) -> Cursor {
         self.core.handed_out
     }
@@ -201,7 +201,9 @@ pub(crate) struct ReaderCore {
     pending: VecDeque<Delivered>,
     /// The highest epoch without a start for whose sake we went back once.
     went_back_for: Epoch,
-    /// A gap was seen, and no unit accepted since.
+    /// We went back once to see whether a gap is really in the log; no unit was accepted since.
+    went_back_for_gap: bool,
+    /// A gap was reported, and no unit accepted since.
     in_gap: bool,
     /// A record of the expected log was seen.
     own_log_seen: bool,
@@ -232,6 +234,7 @@ impl ReaderCore {
             bookmarks,
             pending: VecDeque::new(),
             went_back_for: Epoch::ZERO,
+            went_back_for_gap: false,
             in_gap: false,
             own_log_seen: false,
             rules: crate::rules::Rules::default(),
@@ -285,7 +288,8 @@ impl ReaderCore {
             tracing::warn!(cursor = %self.cursor, back_to = %place, "the log lost its tail below the cursor; reading again");
         }
         self.own_log_seen |= place.next_offset > 0;
-        self.history.rewind(&Chain::new(self.log_id, place.epoch, place.number));
+        let in_force = if self.rules.cursor_without_epoch { Epoch::ZERO } else { place.epoch };
+        self.history.rewind(&Chain::new(self.log_id, in_force, place.number));
         self.cursor = Cursor { number: self.history.chain().last(), ..place };
         Ok(place.next_offset)
     }
@@ -309,7 +313,6 @@ impl ReaderCore {
                 let Body::EpochStart(start) = decode_body(offset, &record)? else { return Ok(()) };
                 let epoch = record.header.epoch;
                 self.pending.push_back(Delivered::EpochStart { epoch, rules_version: start.rules_version, offset });
-                self.advance(offset);
             }
             Verdict::Gap { expected, found, .. } => self.gap(offset, expected, found)?,
             _ => {}
@@ -333,6 +336,7 @@ impl ReaderCore {
                 }));
                 if complete {
                     self.in_gap = false;
+                    self.went_back_for_gap = false;
                     self.advance(offset);
                 }
             }
@@ -360,7 +364,9 @@ impl ReaderCore {
         Ok(())
     }
 
-    /// The cursor moves where nothing is open.
+    /// The cursor moves where nothing is open, behind records that show the chain to be ours: units and heartbeats. Not
+    /// behind an `EpochStart`, which does not say what it follows: were the log cut below us, we would miss what was
+    /// written between the cut and that start.
     fn advance(&mut self, offset: i64) {
         let chain = self.history.chain();
         if !chain.is_open() {
@@ -369,7 +375,14 @@ impl ReaderCore {
         }
     }
 
+    /// A gap may be in the log, or only in what we read of it, because the log was cut below us and written anew. So the
+    /// first answer is to look at our place again, and to read on from there.
     fn gap(&mut self, offset: i64, expected: Number, found: Number) -> Result<(), Box<Halt>> {
+        if !self.went_back_for_gap {
+            self.went_back_for_gap = true;
+            self.must_place = true;
+            return Ok(());
+        }
         if self.in_gap || self.rules.gap_is_for_ever {
             return Err(Box::new(Halt::GapPersists { offset, expected, found }));
         }

@@ -62,7 +62,7 @@ pub(super) fn run(seed: u64, scope: Scope) -> Result<Outcome, Violation> {
         step(&mut world, &mut sessions, &mut readers)?;
     }
     finish(&mut world, &mut sessions, &mut readers)?;
-    observer::judge_together(&world, &readers)?;
+    observer::judge_together(&world, &readers).map_err(|Violation(what)| Violation(what + &world.dump()))?;
     Ok(Outcome {
         records: world.log.len(),
         halted_readers: readers.iter().filter(|r| r.halted.is_some()).count(),

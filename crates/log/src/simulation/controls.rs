@@ -146,3 +146,13 @@ fn with_gaps_for_ever_readers_are_wedged() {
 fn without_rising_offsets_a_lost_tail_goes_unnoticed() {
     breaks("rising offsets", Scope { rules: Rules { no_offset_check: true, ..Rules::ALL }, ..TAIL_LOSS }, 20_000);
 }
+
+/// One schedule, for a closer look: `LUTRA_SEED=31 cargo test -p lutra-log one_schedule -- --ignored --nocapture`.
+#[test]
+#[ignore = "a tool"]
+fn one_schedule() {
+    let seed = std::env::var("LUTRA_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    for scope in [WHOLE, FAIL_OVER, TAIL_LOSS, BOTH] {
+        println!("{:?}", run(seed, scope));
+    }
+}

@@ -152,7 +152,9 @@ impl Observer {
     }
 
     fn fault(&self, what: &str) -> Violation {
-        Violation(format!("reader {} {what}; it had applied {:?}", self.number, self.applied))
+        let place = self.core.as_ref().map(|c| (c.cursor, c.history.chain().clone()));
+        let (number, applied, position) = (self.number, &self.applied, self.position);
+        Violation(format!("reader {number} {what}; it had applied {applied:?}, stands at {position}, {place:?}"))
     }
 }
 

@@ -63,6 +63,21 @@ impl World {
         Some(StoredRecord { offset, value, appended_at: offset, headers: RecordHeaders::default() })
     }
 
+    /// The log, one record a line.
+    pub(super) fn dump(&self) -> String {
+        let mut text = String::new();
+        for (offset, value) in self.log.iter().enumerate() {
+            let Ok(record) = lutra_wire::Record::decode(value) else { continue };
+            let h = &record.header;
+            let kind = record.body.kind();
+            text += &format!(
+                "\n  {offset}: {kind:?} epoch {} ({}, {}] part {} {:?} transaction {} cut {}",
+                h.epoch, h.previous, h.number, h.part, h.end, h.committed_at, h.read_at
+            );
+        }
+        text
+    }
+
     /// The log loses up to four records, once.
     pub(super) fn lose_tail(&mut self) {
         if self.scope.tail_loss && !self.tail_lost && self.log.len() > 2 {

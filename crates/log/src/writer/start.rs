@@ -150,7 +150,11 @@ impl StartCore {
         if due && (!ours || self.own != Own::Acknowledged(Some(offset))) {
             return Err(self.lost());
         }
-        if self.rules.resume_at_last_record && header.end == PartEnd::Commit && kind != BodyKind::EpochStart {
+        if self.rules.resume_at_last_record
+            && header.end == PartEnd::Commit
+            && kind != BodyKind::EpochStart
+            && header.epoch == self.history.chain().in_force()
+        {
             self.history.believe_whatever_comes(header.previous);
         }
         let verdict = self.history.feed(offset, kind, header).map_err(|found| halted(&self.topic, found))?;
