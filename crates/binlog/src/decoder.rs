@@ -83,8 +83,6 @@ enum Checksums {
 pub struct Decoder {
     checksums: Checksums,
     server_version: String,
-    /// Length of the fixed part behind the header, per event type from 1.
-    post_header_lengths: Vec<u8>,
 }
 
 impl Default for Decoder {
@@ -96,7 +94,7 @@ impl Default for Decoder {
 impl Decoder {
     /// A decoder at the start of a stream or file.
     pub fn new() -> Self {
-        Self { checksums: Checksums::Unknown, server_version: String::new(), post_header_lengths: Vec::new() }
+        Self { checksums: Checksums::Unknown, server_version: String::new() }
     }
 
     /// Version of the server that wrote the current file; empty before its format description.
@@ -138,8 +136,6 @@ impl Decoder {
         check_layout(&format).map_err(|f| f.in_event(place, HEADER_LENGTH))?;
         self.checksums = if format.checksums { Checksums::Crc32 } else { Checksums::Off };
         format.server_version.clone_into(&mut self.server_version);
-        self.post_header_lengths.clear();
-        self.post_header_lengths.extend_from_slice(format.post_header_lengths);
         Ok(Event { header, data: EventData::FormatDescription(format) })
     }
 
@@ -154,7 +150,11 @@ impl Decoder {
             (_, event_type::ROTATE) if header.is_artificial() || header.log_pos == 0 => {
                 Ok(if verify(header, event).is_ok() { CRC_LENGTH } else { 0 })
             }
-            _ => Ok(0),
+            (Checksums::Off, _) => Ok(0),
+            // Nobody could tell where its body ends.
+            (Checksums::Unknown, _) => {
+                Err(DecodeError::Malformed { place: header.place(), what: "no format description came before it" })
+            }
         }
     }
 }
@@ -243,4 +243,115 @@ fn parse<'a>(header: &EventHeader, place: Place, body: &'a [u8]) -> Result<Event
         t::MARIADB_FIRST..=t::MARIADB_LAST => return Err(DecodeError::Unsupported { place, hint: MARIADB_HINT }),
         _ => return Err(DecodeError::UnknownEvent { place }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn event(event_type: u8, flags: u16, body: &[u8], checksum: bool) -> Vec<u8> {
+        let size = HEADER_LENGTH + body.len() + if checksum { CRC_LENGTH } else { 0 };
+        let mut event = vec![0, 0, 0, 0, event_type, 1, 0, 0, 0];
+        event.extend((size as u32).to_le_bytes());
+        event.extend([99, 0, 0, 0]);
+        event.extend(flags.to_le_bytes());
+        event.extend(body);
+        if checksum {
+            let crc = crc32fast::hash(&event);
+            event.extend(crc.to_le_bytes());
+        }
+        event
+    }
+
+    fn format_description(algorithm: u8, flags: u16) -> Vec<u8> {
+        let mut body = vec![4, 0];
+        body.extend(b"9.7.4");
+        body.resize(56, 0);
+        body.push(19);
+        let mut lengths = [0; 42];
+        for (number, length) in [(2, 13), (4, 8), (19, 8), (30, 10), (31, 10), (32, 10)] {
+            lengths[number - 1] = length;
+        }
+        body.extend(lengths);
+        body.push(algorithm);
+        // The checksum is that of the closed file.
+        let mut event = event(event_type::FORMAT_DESCRIPTION, 0, &body, true);
+        event[FLAGS_OFFSET..HEADER_LENGTH].copy_from_slice(&flags.to_le_bytes());
+        event
+    }
+
+    fn decoder(algorithm: u8) -> Decoder {
+        let mut decoder = Decoder::new();
+        decoder.decode(&format_description(algorithm, 0)).unwrap();
+        decoder
+    }
+
+    #[test]
+    fn a_file_that_is_still_open_has_the_checksum_of_a_closed_one() {
+        let bytes = format_description(1, 1);
+        let mut decoder = Decoder::new();
+        let EventData::FormatDescription(format) = decoder.decode(&bytes).unwrap().data else { panic!() };
+        assert!(format.in_use && format.checksums);
+        assert_eq!(decoder.server_version(), "9.7.4");
+        let mut bad = bytes.clone();
+        bad[30] ^= 1;
+        assert!(Decoder::new().decode(&bad).is_err());
+    }
+
+    #[test]
+    fn the_rotate_before_a_format_description_is_read_with_and_without_checksum() {
+        let body = [&4u64.to_le_bytes()[..], b"binlog.000007"].concat();
+        for checksum in [true, false] {
+            let bytes = event(event_type::ROTATE, 0x20, &body, checksum);
+            let EventData::Rotate(rotate) = Decoder::new().decode(&bytes).unwrap().data else { panic!() };
+            assert_eq!((rotate.file, rotate.position, rotate.artificial), ("binlog.000007", 4, true));
+        }
+        let bytes = event(event_type::XID, 0, &[0; 8], false);
+        assert!(Decoder::new().decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn unknown_events_are_an_error_unless_they_are_marked_as_ignorable() {
+        for algorithm in [0, 1] {
+            let mut decoder = decoder(algorithm);
+            let checksum = algorithm == 1;
+            let error = decoder.decode(&event(77, 0, b"x", checksum)).unwrap_err();
+            assert!(error.to_string().contains("type 77") && error.to_string().contains("position 99"), "{error}");
+            assert_eq!(decoder.decode(&event(77, 0x80, b"x", checksum)).unwrap().data, EventData::Ignorable);
+            let error = decoder.decode(&event(162, 0, b"x", checksum)).unwrap_err();
+            assert!(error.to_string().contains("MariaDB GTID"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_a_checksum_error_and_a_wrong_size_is_malformed() {
+        let mut decoder = decoder(1);
+        let good = event(event_type::XID, 0, &7u64.to_le_bytes(), true);
+        assert_eq!(decoder.decode(&good).unwrap().data, EventData::Xid(7));
+        let mut bad = good.clone();
+        bad[20] ^= 4;
+        assert!(matches!(decoder.decode(&bad), Err(DecodeError::Checksum { .. })));
+        assert!(matches!(decoder.decode(&good[..good.len() - 1]), Err(DecodeError::Malformed { .. })));
+    }
+
+    #[test]
+    fn both_heartbeats_are_read() {
+        let mut decoder = decoder(0);
+        let bytes = event(event_type::HEARTBEAT, 0, b"binlog.000001", false);
+        let EventData::Heartbeat(heartbeat) = decoder.decode(&bytes).unwrap().data else { panic!() };
+        assert_eq!((heartbeat.file, heartbeat.position, heartbeat.exact), ("binlog.000001", 99, false));
+        let body = [&[1, 13][..], b"binlog.000001", &[2, 9, 254, 1, 0, 0, 0, 1, 0, 0, 0, 0]].concat();
+        let bytes = event(event_type::HEARTBEAT_V2, 0, &body, false);
+        let EventData::Heartbeat(heartbeat) = decoder.decode(&bytes).unwrap().data else { panic!() };
+        assert_eq!((heartbeat.file, heartbeat.position, heartbeat.exact), ("binlog.000001", (1 << 32) + 1, true));
+    }
+
+    #[test]
+    fn rows_of_version_1_are_read() {
+        let mut decoder = decoder(0);
+        let bytes = event(event_type::UPDATE_ROWS_V1, 0, &[5, 0, 0, 0, 0, 0, 1, 0, 1, 1, 1, 0, 7, 0, 8], false);
+        let EventData::Rows(rows) = decoder.decode(&bytes).unwrap().data else { panic!() };
+        assert_eq!((rows.table_id, rows.len(), rows.is_statement_end(), rows.is_full()), (5, 4, true, true));
+    }
 }

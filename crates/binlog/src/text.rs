@@ -293,3 +293,62 @@ pub(crate) fn json_temporal(packed: i64, kind: Temporal, text: &mut Text) -> Res
     text.fraction(micros, 6);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn show(read: impl for<'t> Fn(&mut Reader<'_>, &'t mut Text) -> Result<&'t str, Fault>, bytes: &[u8]) -> String {
+        let mut reader = Reader::new(bytes);
+        let mut text = Text::default();
+        let shown = read(&mut reader, &mut text).unwrap().to_owned();
+        assert!(reader.is_empty());
+        shown
+    }
+
+    /// Encodes digits as the format's description says, in its slowest form.
+    fn encoded(negative: bool, digits: &str, scale: usize) -> Vec<u8> {
+        let (whole, rest) = digits.split_at(digits.len() - scale);
+        let head = whole.len() % 9;
+        let mut groups: Vec<&str> = vec![&whole[..head]];
+        groups.extend((head..whole.len()).step_by(9).map(|i| &whole[i..i + 9]));
+        groups.extend((0..rest.len()).step_by(9).map(|i| &rest[i..(i + 9).min(rest.len())]));
+        let mut bytes: Vec<u8> = Vec::new();
+        for group in groups.into_iter().filter(|g| !g.is_empty()) {
+            let number: u32 = group.parse().unwrap();
+            bytes.extend(&number.to_be_bytes()[4 - DIGIT_BYTES[group.len()]..]);
+        }
+        if negative {
+            bytes.iter_mut().for_each(|b| *b = !*b);
+        }
+        bytes[0] ^= 0x80;
+        bytes
+    }
+
+    #[test]
+    fn times_of_old_tables_are_read() {
+        assert_eq!(show(old_time, &8_385_959u32.to_le_bytes()[..3]), "838:59:59");
+        assert_eq!(show(old_time, &(-10_203i32).to_le_bytes()[..3]), "-01:02:03");
+        assert_eq!(show(old_datetime, &20_240_229_123_456u64.to_le_bytes()), "2024-02-29 12:34:56");
+        assert_eq!(show(old_datetime, &[0; 8]), "0000-00-00 00:00:00");
+        assert!(old_datetime(&mut Reader::new(&[0xff; 8]), &mut Text::default()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn decimals_survive(negative: bool, digits in "[0-9]{1,65}", scale in 0usize..=30) {
+            let scale = scale.min(digits.len());
+            let (precision, places) = (digits.len() as u8, scale as u8);
+            let bytes = encoded(negative, &digits, scale);
+            let shown = show(|r, t| decimal(r, precision, places, t), &bytes);
+            let (whole, rest) = digits.split_at(digits.len() - scale);
+            let whole = whole.trim_start_matches('0');
+            let sign = if negative && digits.bytes().any(|b| b != b'0') { "-" } else { "" };
+            let point = if scale > 0 { "." } else { "" };
+            prop_assert_eq!(shown, format!("{sign}{}{point}{rest}", if whole.is_empty() { "0" } else { whole }));
+        }
+    }
+}
