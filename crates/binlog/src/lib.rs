@@ -41,8 +41,9 @@
 //! # assert!(count(b"").is_err());
 //! ```
 //!
-//! Facts about the format come from the MySQL source documentation (`mysql::binlog::event`), the manual's chapter
-//! "The Binary Log", and from what a running server writes.
+//! Facts about the format come from the MySQL source documentation (`mysql::binlog::event`), from the manual's sections
+//! "The Binary Log" and "Data Type Storage Requirements", and from what a running server writes: `tests/fixtures` holds
+//! recordings of every column type and of each thing a transaction can be, compared with the server's own text.
 
 mod cache;
 mod column;

@@ -26,32 +26,36 @@ impl Text {
 
     #[inline]
     pub(crate) fn push(&mut self, byte: u8) {
-        if let Some(slot) = self.bytes.get_mut(self.length) {
-            *slot = byte;
-            self.length += 1;
+        self.extend(&[byte]);
+    }
+
+    #[inline]
+    fn extend(&mut self, bytes: &[u8]) {
+        if let Some(room) = self.bytes.get_mut(self.length..).and_then(|tail| tail.get_mut(..bytes.len())) {
+            room.copy_from_slice(bytes);
+            self.length += bytes.len();
         }
     }
 
-    /// Exactly two digits.
+    /// Exactly `width` digits (9 at most).
     #[inline]
-    fn two(&mut self, number: u32) {
-        self.push(b'0' + (number / 10 % 10) as u8);
-        self.push(b'0' + (number % 10) as u8);
-    }
-
-    /// Exactly `width` digits (9 at most), the leading ones of a number that has `of` digits.
-    fn leading(&mut self, number: u32, width: u8, of: u8) {
-        let mut divisor = 10u32.pow(u32::from(of.clamp(1, 9)) - 1);
-        for _ in 0..width {
-            self.push(b'0' + (number / divisor % 10) as u8);
-            divisor = (divisor / 10).max(1);
+    fn digits(&mut self, mut number: u32, width: u8) {
+        let mut digits = [b'0'; 9];
+        let used = digits.get_mut(..usize::from(width)).unwrap_or_default();
+        for digit in used.iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+        if let Some(room) = self.bytes.get_mut(self.length..).and_then(|tail| tail.get_mut(..used.len())) {
+            room.copy_from_slice(used);
+            self.length += used.len();
         }
     }
 
     fn fraction(&mut self, micros: u32, fsp: u8) {
         if fsp > 0 {
             self.push(b'.');
-            self.leading(micros, fsp, 6);
+            self.digits(micros / 10u32.pow(u32::from(6 - fsp.min(6))), fsp.min(6));
         }
     }
 
@@ -106,7 +110,7 @@ pub(crate) fn decimal<'t>(
         if number >= 10u32.pow(u32::from(width)) {
             return Err(reader.fault("a group of a DECIMAL is too large"));
         }
-        digits.leading(number, width, width);
+        digits.digits(number, width);
     }
     let (whole, rest) = digits.as_str().split_at_checked(usize::from(integer)).unwrap_or_default();
     let zero = whole.bytes().chain(rest.bytes()).all(|b| b == b'0');
@@ -117,32 +121,32 @@ pub(crate) fn decimal<'t>(
     if whole.is_empty() {
         text.push(b'0');
     }
-    whole.bytes().for_each(|b| text.push(b));
+    text.extend(whole.as_bytes());
     if !rest.is_empty() {
         text.push(b'.');
-        rest.bytes().for_each(|b| text.push(b));
+        text.extend(rest.as_bytes());
     }
     Ok(text.as_str())
 }
 
+/// The two digits of a number below 100.
+#[inline]
+fn two(number: u32) -> [u8; 2] {
+    [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8]
+}
+
 fn push_date(text: &mut Text, year: u32, month: u32, day: u32) {
-    text.two(year / 100);
-    text.two(year % 100);
-    text.push(b'-');
-    text.two(month);
-    text.push(b'-');
-    text.two(day);
+    let ([a, b], [c, d]) = (two(year / 100), two(year % 100));
+    let ([e, f], [g, h]) = (two(month), two(day));
+    text.extend(&[a, b, c, d, b'-', e, f, b'-', g, h]);
 }
 
 fn push_clock(text: &mut Text, hour: u32, minute: u32, second: u32) {
     if hour >= 100 {
         text.push(b'0' + (hour / 100 % 10) as u8);
     }
-    text.two(hour % 100);
-    text.push(b':');
-    text.two(minute);
-    text.push(b':');
-    text.two(second);
+    let ([a, b], [c, d], [e, f]) = (two(hour % 100), two(minute), two(second));
+    text.extend(&[a, b, b':', c, d, b':', e, f]);
 }
 
 /// DATE: day 5 bits, month 4, year 15.

@@ -6,8 +6,9 @@
 mod common;
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use lutra_binlog::{DecodeError, Decoder, Event, EventData, Image};
+use lutra_binlog::{DecodeError, Decoder, Event, EventData, Image, TableCache};
 use lutra_change::TableSchema;
 
 /// One line per event; what changes from one recording to the next is left out.
@@ -119,6 +120,22 @@ fn a_table_map_without_full_metadata_says_what_to_set() {
     assert_eq!(errors.len(), 1);
     let text = errors[0].to_string();
     assert!(text.contains("changes.pieces") && text.contains("binlog_row_metadata=FULL"), "{text}");
+}
+
+#[test]
+fn a_repeated_table_map_is_planned_once_whatever_its_id() {
+    let file = common::fixture("types.1.binlog");
+    let (mut decoder, mut tables) = (Decoder::new(), TableCache::new());
+    let mut maps = 0;
+    for event in lutra_binlog::file::events(&file).unwrap() {
+        let EventData::TableMap(mut map) = decoder.decode(event.unwrap().bytes).unwrap().data else { continue };
+        let first = Arc::clone(tables.observe(&map).unwrap());
+        assert!(Arc::ptr_eq(&first, tables.observe(&map).unwrap()));
+        map.table_id += 1_000;
+        assert!(Arc::ptr_eq(&first, tables.observe(&map).unwrap()));
+        maps += 1;
+    }
+    assert!(maps > 5);
 }
 
 #[test]
