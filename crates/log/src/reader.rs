@@ -98,6 +98,9 @@ pub enum Delivered {
         expected: Number,
         /// What the record at `offset` follows.
         found: Number,
+        /// The place up to which the chain is whole. Bookmarks beyond it are not to be trusted by the start asked for:
+        /// see [`WriterOptions::trust_bookmarks_up_to`](crate::WriterOptions::trust_bookmarks_up_to).
+        behind: Cursor,
     },
 }
 
@@ -187,6 +190,25 @@ fn halt<R: ReadTransport>(transport: &R, found: Box<Halt>) -> LogError {
     LogError::Halt { topic: transport.topic().to_owned(), found }
 }
 
+/// Gaps met at so many starts in a row, without a unit accepted in between, may be reported; then reading halts. More than
+/// one, since a start that was under way when the gap was reported does not count as the one asked for.
+const GAPS_IN_A_ROW: u32 = 2;
+
+/// The gaps met.
+#[derive(Debug)]
+struct Gaps {
+    /// The highest offset of a gap for whose sake we went back once.
+    looked_at: i64,
+    /// The highest offset of a gap that was reported.
+    reported_at: i64,
+    /// Reported since the last accepted unit.
+    reported: u32,
+}
+
+impl Gaps {
+    const NONE: Self = Self { looked_at: -1, reported_at: -1, reported: 0 };
+}
+
 /// The reader without its transport.
 #[derive(Debug)]
 pub(crate) struct ReaderCore {
@@ -201,10 +223,7 @@ pub(crate) struct ReaderCore {
     pending: VecDeque<Delivered>,
     /// The highest epoch without a start for whose sake we went back once.
     went_back_for: Epoch,
-    /// We went back once to see whether a gap is really in the log; no unit was accepted since.
-    went_back_for_gap: bool,
-    /// A gap was reported, and no unit accepted since.
-    in_gap: bool,
+    gaps: Gaps,
     /// A record of the expected log was seen.
     own_log_seen: bool,
     rules: crate::rules::Rules,
@@ -234,8 +253,7 @@ impl ReaderCore {
             bookmarks,
             pending: VecDeque::new(),
             went_back_for: Epoch::ZERO,
-            went_back_for_gap: false,
-            in_gap: false,
+            gaps: Gaps::NONE,
             own_log_seen: false,
             rules: crate::rules::Rules::default(),
         })
@@ -335,8 +353,7 @@ impl ReaderCore {
                     headers: stored.headers,
                 }));
                 if complete {
-                    self.in_gap = false;
-                    self.went_back_for_gap = false;
+                    self.gaps.reported = 0;
                     self.advance(offset);
                 }
             }
@@ -378,16 +395,19 @@ impl ReaderCore {
     /// A gap may be in the log, or only in what we read of it, because the log was cut below us and written anew. So the
     /// first answer is to look at our place again, and to read on from there.
     fn gap(&mut self, offset: i64, expected: Number, found: Number) -> Result<(), Box<Halt>> {
-        if !self.went_back_for_gap {
-            self.went_back_for_gap = true;
+        if offset > self.gaps.looked_at {
+            self.gaps.looked_at = offset;
             self.must_place = true;
             return Ok(());
         }
-        if self.in_gap || self.rules.gap_is_for_ever {
+        if offset <= self.gaps.reported_at {
+            return Ok(());
+        }
+        if self.gaps.reported >= GAPS_IN_A_ROW || self.rules.gap_is_for_ever {
             return Err(Box::new(Halt::GapPersists { offset, expected, found }));
         }
-        self.in_gap = true;
-        self.pending.push_back(Delivered::Gap { offset, expected, found });
+        self.gaps = Gaps { looked_at: offset, reported_at: offset, reported: self.gaps.reported + 1 };
+        self.pending.push_back(Delivered::Gap { offset, expected, found, behind: self.cursor });
         Ok(())
     }
 

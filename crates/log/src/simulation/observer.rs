@@ -52,7 +52,7 @@ impl Observer {
     }
 
     /// One step.
-    pub(super) fn read(&mut self, world: &World) -> Result<bool, Violation> {
+    pub(super) fn read(&mut self, world: &mut World) -> Result<bool, Violation> {
         if self.halted.is_some() {
             return Ok(false);
         }
@@ -95,12 +95,14 @@ impl Observer {
         Ok(moved)
     }
 
-    fn apply(&mut self, world: &World) -> Result<(), Violation> {
+    fn apply(&mut self, world: &mut World) -> Result<(), Violation> {
         while let Some(delivered) = self.core.as_mut().and_then(ReaderCore::pop) {
             match delivered {
                 Delivered::Discarded => self.open.clear(),
-                Delivered::Gap { .. } => {
+                Delivered::Gap { behind, .. } => {
                     self.gaps += 1;
+                    let so_far = world.whole_up_to.unwrap_or(i64::MAX);
+                    world.whole_up_to = Some(so_far.min(behind.next_offset));
                     if !world.tail_lost {
                         return Err(self.fault("saw a gap in a whole log"));
                     }
@@ -142,7 +144,7 @@ impl Observer {
     }
 
     /// Reads until nothing is left.
-    pub(super) fn read_to_end(&mut self, world: &World) -> Result<(), Violation> {
+    pub(super) fn read_to_end(&mut self, world: &mut World) -> Result<(), Violation> {
         for _ in 0..10_000 {
             if !self.read(world)? {
                 break;

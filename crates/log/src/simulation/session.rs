@@ -150,6 +150,7 @@ impl Session {
             rules_version: 0,
             begun: false,
             bookmarks: world.bookmarks.clone(),
+            trust_bookmarks_up_to: world.whole_up_to,
             max_in_flight_bytes: usize::MAX,
         }
     }

@@ -23,6 +23,8 @@ pub(super) struct World {
     pub(super) log_id: LogId,
     pub(super) bookmarks: Vec<Bookmark>,
     pub(super) tail_lost: bool,
+    /// What readers that met a gap said.
+    pub(super) whole_up_to: Option<i64>,
     /// No more faults.
     pub(super) calm: bool,
     /// What was executed before the log began.
@@ -46,7 +48,18 @@ impl World {
         }
         let log_id = LogId(Uuid::from_u128(0x10c));
         let (log, bookmarks) = (Vec::new(), Vec::new());
-        Self { rng, scope, log, log_id, bookmarks, tail_lost: false, calm: false, base, orders: [natural, other] }
+        Self {
+            rng,
+            scope,
+            log,
+            log_id,
+            bookmarks,
+            tail_lost: false,
+            whole_up_to: None,
+            calm: false,
+            base,
+            orders: [natural, other],
+        }
     }
 
     pub(super) fn end(&self) -> i64 {
