@@ -52,6 +52,18 @@ pub struct Bookmark {
     pub last_unit: Option<LastUnit>,
 }
 
+impl Bookmark {
+    /// The bookmarks that a start may use which was asked for because a reader met a gap, `whole_up_to` being the offset in
+    /// [`Delivered::Gap`](crate::Delivered::Gap)`::behind`; all of them where no gap was met.
+    ///
+    /// A writer cannot notice that the log lost its tail when other records took the very places of the lost ones before
+    /// it appended again. The bookmarks that it published then count units that are not there.
+    pub fn up_to(mut bookmarks: Vec<Self>, whole_up_to: Option<i64>) -> Vec<Self> {
+        bookmarks.retain(|b| whole_up_to.is_none_or(|offset| b.cursor.next_offset <= offset));
+        bookmarks
+    }
+}
+
 mod totals {
     use super::UnitTotals;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

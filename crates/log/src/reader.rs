@@ -98,8 +98,8 @@ pub enum Delivered {
         expected: Number,
         /// What the record at `offset` follows.
         found: Number,
-        /// The place up to which the chain is whole. Bookmarks beyond it are not to be trusted by the start asked for:
-        /// see [`WriterOptions::trust_bookmarks_up_to`](crate::WriterOptions::trust_bookmarks_up_to).
+        /// The place up to which the chain is whole. The start asked for must not trust [bookmarks](Bookmark::up_to) beyond
+        /// it: this offset goes with the request.
         behind: Cursor,
     },
 }

@@ -33,13 +33,9 @@ pub struct WriterOptions {
     pub rules_version: u64,
     /// Whether the task has begun: its origin was acknowledged once, so the log must not be empty (P8).
     pub begun: bool,
-    /// Published places, in any order; the latest that the log still holds is where reading back begins.
+    /// Published places, in any order; the latest that the log still holds is where reading back begins. A start that was
+    /// asked for because a reader met a gap leaves out those [beyond the whole chain](Bookmark::up_to).
     pub bookmarks: Vec<Bookmark>,
-    /// When this start was asked for because a reader met a gap: the offset up to which that reader found the chain whole
-    /// ([`Delivered::Gap`](crate::Delivered::Gap)`::behind`). Bookmarks beyond it are not used. A writer cannot notice that
-    /// the log lost its tail when other records took the very places of the lost ones before it appended again; the
-    /// bookmarks that it then published count units that are not there.
-    pub trust_bookmarks_up_to: Option<i64>,
     /// Bytes that may be handed over and not acknowledged; [`LogWriter::append`] waits beyond.
     pub max_in_flight_bytes: usize,
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::Violation;
 use super::world::{World, gtid, pick};
+use crate::bookmark::Bookmark;
 use crate::error::LogError;
 use crate::place::{self, Held};
 use crate::transport::{Delivery, Ticket, TransportError};
@@ -149,8 +150,7 @@ impl Session {
             cluster: "sim".into(),
             rules_version: 0,
             begun: false,
-            bookmarks: world.bookmarks.clone(),
-            trust_bookmarks_up_to: world.whole_up_to,
+            bookmarks: Bookmark::up_to(world.bookmarks.clone(), world.whole_up_to),
             max_in_flight_bytes: usize::MAX,
         }
     }
@@ -232,7 +232,7 @@ impl Session {
     }
 }
 
-fn holds(world: &World, bookmark: &crate::Bookmark) -> bool {
+fn holds(world: &World, bookmark: &Bookmark) -> bool {
     let cursor = &bookmark.cursor;
     let held = place::held_by_bounds(cursor, 0, world.end()).or_else(|| {
         let before = world.get(cursor.next_offset - 1)?;

@@ -16,9 +16,7 @@ use crate::transport::{Delivery, StoredRecord, Ticket, TransportError};
 
 /// Bookmarks to try, the latest first.
 pub(crate) fn candidates(options: &WriterOptions) -> Vec<&Bookmark> {
-    let up_to = options.trust_bookmarks_up_to.unwrap_or(i64::MAX);
-    let fits = |b: &&Bookmark| b.cursor.log_id == options.log_id && b.cursor.next_offset <= up_to;
-    let mut bookmarks: Vec<_> = options.bookmarks.iter().filter(fits).collect();
+    let mut bookmarks: Vec<_> = options.bookmarks.iter().filter(|b| b.cursor.log_id == options.log_id).collect();
     bookmarks.sort_by_key(|b| std::cmp::Reverse(b.cursor.next_offset));
     bookmarks
 }
