@@ -55,6 +55,51 @@ pub(crate) fn put_bool(out: &mut Vec<u8>, value: bool) {
     out.push(u8::from(value));
 }
 
+/// Why a value cannot be read. Small and free to drop, as it stands in the result of every read; [`WireError`] tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    what: &'static str,
+    why: Why,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    CutOff,
+    OutOfRange(i64),
+    NotText,
+    TooLong,
+    Trailing(usize),
+}
+
+impl Fault {
+    fn cut_off(what: &'static str) -> Self {
+        Self { what, why: Why::CutOff }
+    }
+
+    /// A number that is not one of those allowed.
+    pub(crate) fn out_of_range(what: &'static str, found: i64) -> Self {
+        Self { what, why: Why::OutOfRange(found) }
+    }
+
+    /// A number of more bytes or bits than it may have.
+    pub(crate) fn too_long(what: &'static str) -> Self {
+        Self { what, why: Why::TooLong }
+    }
+}
+
+impl From<Fault> for WireError {
+    #[cold]
+    fn from(Fault { what, why }: Fault) -> Self {
+        match why {
+            Why::CutOff => Self::CutOff { what },
+            Why::OutOfRange(found) => Self::OutOfRange { what, found },
+            Why::NotText => Self::NotText { what },
+            Why::TooLong => Self::Malformed { what, reason: "a number of more bits than it may have".to_owned() },
+            Why::Trailing(count) => Self::Trailing { what, count },
+        }
+    }
+}
+
 /// Reads Avro's binary encoding from bytes that may be anything.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Input<'a> {
@@ -76,14 +121,14 @@ impl<'a> Input<'a> {
     }
 
     #[inline]
-    pub(crate) fn byte(&mut self, what: &'static str) -> Result<u8, WireError> {
-        let byte = *self.bytes.get(self.at).ok_or(WireError::CutOff { what })?;
+    pub(crate) fn byte(&mut self, what: &'static str) -> Result<u8, Fault> {
+        let byte = *self.bytes.get(self.at).ok_or(Fault::cut_off(what))?;
         self.at += 1;
         Ok(byte)
     }
 
     #[inline]
-    pub(crate) fn long(&mut self, what: &'static str) -> Result<i64, WireError> {
+    pub(crate) fn long(&mut self, what: &'static str) -> Result<i64, Fault> {
         let first = self.byte(what)?;
         let mut value = u64::from(first & 0x7f);
         if first & 0x80 != 0 {
@@ -91,7 +136,7 @@ impl<'a> Input<'a> {
             loop {
                 let byte = self.byte(what)?;
                 if shift == 63 && byte > 1 {
-                    return Err(WireError::Malformed { what, reason: "a varint of more than 64 bits".to_owned() });
+                    return Err(Fault::too_long(what));
                 }
                 value |= u64::from(byte & 0x7f) << shift;
                 if byte & 0x80 == 0 {
@@ -103,97 +148,103 @@ impl<'a> Input<'a> {
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
-    pub(crate) fn int(&mut self, what: &'static str) -> Result<i32, WireError> {
+    pub(crate) fn int(&mut self, what: &'static str) -> Result<i32, Fault> {
         let found = self.long(what)?;
-        i32::try_from(found).map_err(|_| WireError::OutOfRange { what, found })
+        i32::try_from(found).map_err(|_| Fault::out_of_range(what, found))
     }
 
     /// A `long` that fits `T`.
-    pub(crate) fn number<T: TryFrom<i64>>(&mut self, what: &'static str) -> Result<T, WireError> {
+    pub(crate) fn number<T: TryFrom<i64>>(&mut self, what: &'static str) -> Result<T, Fault> {
         let found = self.long(what)?;
-        T::try_from(found).map_err(|_| WireError::OutOfRange { what, found })
+        T::try_from(found).map_err(|_| Fault::out_of_range(what, found))
     }
 
-    pub(crate) fn bool(&mut self, what: &'static str) -> Result<bool, WireError> {
+    pub(crate) fn bool(&mut self, what: &'static str) -> Result<bool, Fault> {
         match self.byte(what)? {
             0 => Ok(false),
             1 => Ok(true),
-            found => Err(WireError::OutOfRange { what, found: i64::from(found) }),
+            found => Err(Fault::out_of_range(what, found.into())),
         }
     }
 
     #[inline]
-    pub(crate) fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], WireError> {
-        let end = self.at.checked_add(len).filter(|&e| e <= self.bytes.len()).ok_or(WireError::CutOff { what })?;
+    pub(crate) fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], Fault> {
+        let end = self.at.checked_add(len).filter(|&e| e <= self.bytes.len()).ok_or(Fault::cut_off(what))?;
         let taken = &self.bytes[self.at..end];
         self.at = end;
         Ok(taken)
     }
 
-    pub(crate) fn fixed<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], WireError> {
+    pub(crate) fn fixed<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], Fault> {
         let mut fixed = [0; N];
         fixed.copy_from_slice(self.take(N, what)?);
         Ok(fixed)
     }
 
     #[inline]
-    pub(crate) fn bytes(&mut self, what: &'static str) -> Result<&'a [u8], WireError> {
+    pub(crate) fn bytes(&mut self, what: &'static str) -> Result<&'a [u8], Fault> {
         let len: usize = self.number(what)?;
         self.take(len, what)
     }
 
     #[inline]
-    pub(crate) fn text(&mut self, what: &'static str) -> Result<&'a str, WireError> {
-        std::str::from_utf8(self.bytes(what)?).map_err(|_| WireError::NotText { what })
+    pub(crate) fn text(&mut self, what: &'static str) -> Result<&'a str, Fault> {
+        std::str::from_utf8(self.bytes(what)?).map_err(|_| Fault { what, why: Why::NotText })
     }
 
     /// The branch of a union of null and one more: whether it is that one.
     #[inline]
-    pub(crate) fn present(&mut self, what: &'static str) -> Result<bool, WireError> {
+    pub(crate) fn present(&mut self, what: &'static str) -> Result<bool, Fault> {
         match self.byte(what)? {
             0 => Ok(false),
             2 => Ok(true),
-            found => Err(WireError::OutOfRange { what, found: i64::from(found) }),
+            found => Err(Fault::out_of_range(what, found.into())),
         }
     }
 
     pub(crate) fn optional<T>(
         &mut self,
         what: &'static str,
-        read: impl FnOnce(&mut Self) -> Result<T, WireError>,
-    ) -> Result<Option<T>, WireError> {
+        read: impl FnOnce(&mut Self) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
         if self.present(what)? { read(self).map(Some) } else { Ok(None) }
     }
 
-    /// An array: every block of it, with or without its size in bytes. Items cost memory only as they are read, and an item
-    /// takes at least one byte, so a count cannot promise more than there is.
+    /// An array: every block of it, with or without its size in bytes. Items cost memory only as they are read, and an
+    /// item takes at least one byte, so a count cannot promise more than there is.
     pub(crate) fn array(
         &mut self,
         what: &'static str,
-        mut item: impl FnMut(&mut Self) -> Result<(), WireError>,
-    ) -> Result<(), WireError> {
+        mut item: impl FnMut(&mut Self) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         loop {
-            let mut count = self.long(what)?;
+            let count = self.long(what)?;
             if count == 0 {
                 return Ok(());
             }
-            if count < 0 {
-                count = count.checked_neg().ok_or(WireError::OutOfRange { what, found: count })?;
-                let _: usize = self.number(what)?;
+            let end = if count < 0 { Some(self.block_end(what)?) } else { None };
+            if usize::try_from(count.unsigned_abs()).map_or(true, |c| c > self.left()) {
+                return Err(Fault::cut_off(what));
             }
-            if usize::try_from(count).map_or(true, |c| c > self.left()) {
-                return Err(WireError::CutOff { what });
-            }
-            for _ in 0..count {
+            for _ in 0..count.unsigned_abs() {
                 item(self)?;
+            }
+            if end.is_some_and(|end| end != self.at) {
+                return Err(Fault::out_of_range(what, count));
             }
         }
     }
 
-    pub(crate) fn end(&self, what: &'static str) -> Result<(), WireError> {
+    /// Where a block that says its size ends.
+    fn block_end(&mut self, what: &'static str) -> Result<usize, Fault> {
+        let size: usize = self.number(what)?;
+        self.at.checked_add(size).filter(|&end| end <= self.bytes.len()).ok_or(Fault::cut_off(what))
+    }
+
+    pub(crate) fn end(&self, what: &'static str) -> Result<(), Fault> {
         match self.left() {
             0 => Ok(()),
-            count => Err(WireError::Trailing { what, count }),
+            count => Err(Fault { what, why: Why::Trailing(count) }),
         }
     }
 }

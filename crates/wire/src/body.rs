@@ -4,11 +4,14 @@ use bytes::Bytes;
 use lutra_change::{ColumnSet, Operation, RowFlags, SessionContext, TableName};
 use uuid::Uuid;
 
-use crate::avro::{Input, put_bool, put_branch, put_bytes, put_len, put_long, put_optional_bytes, put_optional_long, share};
+use crate::avro::{
+    Fault, Input, put_bool, put_branch, put_bytes, put_len, put_long, put_optional_bytes, put_optional_long, share,
+};
 use crate::builder::ChangesBuilder;
 use crate::error::WireError;
 use crate::record::{
-    Body, BodyKind, Changes, Chunk, Ddl, DdlKind, EpochStart, Heartbeat, RawBody, RowChange, TableRef, XaDecision, XaPrepare,
+    Body, BodyKind, Changes, Chunk, Ddl, DdlKind, EpochStart, Heartbeat, RawBody, RowChange, TableRef, XaDecision,
+    XaPrepare,
 };
 use crate::schema::Fingerprint;
 
@@ -35,9 +38,10 @@ const KINDS: [BodyKind; 7] = [
 ];
 
 impl BodyKind {
-    pub(crate) fn of_branch(branch: i64) -> Result<Self, WireError> {
+    pub(crate) fn of_branch(branch: i64) -> Result<Self, Fault> {
         let index = usize::try_from(branch).ok();
-        index.and_then(|i| KINDS.get(i).copied()).ok_or(WireError::OutOfRange { what: "the body's kind", found: branch })
+        let kind = index.and_then(|i| KINDS.get(i).copied());
+        kind.ok_or_else(|| Fault::out_of_range("the body's kind", branch))
     }
 }
 
@@ -71,9 +75,10 @@ impl RawBody {
                 addressee: input.text("chunk.addressee")?.to_owned(),
                 changes: changes(&self.bytes, &mut input)?,
             }),
-            BodyKind::Heartbeat => {
-                Body::Heartbeat(Heartbeat { at: input.long("heartbeat.at")?, clock_offset: input.long("heartbeat.clock_offset")? })
-            }
+            BodyKind::Heartbeat => Body::Heartbeat(Heartbeat {
+                at: input.long("heartbeat.at")?,
+                clock_offset: input.long("heartbeat.clock_offset")?,
+            }),
             BodyKind::EpochStart => Body::EpochStart(EpochStart {
                 cluster: input.text("epoch_start.cluster")?.to_owned(),
                 rules_version: input.number("epoch_start.rules_version")?,
@@ -82,28 +87,38 @@ impl RawBody {
                 xid: share(&self.bytes, input.bytes("xa.xid")?),
                 changes: changes(&self.bytes, &mut input)?,
             }),
-            BodyKind::XaDecision => {
-                Body::XaDecision(XaDecision { xid: share(&self.bytes, input.bytes("xa.xid")?), commit: input.bool("xa.commit")? })
-            }
+            BodyKind::XaDecision => Body::XaDecision(XaDecision {
+                xid: share(&self.bytes, input.bytes("xa.xid")?),
+                commit: input.bool("xa.commit")?,
+            }),
         };
         input.end("the record's body")?;
         Ok(body)
     }
 
-    /// The tables of a body with changes, without a look at the rows; empty for other bodies.
+    /// The tables of a body with changes (also of a chunk or an XA prepare), without a look at the rows; empty for other
+    /// bodies.
     ///
     /// # Errors
     /// [`WireError`] naming the value that cannot be read.
     pub fn tables(&self) -> Result<Vec<TableRef>, WireError> {
-        if self.kind != BodyKind::Changes {
-            return Ok(Vec::new());
-        }
         let mut input = self.input()?;
+        match self.kind {
+            BodyKind::Changes => {}
+            BodyKind::Chunk => {
+                input.fixed::<16>("chunk.id")?;
+                input.bytes("chunk.addressee")?;
+            }
+            BodyKind::XaPrepare => {
+                input.bytes("xa.xid")?;
+            }
+            BodyKind::Ddl | BodyKind::Heartbeat | BodyKind::EpochStart | BodyKind::XaDecision => return Ok(Vec::new()),
+        }
         input.optional("changes.context", context)?;
-        tables(&mut input)
+        Ok(tables(&mut input)?)
     }
 
-    fn input(&self) -> Result<Input<'_>, WireError> {
+    fn input(&self) -> Result<Input<'_>, Fault> {
         let mut input = Input::new(&self.bytes);
         input.long("the body's kind")?;
         Ok(input)
@@ -156,21 +171,16 @@ impl RawBody {
 
     /// The body of a slice of a table's initial copy.
     pub fn chunk(chunk: &Chunk) -> Self {
-        let changes = Self::changes(&chunk.changes);
-        Self::of(BodyKind::Chunk, |out| {
-            out.extend_from_slice(chunk.id.as_bytes());
-            put_bytes(out, chunk.addressee.as_bytes());
-            out.extend_from_slice(&changes.bytes[1..]);
-        })
+        let mut builder = ChangesBuilder::new();
+        builder.add_all(&chunk.changes);
+        builder.finish_chunk(chunk.id, &chunk.addressee)
     }
 
     /// The body of a prepared XA transaction.
     pub fn xa_prepare(prepare: &XaPrepare) -> Self {
-        let changes = Self::changes(&prepare.changes);
-        Self::of(BodyKind::XaPrepare, |out| {
-            put_bytes(out, &prepare.xid);
-            out.extend_from_slice(&changes.bytes[1..]);
-        })
+        let mut builder = ChangesBuilder::new();
+        builder.add_all(&prepare.changes);
+        builder.finish_xa_prepare(&prepare.xid)
     }
 
     /// The body of a decision over one.
@@ -192,11 +202,11 @@ pub(crate) fn put_name(out: &mut Vec<u8>, name: &TableName) {
     put_bytes(out, name.table.as_bytes());
 }
 
-fn name(input: &mut Input<'_>) -> Result<TableName, WireError> {
+fn name(input: &mut Input<'_>) -> Result<TableName, Fault> {
     Ok(TableName { database: input.text("table.database")?.to_owned(), table: input.text("table.name")?.to_owned() })
 }
 
-fn tables(input: &mut Input<'_>) -> Result<Vec<TableRef>, WireError> {
+fn tables(input: &mut Input<'_>) -> Result<Vec<TableRef>, Fault> {
     let mut tables = Vec::new();
     input.array("changes.tables", |i| {
         tables.push(TableRef { fingerprint: Fingerprint(i.fixed("table.fingerprint")?), name: name(i)? });
@@ -205,7 +215,7 @@ fn tables(input: &mut Input<'_>) -> Result<Vec<TableRef>, WireError> {
     Ok(tables)
 }
 
-fn changes(whole: &Bytes, input: &mut Input<'_>) -> Result<Changes, WireError> {
+fn changes(whole: &Bytes, input: &mut Input<'_>) -> Result<Changes, Fault> {
     let context = input.optional("changes.context", context)?;
     let tables = tables(input)?;
     let mut rows = Vec::new();
@@ -216,10 +226,10 @@ fn changes(whole: &Bytes, input: &mut Input<'_>) -> Result<Changes, WireError> {
     Ok(Changes { context, tables, rows })
 }
 
-fn row(whole: &Bytes, input: &mut Input<'_>, tables: usize) -> Result<RowChange, WireError> {
+fn row(whole: &Bytes, input: &mut Input<'_>, tables: usize) -> Result<RowChange, Fault> {
     let table: u32 = input.number("row.table")?;
     if table as usize >= tables {
-        return Err(WireError::OutOfRange { what: "row.table", found: i64::from(table) });
+        return Err(Fault::out_of_range("row.table", table.into()));
     }
     Ok(RowChange {
         table,
@@ -232,28 +242,28 @@ fn row(whole: &Bytes, input: &mut Input<'_>, tables: usize) -> Result<RowChange,
     })
 }
 
-fn columns(input: &mut Input<'_>) -> Result<ColumnSet, WireError> {
+fn columns(input: &mut Input<'_>) -> Result<ColumnSet, Fault> {
     Ok(ColumnSet::from_bytes(input.bytes("row.columns")?))
 }
 
-fn operation(input: &mut Input<'_>) -> Result<Operation, WireError> {
+fn operation(input: &mut Input<'_>) -> Result<Operation, Fault> {
     match input.long("row.operation")? {
         0 => Ok(Operation::Insert),
         1 => Ok(Operation::Update),
         2 => Ok(Operation::Delete),
         3 => Ok(Operation::Read),
-        found => Err(WireError::OutOfRange { what: "row.operation", found }),
+        found => Err(Fault::out_of_range("row.operation", found)),
     }
 }
 
-fn ddl(whole: &Bytes, input: &mut Input<'_>) -> Result<Ddl, WireError> {
+fn ddl(whole: &Bytes, input: &mut Input<'_>) -> Result<Ddl, Fault> {
     Ok(Ddl {
         statement: share(whole, input.bytes("ddl.statement")?),
         database: input.text("ddl.database")?.to_owned(),
         kind: {
             let found = input.long("ddl.kind")?;
             let kind = usize::try_from(found).ok().and_then(|i| DDL_KINDS.get(i).copied());
-            kind.ok_or(WireError::OutOfRange { what: "ddl.kind", found })?
+            kind.ok_or(Fault::out_of_range("ddl.kind", found))?
         },
         tables: {
             let mut tables = Vec::new();
@@ -298,7 +308,7 @@ fn put_optional_bool(out: &mut Vec<u8>, value: Option<bool>) {
     }
 }
 
-fn context(input: &mut Input<'_>) -> Result<SessionContext, WireError> {
+fn context(input: &mut Input<'_>) -> Result<SessionContext, Fault> {
     let id = |i: &mut Input<'_>| i.optional("context.collation", |i| i.number::<u16>("context.collation"));
     let switch = |i: &mut Input<'_>| i.optional("context.switch", |i| i.bool("context.switch"));
     Ok(SessionContext {

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use lutra_change::{ColumnSet, Operation, RowFlags, SessionContext, TableName};
+use uuid::Uuid;
 
-use crate::avro::{put_branch, put_len, put_long, put_optional_bytes};
+use crate::avro::{put_branch, put_bytes, put_len, put_long, put_optional_bytes};
 use crate::body::{put_branch_of, put_context, put_name};
 use crate::record::{BodyKind, Changes, RawBody, TableRef, UnitTotals};
 use crate::schema::Fingerprint;
@@ -53,12 +54,15 @@ impl ChangesBuilder {
     ) {
         let out = &mut self.rows;
         put_long(out, i64::from(table));
-        put_long(out, match operation {
-            Operation::Insert => 0,
-            Operation::Update => 1,
-            Operation::Delete => 2,
-            Operation::Read => 3,
-        });
+        put_long(
+            out,
+            match operation {
+                Operation::Insert => 0,
+                Operation::Update => 1,
+                Operation::Delete => 2,
+                Operation::Read => 3,
+            },
+        );
         put_long(out, i64::from(flags.0));
         put_optional_bytes(out, before);
         put_optional_bytes(out, after);
@@ -72,11 +76,21 @@ impl ChangesBuilder {
         if let Some(context) = &changes.context {
             self.set_context(context.clone());
         }
+        let images = changes.rows.iter().flat_map(|r| [&r.before, &r.after]).flatten().map(Bytes::len);
+        self.rows.reserve(images.sum::<usize>() + 16 * changes.rows.len());
         let indexes: Vec<u32> = changes.tables.iter().map(|t| self.table(t.fingerprint, &t.name)).collect();
         for row in &changes.rows {
             let table = indexes.get(row.table as usize).copied().unwrap_or(row.table);
             let columns = (row.before_columns.as_ref(), row.after_columns.as_ref());
-            self.push(row.operation, row.flags, table, row.before.as_deref(), row.after.as_deref(), columns.0, columns.1);
+            self.push(
+                row.operation,
+                row.flags,
+                table,
+                row.before.as_deref(),
+                row.after.as_deref(),
+                columns.0,
+                columns.1,
+            );
         }
     }
 
@@ -97,8 +111,27 @@ impl ChangesBuilder {
 
     /// The body; the builder is empty again and keeps its session context.
     pub fn finish(&mut self) -> RawBody {
-        let mut out = Vec::with_capacity(self.rows.len() + 64 * self.tables.len() + 64);
-        put_branch_of(&mut out, BodyKind::Changes);
+        self.finish_as(BodyKind::Changes, |_| ())
+    }
+
+    /// The body as that of a prepared XA transaction.
+    pub fn finish_xa_prepare(&mut self, xid: &[u8]) -> RawBody {
+        self.finish_as(BodyKind::XaPrepare, |out| put_bytes(out, xid))
+    }
+
+    /// The body as that of a slice of a table's initial copy.
+    pub fn finish_chunk(&mut self, id: Uuid, addressee: &str) -> RawBody {
+        self.finish_as(BodyKind::Chunk, |out| {
+            out.extend_from_slice(id.as_bytes());
+            put_bytes(out, addressee.as_bytes());
+        })
+    }
+
+    /// Writes the body; `lead` stands before the changes.
+    fn finish_as(&mut self, kind: BodyKind, lead: impl FnOnce(&mut Vec<u8>)) -> RawBody {
+        let mut out = Vec::with_capacity(self.rows.len() + 128 * self.tables.len() + 256);
+        put_branch_of(&mut out, kind);
+        lead(&mut out);
         put_branch(&mut out, self.context.is_some());
         if let Some(context) = &self.context {
             put_context(&mut out, context);
@@ -119,7 +152,7 @@ impl ChangesBuilder {
         self.tables.clear();
         self.rows.clear();
         self.count = 0;
-        RawBody { kind: BodyKind::Changes, bytes: Bytes::from(out) }
+        RawBody { kind, bytes: Bytes::from(out) }
     }
 
     /// Forgets what was added, the session context included.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use lutra_change::{BinlogPosition, Cursor, Epoch, Gtid, GtidSet, LogId, Number};
 use uuid::Uuid;
 
-use crate::avro::{Input, put_bool, put_branch, put_bytes, put_len, put_long, share};
+use crate::avro::{Fault, Input, put_bool, put_branch, put_bytes, put_len, put_long, share};
 use crate::error::WireError;
 use crate::record::{BodyKind, GtidState, Header, PartEnd, RawBody, Record, SourceState, UnitTotals};
 
@@ -54,7 +54,14 @@ fn put_header(out: &mut Vec<u8>, header: &Header) {
     put_number(out, header.number);
     put_number(out, header.previous);
     put_long(out, i64::from(header.part));
-    put_long(out, header.end as i64);
+    put_long(
+        out,
+        match header.end {
+            PartEnd::More => 0,
+            PartEnd::Commit => 1,
+            PartEnd::Abort => 2,
+        },
+    );
     put_branch(out, header.source.is_some());
     if let Some(source) = &header.source {
         put_source(out, source);
@@ -86,7 +93,7 @@ fn header(input: &mut Input<'_>) -> Result<Header, WireError> {
         previous: number(input)?,
         part: input.number("part")?,
         end: part_end(input)?,
-        source: input.optional("source", source)?,
+        source: if input.present("source")? { Some(source(input)?) } else { None },
         committed_at: input.long("committed_at")?,
         read_at: input.long("read_at")?,
         input: input.optional("input", cursor)?,
@@ -100,7 +107,7 @@ fn put_epoch(out: &mut Vec<u8>, epoch: Epoch) {
     put_long(out, i64::from(epoch.attempt));
 }
 
-fn epoch(input: &mut Input<'_>) -> Result<Epoch, WireError> {
+fn epoch(input: &mut Input<'_>) -> Result<Epoch, Fault> {
     Ok(Epoch { term: input.number("epoch.term")?, attempt: input.number("epoch.attempt")? })
 }
 
@@ -109,16 +116,16 @@ fn put_number(out: &mut Vec<u8>, number: Number) {
     put_long(out, number.sub as i64);
 }
 
-fn number(input: &mut Input<'_>) -> Result<Number, WireError> {
+fn number(input: &mut Input<'_>) -> Result<Number, Fault> {
     Ok(Number { sequence: input.number("number.sequence")?, sub: input.number("number.sub")? })
 }
 
-fn part_end(input: &mut Input<'_>) -> Result<PartEnd, WireError> {
+fn part_end(input: &mut Input<'_>) -> Result<PartEnd, Fault> {
     match input.long("end")? {
         0 => Ok(PartEnd::More),
         1 => Ok(PartEnd::Commit),
         2 => Ok(PartEnd::Abort),
-        found => Err(WireError::OutOfRange { what: "end", found }),
+        found => Err(Fault::out_of_range("end", found)),
     }
 }
 
@@ -141,8 +148,11 @@ fn put_source(out: &mut Vec<u8>, source: &SourceState) {
 fn source(input: &mut Input<'_>) -> Result<SourceState, WireError> {
     Ok(SourceState {
         server_uuid: Uuid::from_bytes(input.fixed("source.server_uuid")?),
-        position: BinlogPosition { file: input.text("source.file")?.to_owned(), offset: input.number("source.offset")? },
-        gtid: input.optional("source.gtid", |i| parsed::<Gtid>("source.gtid", i))?,
+        position: BinlogPosition {
+            file: input.text("source.file")?.to_owned(),
+            offset: input.number("source.offset")?,
+        },
+        gtid: if input.present("source.gtid")? { Some(parsed::<Gtid>("source.gtid", input)?) } else { None },
         gtid_set: {
             let whole = input.bool("source.gtid_set_whole")?;
             let set = parsed::<GtidSet>("source.gtid_set", input)?;
@@ -151,7 +161,10 @@ fn source(input: &mut Input<'_>) -> Result<SourceState, WireError> {
     })
 }
 
-fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(what: &'static str, input: &mut Input<'_>) -> Result<T, WireError> {
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
+    what: &'static str,
+    input: &mut Input<'_>,
+) -> Result<T, WireError> {
     input.text(what)?.parse().map_err(|e: T::Err| WireError::Malformed { what, reason: e.to_string() })
 }
 
@@ -162,7 +175,7 @@ fn put_cursor(out: &mut Vec<u8>, cursor: &Cursor) {
     put_number(out, cursor.number);
 }
 
-fn cursor(input: &mut Input<'_>) -> Result<Cursor, WireError> {
+fn cursor(input: &mut Input<'_>) -> Result<Cursor, Fault> {
     Ok(Cursor {
         log_id: LogId(Uuid::from_bytes(input.fixed("input.log_id")?)),
         next_offset: input.long("input.next_offset")?,
@@ -171,7 +184,7 @@ fn cursor(input: &mut Input<'_>) -> Result<Cursor, WireError> {
     })
 }
 
-fn origins(input: &mut Input<'_>) -> Result<Vec<String>, WireError> {
+fn origins(input: &mut Input<'_>) -> Result<Vec<String>, Fault> {
     let mut origins = Vec::new();
     input.array("origins", |i| {
         origins.push(i.text("origins")?.to_owned());
@@ -180,7 +193,7 @@ fn origins(input: &mut Input<'_>) -> Result<Vec<String>, WireError> {
     Ok(origins)
 }
 
-fn totals(input: &mut Input<'_>) -> Result<UnitTotals, WireError> {
+fn totals(input: &mut Input<'_>) -> Result<UnitTotals, Fault> {
     Ok(UnitTotals {
         rows: input.number("totals.rows")?,
         bytes: input.number("totals.bytes")?,

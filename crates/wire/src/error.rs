@@ -7,7 +7,9 @@ pub enum WireError {
     #[error("the record does not begin with the Avro single-object marker C3 01: it was not written by Lutra")]
     NoMarker,
     /// The record was written under a schema that this version does not know.
-    #[error("the record's schema has fingerprint {found:016x}, this version reads {known:016x}: read it with the Lutra version that wrote it, or a later one")]
+    #[error(
+        "the record's schema has fingerprint {found:016x}, this version reads {known:016x}: read it with the Lutra version that wrote it, or a later one"
+    )]
     UnknownSchema {
         /// CRC-64-AVRO in the record.
         found: u64,

@@ -4,7 +4,10 @@
 //! wants to look into it, so that a stage without a rule for a table passes its bytes on untouched.
 
 use bytes::Bytes;
-use lutra_change::{BinlogPosition, ColumnSet, Cursor, Epoch, Gtid, GtidSet, LogId, Number, Operation, RowFlags, SessionContext, TableName};
+use lutra_change::{
+    BinlogPosition, ColumnSet, Cursor, Epoch, Gtid, GtidSet, LogId, Number, Operation, RowFlags, SessionContext,
+    TableName,
+};
 use uuid::Uuid;
 
 use crate::schema::Fingerprint;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lutra_change::{ColumnType, TableSchema, Value};
 
-use crate::avro::{Input, put_bytes, put_len, put_long};
+use crate::avro::{Fault, Input, put_bytes, put_len, put_long};
 use crate::error::WireError;
 use crate::schema::RowSchema;
 
@@ -33,10 +33,17 @@ impl Kind {
         use ColumnType as T;
         match column {
             T::BigInt { unsigned: true } => Self::WideUInt,
-            T::TinyInt { unsigned } | T::SmallInt { unsigned } | T::MediumInt { unsigned } | T::Int { unsigned } if *unsigned => {
+            T::TinyInt { unsigned } | T::SmallInt { unsigned } | T::MediumInt { unsigned } | T::Int { unsigned }
+                if *unsigned =>
+            {
                 Self::UInt
             }
-            T::TinyInt { .. } | T::SmallInt { .. } | T::MediumInt { .. } | T::Int { .. } | T::BigInt { .. } | T::Year => Self::Int,
+            T::TinyInt { .. }
+            | T::SmallInt { .. }
+            | T::MediumInt { .. }
+            | T::Int { .. }
+            | T::BigInt { .. }
+            | T::Year => Self::Int,
             T::Float => Self::Float,
             T::Double => Self::Double,
             T::Decimal { .. } => Self::Decimal,
@@ -132,13 +139,15 @@ impl RowEncoder {
         out.push(2);
         match (kind, value) {
             (Kind::Int, Value::Int(n)) => put_long(out, n),
-            (Kind::UInt, Value::UInt(n)) => put_long(out, n as i64),
+            (Kind::UInt, Value::UInt(n)) if n <= u64::from(u32::MAX) => put_long(out, n as i64),
             (Kind::WideUInt, Value::UInt(n)) => put_wide(out, n),
             (Kind::Float, Value::Float(x)) => out.extend_from_slice(&x.to_le_bytes()),
             (Kind::Double, Value::Double(x)) => out.extend_from_slice(&x.to_le_bytes()),
             (Kind::Timestamp, Value::Timestamp(micros)) => put_long(out, micros),
             (Kind::Enum, Value::Enum(index)) => put_long(out, i64::from(index)),
-            (Kind::Set { bytes }, Value::Set(set)) => put_bytes(out, &set.to_be_bytes()[8 - usize::from(*bytes)..]),
+            (Kind::Set { bytes }, Value::Set(set)) if *bytes == 8 || set >> (8 * bytes) == 0 => {
+                put_bytes(out, &set.to_be_bytes()[8 - usize::from(*bytes)..])
+            }
             (Kind::Bytes, Value::Bytes(bytes)) | (Kind::Bit, Value::Bit(bytes)) => put_bytes(out, bytes),
             (Kind::Decimal, Value::Decimal(text))
             | (Kind::Date, Value::Date(text))
@@ -158,12 +167,15 @@ impl RowEncoder {
         out.push(0);
     }
 
+    #[cold]
     fn misfit(&self, column: usize, value: &Value<'_>) -> WireError {
+        let expected = self.kinds.get(column).map_or("not there", |k| k.name());
+        let found = name_of(value);
         WireError::Value {
             table: self.table.name.to_string(),
             column: self.table.columns.get(column).map_or_else(|| format!("#{column}"), |c| c.name.clone()),
-            expected: self.kinds.get(column).map_or("not there", |k| k.name()),
-            found: name_of(value),
+            expected,
+            found: if found == expected { "one outside its range" } else { found },
         }
     }
 }
@@ -179,11 +191,9 @@ fn put_wide(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&wide[from..]);
 }
 
-fn unsigned(bytes: &[u8], longest: usize) -> Result<u64, WireError> {
-    let what = "an unsigned number";
-    let too_long = WireError::Malformed { what, reason: format!("{} bytes", bytes.len()) };
+fn unsigned(bytes: &[u8], longest: usize) -> Result<u64, Fault> {
     if bytes.len() > longest || (bytes.len() == 9 && bytes[0] != 0) {
-        return Err(too_long);
+        return Err(Fault::too_long("an unsigned number"));
     }
     Ok(bytes.iter().fold(0, |n, b| (n << 8) | u64::from(*b)))
 }
@@ -217,10 +227,10 @@ impl RowDecoder {
         for (column, kind) in self.kinds.iter().enumerate() {
             match value(*kind, &mut input) {
                 Ok(value) => visit(column, value),
-                Err(source) => return Err(self.fault(column, source)),
+                Err(source) => return Err(self.fault(column, source.into())),
             }
         }
-        input.end("a row's last column")
+        Ok(input.end("a row's last column")?)
     }
 
     /// All values, in table order; `values` is cleared first.
@@ -242,12 +252,13 @@ impl RowDecoder {
         let mut input = Input::new(datum);
         for (column, kind) in self.kinds.iter().enumerate() {
             let from = input.position();
-            value(*kind, &mut input).map_err(|source| self.fault(column, source))?;
+            value(*kind, &mut input).map_err(|source| self.fault(column, source.into()))?;
             slices.push(&datum[from..input.position()]);
         }
-        input.end("a row's last column")
+        Ok(input.end("a row's last column")?)
     }
 
+    #[cold]
     fn fault(&self, column: usize, source: WireError) -> WireError {
         WireError::Row {
             table: self.table.name.to_string(),
@@ -258,7 +269,7 @@ impl RowDecoder {
 }
 
 #[inline]
-fn value<'a>(kind: Kind, input: &mut Input<'a>) -> Result<Value<'a>, WireError> {
+fn value<'a>(kind: Kind, input: &mut Input<'a>) -> Result<Value<'a>, Fault> {
     let what = "the value";
     if !input.present(what)? {
         return Ok(Value::Null);

@@ -14,6 +14,9 @@ use sha2::{Digest, Sha256};
 
 use crate::error::WireError;
 
+/// Version of the attributes. A later one may say things of a table that this version does not know.
+const VERSION: u64 = 1;
+
 /// SHA-256 (first 16 bytes) of a row schema's canonical JSON, attributes included.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint(pub [u8; 16]);
@@ -51,18 +54,14 @@ impl RowSchema {
         Ok(Self { fingerprint: fingerprint(&json), json: json.into(), table: Arc::new(table.clone()) })
     }
 
-    /// Reads a row schema.
+    /// Reads a row schema, from this version or an earlier one. The text is kept as it is, and so is its fingerprint.
     ///
     /// # Errors
     /// [`WireError::Schema`] when it is not one that [`from_table`](Self::from_table) makes.
     pub fn parse(json: &str) -> Result<Self, WireError> {
-        let value: Value = serde_json::from_str(json).map_err(|e| WireError::Schema { reason: e.to_string() })?;
-        let schema = Self::from_table(&to_table(&value)?)?;
-        if *schema.json != *json {
-            let reason = "it is not in canonical form, or was made by another version".to_owned();
-            return Err(WireError::Schema { reason });
-        }
-        Ok(schema)
+        let value: Value = serde_json::from_str(json).map_err(|e| fault(e.to_string()))?;
+        let table = to_table(&value)?;
+        Ok(Self { fingerprint: fingerprint(json), json: json.into(), table: Arc::new(table) })
     }
 
     /// The schema's canonical JSON: fixed key order, no white space.
@@ -96,6 +95,7 @@ fn to_json(table: &TableSchema) -> Value {
     schema.insert("type".into(), "record".into());
     schema.insert("name".into(), record.into());
     schema.insert("namespace".into(), "lutra.row".into());
+    schema.insert("lutra.version".into(), VERSION.into());
     schema.insert("lutra.database".into(), table.name.database.as_str().into());
     schema.insert("lutra.table".into(), table.name.table.as_str().into());
     let key: Vec<Value> = table.primary_key.iter().map(|p| json!([p.column, p.prefix])).collect();
@@ -117,7 +117,9 @@ fn avro_type(column: &ColumnType) -> Value {
     use ColumnType as T;
     match column {
         T::BigInt { unsigned: true } => json!({"type": "bytes", "logicalType": "decimal", "precision": 20, "scale": 0}),
-        T::TinyInt { .. } | T::SmallInt { .. } | T::MediumInt { .. } | T::Int { .. } | T::BigInt { .. } | T::Year => "long".into(),
+        T::TinyInt { .. } | T::SmallInt { .. } | T::MediumInt { .. } | T::Int { .. } | T::BigInt { .. } | T::Year => {
+            "long".into()
+        }
         T::Float => "float".into(),
         T::Double => "double".into(),
         T::Decimal { .. } | T::Date | T::Time { .. } | T::DateTime { .. } | T::Json => "string".into(),
@@ -151,25 +153,45 @@ fn avro_name(name: &str, used: &mut HashSet<String>) -> String {
     candidate
 }
 
+fn fault(reason: impl Into<String>) -> WireError {
+    WireError::Schema { reason: reason.into() }
+}
+
 fn to_table(schema: &Value) -> Result<TableSchema, WireError> {
-    let fault = |reason: &str| WireError::Schema { reason: reason.to_owned() };
-    let text = |key: &'static str| schema.get(key).and_then(Value::as_str).ok_or_else(|| fault(&format!("no attribute {key}")));
-    let fields = schema.get("fields").and_then(Value::as_array).ok_or_else(|| fault("no fields"))?;
-    let columns = fields
-        .iter()
-        .map(|f| {
-            let column = f.get("lutra.column").ok_or_else(|| fault("a field has no attribute lutra.column"))?;
-            serde_json::from_value::<Column>(column.clone()).map_err(|e| fault(&e.to_string()))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let key = schema.get("lutra.key").cloned().ok_or_else(|| fault("no attribute lutra.key"))?;
-    let key: Vec<(usize, Option<u32>)> = serde_json::from_value(key).map_err(|e| fault(&e.to_string()))?;
+    let attribute = |key: &str| schema.get(key).ok_or_else(|| fault(format!("it has no {key}")));
+    let text = |key: &str| attribute(key)?.as_str().ok_or_else(|| fault(format!("{key} is not text")));
+    match attribute("lutra.version")?.as_u64() {
+        Some(1..=VERSION) => {}
+        other => {
+            let found = other.map_or_else(|| "no number".to_owned(), |v| v.to_string());
+            return Err(fault(format!(
+                "lutra.version is {found}, this version reads up to {VERSION}: read it with the Lutra version that wrote it"
+            )));
+        }
+    }
+    let fields = attribute("fields")?.as_array().ok_or_else(|| fault("fields is not a list"))?;
+    let columns = fields.iter().map(to_column).collect::<Result<Vec<_>, _>>()?;
+    if columns.is_empty() {
+        return Err(fault("it has no columns"));
+    }
+    let key = attribute("lutra.key")?.clone();
+    let key: Vec<(usize, Option<u32>)> = serde_json::from_value(key).map_err(|e| fault(format!("lutra.key: {e}")))?;
     if key.iter().any(|(column, _)| *column >= columns.len()) {
-        return Err(fault("the key names a column that is not there"));
+        return Err(fault("lutra.key names a column that is not there"));
     }
     Ok(TableSchema {
         name: TableName::new(text("lutra.database")?, text("lutra.table")?),
         columns,
         primary_key: key.into_iter().map(|(column, prefix)| KeyPart { column, prefix }).collect(),
     })
+}
+
+fn to_column(field: &Value) -> Result<Column, WireError> {
+    let column = field.get("lutra.column").ok_or_else(|| fault("a field has no lutra.column"))?;
+    let column: Column = serde_json::from_value(column.clone()).map_err(|e| fault(format!("lutra.column: {e}")))?;
+    // The datum is read by the column's type: it must be what a general Avro reader would read.
+    if field.get("type") != Some(&json!(["null", avro_type(&column.column_type)])) {
+        return Err(fault(format!("the Avro type of {} is not that of its column type", column.name)));
+    }
+    Ok(column)
 }

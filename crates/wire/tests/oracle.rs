@@ -1,11 +1,11 @@
 //! The hand-written codec against `apache-avro`, both ways, over random records, tables and rows.
 #![allow(clippy::unwrap_used)]
 
+use apache_avro::Schema;
 use apache_avro::rabin::Rabin;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value as Avro;
 use apache_avro::writer::datum::GenericDatumWriter;
-use apache_avro::Schema;
 use bytes::Bytes;
 use lutra_change::*;
 use lutra_wire::codec::{LOG_RECORD_FINGERPRINT, LOG_RECORD_SCHEMA};
@@ -20,7 +20,11 @@ fn schema() -> Schema {
 #[test]
 fn the_fingerprint_is_that_of_the_schema_file() {
     let fingerprint = schema().fingerprint::<Rabin>().bytes;
-    assert_eq!(u64::from_le_bytes(fingerprint.try_into().unwrap()), LOG_RECORD_FINGERPRINT, "schemas/log_record.avsc was changed: freeze the old one");
+    assert_eq!(
+        u64::from_le_bytes(fingerprint.try_into().unwrap()),
+        LOG_RECORD_FINGERPRINT,
+        "schemas/log_record.avsc was changed: freeze the old one"
+    );
 }
 
 #[test]
@@ -52,8 +56,8 @@ fn uuids() -> impl Strategy<Value = Uuid> {
 }
 
 fn sources() -> impl Strategy<Value = SourceState> {
-    (uuids(), "[a-z.0-9]{0,20}", 0u64..1 << 45, prop::option::of((uuids(), 1u64..1 << 40)), any::<bool>(), 1u64..1000).prop_map(
-        |(server_uuid, file, offset, gtid, whole, n)| {
+    (uuids(), "[a-z.0-9]{0,20}", 0u64..1 << 45, prop::option::of((uuids(), 1u64..1 << 40)), any::<bool>(), 1u64..1000)
+        .prop_map(|(server_uuid, file, offset, gtid, whole, n)| {
             let mut set = GtidSet::new();
             set.insert(&Gtid::new(server_uuid, n));
             SourceState {
@@ -62,65 +66,119 @@ fn sources() -> impl Strategy<Value = SourceState> {
                 gtid: gtid.map(|(u, n)| Gtid::new(u, n)),
                 gtid_set: if whole { GtidState::Whole(set) } else { GtidState::Added(set) },
             }
-        },
-    )
+        })
 }
 
 fn headers() -> impl Strategy<Value = Header> {
     let ends = prop_oneof![Just(PartEnd::More), Just(PartEnd::Commit), Just(PartEnd::Abort)];
-    let cursors = (uuids(), any::<i64>(), epochs(), numbers())
-        .prop_map(|(u, next_offset, epoch, number)| Cursor { log_id: LogId(u), next_offset, epoch, number });
-    let totals = (0u64..1 << 40, 0u64..1 << 60, any::<u32>()).prop_map(|(rows, bytes, crc32c)| UnitTotals { rows, bytes, crc32c });
+    let cursors = (uuids(), any::<i64>(), epochs(), numbers()).prop_map(|(u, next_offset, epoch, number)| Cursor {
+        log_id: LogId(u),
+        next_offset,
+        epoch,
+        number,
+    });
+    let totals = (0u64..1 << 40, 0u64..1 << 60, any::<u32>()).prop_map(|(rows, bytes, crc32c)| UnitTotals {
+        rows,
+        bytes,
+        crc32c,
+    });
     (
         (uuids(), epochs(), numbers(), numbers(), 0u32..1 << 31, ends),
         (prop::option::of(sources()), any::<i64>(), any::<i64>()),
         (prop::option::of(cursors), prop::collection::vec("[a-z]{1,8}", 0..3), prop::option::of(totals)),
     )
-        .prop_map(|((u, epoch, number, previous, part, end), (source, committed_at, read_at), (input, origins, totals))| Header {
-            log_id: LogId(u), epoch, number, previous, part, end, source, committed_at, read_at, input, origins, totals,
-        })
+        .prop_map(
+            |((u, epoch, number, previous, part, end), (source, committed_at, read_at), (input, origins, totals))| {
+                Header {
+                    log_id: LogId(u),
+                    epoch,
+                    number,
+                    previous,
+                    part,
+                    end,
+                    source,
+                    committed_at,
+                    read_at,
+                    input,
+                    origins,
+                    totals,
+                }
+            },
+        )
 }
 
 fn contexts() -> impl Strategy<Value = SessionContext> {
-    (prop::option::of(any::<u64>()), prop::option::of(any::<u16>()), prop::option::of("[A-Z/]{0,9}"), any::<bool>(), prop::option::of(any::<bool>()), prop::option::of(any::<(u16, u16)>()))
+    (
+        prop::option::of(any::<u64>()),
+        prop::option::of(any::<u16>()),
+        prop::option::of("[A-Z/]{0,9}"),
+        any::<bool>(),
+        prop::option::of(any::<bool>()),
+        prop::option::of(any::<(u16, u16)>()),
+    )
         .prop_map(|(sql_mode, id, time_zone, flag, switch, auto_increment)| SessionContext {
-            sql_mode, character_set_client: id, collation_database: id, time_zone, no_foreign_key_checks: flag,
-            sql_auto_is_null: !flag, explicit_defaults_for_timestamp: switch, auto_increment, timestamp_micros: sql_mode.map(|m| m as i64),
+            sql_mode,
+            character_set_client: id,
+            collation_database: id,
+            time_zone,
+            no_foreign_key_checks: flag,
+            sql_auto_is_null: !flag,
+            explicit_defaults_for_timestamp: switch,
+            auto_increment,
+            timestamp_micros: sql_mode.map(|m| m as i64),
             ..SessionContext::default()
         })
 }
 
 fn rows() -> impl Strategy<Value = RowChange> {
     let images = || prop::option::of(prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from));
-    let columns = || prop::option::of(prop::collection::vec(0usize..100, 0..5).prop_map(|c| c.into_iter().collect::<ColumnSet>()));
-    let operations = prop_oneof![Just(Operation::Insert), Just(Operation::Update), Just(Operation::Delete), Just(Operation::Read)];
+    let columns = || {
+        prop::option::of(prop::collection::vec(0usize..100, 0..5).prop_map(|c| c.into_iter().collect::<ColumnSet>()))
+    };
+    let operations =
+        prop_oneof![Just(Operation::Insert), Just(Operation::Update), Just(Operation::Delete), Just(Operation::Read)];
     (0u32..2, operations, any::<u16>(), images(), images(), columns(), columns()).prop_map(
         |(table, operation, flags, before, after, before_columns, after_columns)| RowChange {
-            table, operation, flags: RowFlags(flags), before, after, before_columns, after_columns,
+            table,
+            operation,
+            flags: RowFlags(flags),
+            before,
+            after,
+            before_columns,
+            after_columns,
         },
     )
 }
 
 fn changes() -> impl Strategy<Value = Changes> {
-    (prop::option::of(contexts()), any::<[u8; 16]>(), prop::collection::vec(rows(), 0..5)).prop_map(|(context, f, rows)| Changes {
-        context,
-        tables: vec![
-            TableRef { fingerprint: Fingerprint(f), name: TableName::new("shop", "a") },
-            TableRef { fingerprint: Fingerprint(f), name: TableName::new("sh\u{2603}p", "b`") },
-        ],
-        rows,
-    })
+    (prop::option::of(contexts()), any::<[u8; 16]>(), prop::collection::vec(rows(), 0..5)).prop_map(
+        |(context, f, rows)| Changes {
+            context,
+            tables: vec![
+                TableRef { fingerprint: Fingerprint(f), name: TableName::new("shop", "a") },
+                TableRef { fingerprint: Fingerprint(f), name: TableName::new("sh\u{2603}p", "b`") },
+            ],
+            rows,
+        },
+    )
 }
 
 fn ddls() -> impl Strategy<Value = Ddl> {
-    let kinds = prop_oneof![Just(DdlKind::CreateDatabase), Just(DdlKind::TruncateTable), Just(DdlKind::Other), Just(DdlKind::RenameTable)];
-    (prop::collection::vec(any::<u8>(), 0..60), kinds, 0usize..3, contexts()).prop_map(|(text, kind, tables, context)| Ddl {
-        statement: text.into(),
-        database: "shop".into(),
-        kind,
-        tables: (0..tables).map(|n| TableName::new("d", n.to_string())).collect(),
-        context,
-    })
+    let kinds = prop_oneof![
+        Just(DdlKind::CreateDatabase),
+        Just(DdlKind::TruncateTable),
+        Just(DdlKind::Other),
+        Just(DdlKind::RenameTable)
+    ];
+    (prop::collection::vec(any::<u8>(), 0..60), kinds, 0usize..3, contexts()).prop_map(
+        |(text, kind, tables, context)| Ddl {
+            statement: text.into(),
+            database: "shop".into(),
+            kind,
+            tables: (0..tables).map(|n| TableName::new("d", n.to_string())).collect(),
+            context,
+        },
+    )
 }
 
 fn bodies() -> impl Strategy<Value = (RawBody, String)> {
@@ -131,11 +189,24 @@ fn bodies() -> impl Strategy<Value = (RawBody, String)> {
     prop_oneof![
         changes().prop_map(move |c| (RawBody::changes(&c), format!("{:?}", Body::Changes(c)))),
         ddls().prop_map(|d| (RawBody::ddl(&d), format!("{:?}", Body::Ddl(d)))),
-        (any::<i64>(), any::<i64>()).prop_map(move |(at, clock_offset)| shown(RawBody::heartbeat(&Heartbeat { at, clock_offset }))),
-        ("[a-z]{0,9}", 0u64..1 << 40).prop_map(move |(cluster, rules_version)| shown(RawBody::epoch_start(&EpochStart { cluster, rules_version }))),
-        (uuids(), changes()).prop_map(move |(id, changes)| shown(RawBody::chunk(&Chunk { id, addressee: "p".into(), changes }))),
-        (any::<[u8; 5]>(), changes()).prop_map(move |(x, changes)| shown(RawBody::xa_prepare(&XaPrepare { xid: Bytes::copy_from_slice(&x), changes }))),
-        (any::<[u8; 5]>(), any::<bool>()).prop_map(move |(x, commit)| shown(RawBody::xa_decision(&XaDecision { xid: Bytes::copy_from_slice(&x), commit }))),
+        (any::<i64>(), any::<i64>())
+            .prop_map(move |(at, clock_offset)| shown(RawBody::heartbeat(&Heartbeat { at, clock_offset }))),
+        ("[a-z]{0,9}", 0u64..1 << 40).prop_map(move |(cluster, rules_version)| shown(RawBody::epoch_start(
+            &EpochStart { cluster, rules_version }
+        ))),
+        (uuids(), changes()).prop_map(move |(id, changes)| shown(RawBody::chunk(&Chunk {
+            id,
+            addressee: "p".into(),
+            changes
+        }))),
+        (any::<[u8; 5]>(), changes()).prop_map(move |(x, changes)| shown(RawBody::xa_prepare(&XaPrepare {
+            xid: Bytes::copy_from_slice(&x),
+            changes
+        }))),
+        (any::<[u8; 5]>(), any::<bool>()).prop_map(move |(x, commit)| shown(RawBody::xa_decision(&XaDecision {
+            xid: Bytes::copy_from_slice(&x),
+            commit
+        }))),
     ]
 }
 
@@ -173,12 +244,14 @@ proptest! {
 /// One random column type with a random value of it.
 fn cells() -> impl Strategy<Value = (ColumnType, Cell)> {
     use ColumnType as T;
-    let text = |t: T, s: &'static str| prop::string::string_regex(s).unwrap().prop_map(move |v| (t.clone(), Cell::Text(v)));
+    let text =
+        |t: T, s: &'static str| prop::string::string_regex(s).unwrap().prop_map(move |v| (t.clone(), Cell::Text(v)));
     prop_oneof![
         any::<i64>().prop_map(|n| (T::BigInt { unsigned: false }, Cell::Int(n))),
         any::<i32>().prop_map(|n| (T::Int { unsigned: false }, Cell::Int(n.into()))),
         any::<u32>().prop_map(|n| (T::Int { unsigned: true }, Cell::UInt(n.into()))),
-        prop_oneof![any::<u64>(), Just(u64::MAX), Just(0), Just(127), Just(128), Just(1 << 63)].prop_map(|n| (T::BigInt { unsigned: true }, Cell::UInt(n))),
+        prop_oneof![any::<u64>(), Just(u64::MAX), Just(0), Just(127), Just(128), Just(1 << 63)]
+            .prop_map(|n| (T::BigInt { unsigned: true }, Cell::UInt(n))),
         (1901i64..2155).prop_map(|n| (T::Year, Cell::Int(n))),
         any::<u32>().prop_map(|x| (T::Float, Cell::Float(f32::from_bits(x)))),
         any::<u64>().prop_map(|x| (T::Double, Cell::Double(f64::from_bits(x)))),
@@ -193,14 +266,27 @@ fn cells() -> impl Strategy<Value = (ColumnType, Cell)> {
             let labels = (0..n).map(|i| i.to_string()).collect();
             (T::Set { labels, collation: 8 }, Cell::Set(if n == 64 { s } else { s & ((1 << n) - 1) }))
         }),
-        prop::collection::vec(any::<u8>(), 0..50).prop_map(|b| (T::VarChar { bytes: 200, collation: 28 }, Cell::Bytes(b))),
+        prop::collection::vec(any::<u8>(), 0..50)
+            .prop_map(|b| (T::VarChar { bytes: 200, collation: 28 }, Cell::Bytes(b))),
         prop::collection::vec(any::<u8>(), 8).prop_map(|b| (T::Bit { length: 64 }, Cell::Bit(b))),
         Just((T::Geometry { kind: 1 }, Cell::Null)),
     ]
 }
 
 #[derive(Clone, Debug)]
-enum Cell { Null, Int(i64), UInt(u64), Float(f32), Double(f64), Text(String), Timestamp(i64), Enum(u16), Set(u64), Bytes(Vec<u8>), Bit(Vec<u8>) }
+enum Cell {
+    Null,
+    Int(i64),
+    UInt(u64),
+    Float(f32),
+    Double(f64),
+    Text(String),
+    Timestamp(i64),
+    Enum(u16),
+    Set(u64),
+    Bytes(Vec<u8>),
+    Bit(Vec<u8>),
+}
 
 fn value<'a>(column: &ColumnType, cell: &'a Cell) -> Value<'a> {
     match (column, cell) {
@@ -223,17 +309,22 @@ fn value<'a>(column: &ColumnType, cell: &'a Cell) -> Value<'a> {
 }
 
 fn tables() -> impl Strategy<Value = (TableSchema, Vec<Cell>)> {
-    prop::collection::vec((cells(), any::<bool>(), any::<bool>(), "[a-z0-9 \u{fc}.`]{1,6}"), 1..12).prop_map(|columns| {
-        let (columns, cells): (Vec<_>, Vec<_>) = columns
-            .into_iter()
-            .enumerate()
-            .map(|(i, ((column_type, cell), nullable, null, name))| {
-                (Column { name: format!("{name}{i}"), column_type, nullable, invisible: null }, if null { Cell::Null } else { cell })
-            })
-            .unzip();
-        let primary_key = vec![KeyPart { column: 0, prefix: (cells.len() > 3).then_some(7) }];
-        (TableSchema { name: TableName::new("d`b", "t.1"), columns, primary_key }, cells)
-    })
+    prop::collection::vec((cells(), any::<bool>(), any::<bool>(), "[a-z0-9 \u{fc}.`]{1,6}"), 1..12).prop_map(
+        |columns| {
+            let (columns, cells): (Vec<_>, Vec<_>) = columns
+                .into_iter()
+                .enumerate()
+                .map(|(i, ((column_type, cell), nullable, null, name))| {
+                    (
+                        Column { name: format!("{name}{i}"), column_type, nullable, invisible: null },
+                        if null { Cell::Null } else { cell },
+                    )
+                })
+                .unzip();
+            let primary_key = vec![KeyPart { column: 0, prefix: (cells.len() > 3).then_some(7) }];
+            (TableSchema { name: TableName::new("d`b", "t.1"), columns, primary_key }, cells)
+        },
+    )
 }
 
 fn same(a: &Value<'_>, b: &Value<'_>) -> bool {
