@@ -1,0 +1,55 @@
+//! What the target's tables look like, as far as applying rows must know.
+
+use lutra_change::TableName;
+
+/// One column of a target table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetColumn {
+    /// Name as the server spells it.
+    pub name: String,
+    /// Generated columns are left to the target.
+    pub generated: bool,
+    /// Whether NULL is allowed.
+    pub nullable: bool,
+    /// Data type in lower case, without length: `int`, `varchar`, `json`, ….
+    pub data_type: String,
+    /// Character set of text columns.
+    pub charset: Option<String>,
+    /// Collation of text columns.
+    pub collation: Option<String>,
+}
+
+/// One unique index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetKey {
+    /// Index name; `PRIMARY` for the primary key.
+    pub name: String,
+    /// Column names in index order; empty where a part is an expression.
+    pub columns: Vec<String>,
+    /// Whether every part is a whole, plain column: otherwise equality of keys can not be told from the row.
+    pub plain: bool,
+}
+
+/// A table of the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetTable {
+    /// Full name.
+    pub name: TableName,
+    /// Columns in table order.
+    pub columns: Vec<TargetColumn>,
+    /// Unique indexes, the primary key first.
+    pub unique_keys: Vec<TargetKey>,
+    /// Tables that this one's foreign keys point to, and those that point to it.
+    pub related: Vec<TableName>,
+    /// Whether a foreign key of the table points to the table itself.
+    pub self_referencing: bool,
+    /// Names of triggers that rows would fire.
+    pub triggers: Vec<String>,
+}
+
+impl TargetTable {
+    /// The column of that name (case-insensitive, as the server compares).
+    pub fn column(&self, name: &str) -> Option<&TargetColumn> {
+        self.columns.iter().find(|c| c.name.eq_ignore_ascii_case(name))
+    }
+}

@@ -1,0 +1,236 @@
+//! DDL, which can not share a transaction with the slot row: made repeatable (P6).
+//!
+//! An intent goes through P4; then the statement; then P4 advances. Where the target has GTIDs and lets us name one, the
+//! statement runs under `<ddl_uuid>:<n>`, and the server itself skips a repeat. Elsewhere the intent holds what the tables
+//! looked like before, and a start that finds it compares.
+
+use lutra_change::{Number, TableName};
+use lutra_mysql::sql::{quote_identifier, quote_table, quote_text, session_statement};
+use lutra_mysql::{Error, ErrorKind};
+use lutra_wire::record::Ddl;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::crash::{self, Point};
+use crate::error::LoadError;
+use crate::planner::SQL_MODE;
+use crate::slot::{Owner, Place};
+use crate::target::TargetConnection;
+
+/// A statement to run.
+#[derive(Debug)]
+pub struct DdlJob {
+    /// The statement.
+    pub ddl: Ddl,
+    /// Where its unit leads.
+    pub place: Place,
+}
+
+/// What the slot row says of DDL.
+#[derive(Clone, Debug, Default)]
+pub struct DdlState {
+    /// Source id of our GTIDs.
+    pub uuid: String,
+    /// The next number under it.
+    pub next: u64,
+    /// An intent that was found at the start.
+    pub intent: Option<String>,
+    /// Whether statements run under a GTID of ours.
+    pub by_gtid: bool,
+}
+
+/// What stands in `ddl_intent`.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Intent {
+    number: Number,
+    statement_sha256: String,
+    by_gtid: bool,
+    /// Digests of the tables before, in the order of the statement's tables; `-` where there was none.
+    before: Vec<String>,
+}
+
+/// Applies the statement and advances the slot row over it.
+///
+/// # Errors
+/// [`LoadError::Statement`] when the target refuses the statement, [`LoadError::Ddl`] when its outcome cannot be told,
+/// [`LoadError::SlotMoved`], or the target's.
+pub async fn apply<C: TargetConnection>(
+    connection: &mut C,
+    owner: &Owner,
+    slot: u16,
+    known: Number,
+    state: &mut DdlState,
+    job: DdlJob,
+) -> Result<(), LoadError> {
+    let DdlJob { ddl, place } = job;
+    let number = place.number;
+    let moved = || LoadError::SlotMoved { task: owner.task.clone(), slot, known, own: owner.epoch };
+    let gtid = format!("{}:{}", state.uuid, state.next);
+    let open = open_intent(state.intent.take(), number, &ddl)?;
+    let run = match &open {
+        Some(intent) if !intent.by_gtid => !is_done(connection, &ddl, intent, number).await?,
+        Some(_) => true,
+        None => {
+            if state.by_gtid && is_executed(connection, &gtid).await? {
+                return Err(LoadError::Ddl {
+                    number,
+                    reason: format!("GTID {gtid} is executed already, without an intent: was the target restored? `lutra adopt`"),
+                });
+            }
+            let before = if state.by_gtid { Vec::new() } else { digests(connection, &ddl).await? };
+            let intent = Intent { number, statement_sha256: digest(&ddl.statement), by_gtid: state.by_gtid, before };
+            let text = serde_json::to_string(&intent).unwrap_or_default();
+            commit_one(connection, &owner.intend(slot, known, Some(&text), state.next)).await?.then_some(()).ok_or_else(moved)?;
+            true
+        }
+    };
+    crash::pass(Point::BetweenIntentAndDdl);
+    let by_gtid = open.as_ref().map_or(state.by_gtid, |intent| intent.by_gtid);
+    if run {
+        let outcome = statement(connection, &ddl, by_gtid.then_some(gtid.as_str())).await;
+        restore(connection).await.map_err(failed)?;
+        if let Err(source) = outcome {
+            let over = source.is_connection_gone()
+                || matches!(source.kind(), ErrorKind::LockWaitTimeout | ErrorKind::Deadlock | ErrorKind::ReadOnly);
+            return Err(if over {
+                failed(source)
+            } else {
+                LoadError::Statement { operation: format!("the source's {:?} statement", ddl.kind), number, source }
+            });
+        }
+    }
+    crash::pass(Point::BetweenDdlAndDone);
+    let next = state.next + u64::from(by_gtid);
+    commit_one(connection, &owner.advance_over_ddl(slot, known, &place, next)).await?.then_some(()).ok_or_else(moved)?;
+    state.next = next;
+    Ok(())
+}
+
+fn failed(source: Error) -> LoadError {
+    LoadError::Target { operation: "applying DDL", source }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The intent in the slot row, when it is this statement's.
+fn open_intent(text: Option<String>, number: Number, ddl: &Ddl) -> Result<Option<Intent>, LoadError> {
+    let Some(text) = text else { return Ok(None) };
+    let intent: Intent = serde_json::from_str(&text)
+        .map_err(|e| LoadError::Ddl { number, reason: format!("the intent in lutra.slot cannot be read ({e})") })?;
+    if intent.number != number || intent.statement_sha256 != digest(&ddl.statement) {
+        return Err(LoadError::Ddl {
+            number,
+            reason: format!(
+                "lutra.slot holds the intent of another statement (unit {}): see what became of it in the target, clear \
+                 ddl_intent, then resume the pipeline",
+                intent.number
+            ),
+        });
+    }
+    Ok(Some(intent))
+}
+
+/// A single slot update in a transaction of its own; whether it matched one row.
+async fn commit_one<C: TargetConnection>(connection: &mut C, update: &str) -> Result<bool, LoadError> {
+    let counts = connection.run(format!("BEGIN;{update}").as_bytes()).await.map_err(|e| failed(e.error))?;
+    if counts.last() != Some(&1) {
+        connection.rollback().await.map_err(failed)?;
+        return Ok(false);
+    }
+    connection.commit().await.map_err(failed)?;
+    Ok(true)
+}
+
+async fn is_executed<C: TargetConnection>(connection: &mut C, gtid: &str) -> Result<bool, LoadError> {
+    let sql = format!("SELECT GTID_SUBSET('{gtid}', @@global.gtid_executed)");
+    Ok(connection.ask(&sql).await.map_err(failed)?.as_deref() == Some("1"))
+}
+
+/// Runs the statement as the source's session did.
+async fn statement<C: TargetConnection>(connection: &mut C, ddl: &Ddl, gtid: Option<&str>) -> Result<(), Error> {
+    if !ddl.database.is_empty() {
+        match connection.run_long(format!("USE {}", quote_identifier(&ddl.database)).as_bytes()).await {
+            // The statement names its tables in full, or fails by itself.
+            Err(e) if matches!(e.kind(), ErrorKind::NoSuchDatabase | ErrorKind::AccessDenied) => {}
+            other => other?,
+        }
+    }
+    if let Some(gtid) = gtid {
+        connection.run_long(format!("SET SESSION gtid_next='{gtid}'").as_bytes()).await?;
+    }
+    connection.run_long(session_statement(&ddl.context).as_bytes()).await?;
+    connection.run_long(&ddl.statement).await
+}
+
+/// Brings the session back to what rows need.
+async fn restore<C: TargetConnection>(connection: &mut C) -> Result<(), Error> {
+    // A GTID that a failed statement left open is given back.
+    connection.run_long(b"ROLLBACK").await?;
+    let text = format!(
+        "SET NAMES utf8mb4, sql_mode='{SQL_MODE}', time_zone='+00:00', foreign_key_checks=1, unique_checks=1, timestamp=DEFAULT, \
+         collation_server=DEFAULT, explicit_defaults_for_timestamp=DEFAULT"
+    );
+    connection.run_long(text.as_bytes()).await?;
+    match connection.run_long(b"SET SESSION gtid_next='AUTOMATIC'").await {
+        Err(e) if matches!(e.kind(), ErrorKind::AccessDenied) || e.code() == Some(1193) => Ok(()),
+        other => other,
+    }
+}
+
+/// What the statement's tables look like: definition and table id; `-` for one that is not there.
+async fn digests<C: TargetConnection>(connection: &mut C, ddl: &Ddl) -> Result<Vec<String>, LoadError> {
+    let mut found = Vec::with_capacity(ddl.tables.len().max(1));
+    for table in &ddl.tables {
+        found.push(table_digest(connection, table).await?);
+    }
+    if ddl.tables.is_empty() {
+        let sql = format!(
+            "SELECT CONCAT(default_character_set_name, default_collation_name) FROM information_schema.schemata \
+             WHERE schema_name = {}",
+            quote_text(&ddl.database)
+        );
+        found.push(connection.ask(&sql).await.map_err(failed)?.unwrap_or_else(|| "-".to_owned()));
+    }
+    Ok(found)
+}
+
+async fn table_digest<C: TargetConnection>(connection: &mut C, table: &TableName) -> Result<String, LoadError> {
+    let condition = format!("table_schema = {} AND table_name = {}", quote_text(&table.database), quote_text(&table.table));
+    let columns = format!(
+        "SELECT SHA2(CONCAT_WS('|', MAX(t.create_time), MAX(t.table_collation), (SELECT GROUP_CONCAT(CONCAT_WS(':', column_name, \
+         column_type, is_nullable, column_default, extra) ORDER BY ordinal_position SEPARATOR '|') FROM information_schema.columns \
+         WHERE {condition}), (SELECT GROUP_CONCAT(CONCAT_WS(':', index_name, seq_in_index, column_name) ORDER BY index_name, \
+         seq_in_index SEPARATOR '|') FROM information_schema.statistics WHERE {condition})), 256) \
+         FROM information_schema.tables t WHERE {condition} HAVING COUNT(*) > 0"
+    );
+    let definition = connection.ask(&columns).await.map_err(failed)?;
+    let Some(definition) = definition else { return Ok("-".to_owned()) };
+    let id = format!(
+        "SELECT table_id FROM information_schema.innodb_tables WHERE name = CONCAT({}, '/', {})",
+        quote_text(&table.database),
+        quote_text(&table.table)
+    );
+    // Needs PROCESS; without it a TRUNCATE is told by the creation time alone.
+    let id = connection.ask(&id).await.ok().flatten().unwrap_or_default();
+    Ok(format!("{definition}/{id}"))
+}
+
+/// Whether a statement whose intent was found has taken effect: all tables changed = yes, none = no, else halt.
+async fn is_done<C: TargetConnection>(connection: &mut C, ddl: &Ddl, intent: &Intent, number: Number) -> Result<bool, LoadError> {
+    let now = digests(connection, ddl).await?;
+    let changed = now.iter().zip(&intent.before).filter(|(a, b)| a != b).count();
+    match changed {
+        0 => Ok(false),
+        n if n == now.len() => Ok(true),
+        _ => Err(LoadError::Ddl {
+            number,
+            reason: format!(
+                "of the tables {} some changed and some did not: finish or undo the statement by hand, clear ddl_intent in \
+                 lutra.slot (and advance it if finished), then resume the pipeline",
+                ddl.tables.iter().map(quote_table).collect::<Vec<_>>().join(", ")
+            ),
+        }),
+    }
+}

@@ -1,0 +1,232 @@
+//! What can go wrong in a load, and what a person can do about it.
+
+use lutra_change::{Epoch, Number, TableName};
+
+/// A failed load.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The log's rows do not fit the target's table.
+    #[error("rows of {table} cannot be mapped: {reason}")]
+    Mapping {
+        /// The target table.
+        table: TableName,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A table is not in the target.
+    #[error("table {table} is not in the target (unit {number}): create it there, or leave it out of the pipeline's tables")]
+    NoTable {
+        /// The target table.
+        table: TableName,
+        /// The unit that has rows for it.
+        number: Number,
+    },
+    /// Rows would fire triggers.
+    #[error("table {table} has triggers ({triggers}) that the applied rows would fire again: drop them in the target")]
+    Triggers {
+        /// The target table.
+        table: TableName,
+        /// Their names.
+        triggers: String,
+    },
+    /// A row datum could not be decoded.
+    #[error("a row of {table} in unit {number} cannot be decoded")]
+    Row {
+        /// The table.
+        table: TableName,
+        /// The unit.
+        number: Number,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The body of a record, or the row schema that it names.
+    #[error("unit {number} cannot be read: {what}")]
+    Unit {
+        /// The unit.
+        number: Number,
+        /// Which piece.
+        what: &'static str,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A kind of unit that this version does not apply.
+    #[error("unit {number} is {kind}, which this version does not apply")]
+    Unsupported {
+        /// The unit.
+        number: Number,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// The target does not hold what the source held.
+    #[error(transparent)]
+    Conflict(Box<Conflict>),
+    /// Another owner holds the target's slot rows.
+    #[error("epoch {own} is fenced: the slot row of {task} is at epoch {found}")]
+    Fenced {
+        /// The task.
+        task: String,
+        /// Our epoch.
+        own: Epoch,
+        /// The epoch there.
+        found: Epoch,
+    },
+    /// A slot row is not where we left it.
+    #[error("slot {slot} of {task} is not at {known} under epoch {own}: another owner took it, or the target lost commits")]
+    SlotMoved {
+        /// The task.
+        task: String,
+        /// The slot.
+        slot: u16,
+        /// The number that we left there.
+        known: Number,
+        /// Our epoch.
+        own: Epoch,
+    },
+    /// The slot rows belong to another cluster.
+    #[error("the slot rows of {task} belong to cluster {found:?}, this is {own:?}: give the pipeline another name, or `lutra adopt`")]
+    ForeignCluster {
+        /// The task.
+        task: String,
+        /// This cluster.
+        own: String,
+        /// The cluster in the rows.
+        found: String,
+    },
+    /// A statement failed in a way that trying again does not mend.
+    #[error("{operation} failed at unit {number}")]
+    Statement {
+        /// What was done.
+        operation: String,
+        /// The unit.
+        number: Number,
+        /// Why.
+        source: lutra_mysql::Error,
+    },
+    /// The target failed, or the connection to it.
+    #[error("{operation} in the target failed")]
+    Target {
+        /// What was done.
+        operation: &'static str,
+        /// Why.
+        source: lutra_mysql::Error,
+    },
+    /// The target server is not what is needed.
+    #[error("the target is not fit: {reason}")]
+    Unfit {
+        /// What is missing, with the statement that mends it.
+        reason: String,
+    },
+    /// The log.
+    #[error("reading the pipeline's log failed")]
+    Log(#[from] lutra_log::LogError),
+    /// A schema could not be fetched, or another piece of Kafka failed.
+    #[error("{operation} failed")]
+    Kafka {
+        /// What was done.
+        operation: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The definition of a task says too little.
+    #[error("the definition of {task} is not complete: {missing}")]
+    Definition {
+        /// The task.
+        task: String,
+        /// What is missing.
+        missing: &'static str,
+    },
+    /// The log has a hole; the writer was asked to start again.
+    #[error("the log has a gap at offset {offset}: unit {expected} was the last, {found} follows")]
+    Gap {
+        /// Where.
+        offset: i64,
+        /// The last unit.
+        expected: Number,
+        /// What the record claims to follow.
+        found: Number,
+    },
+    /// DDL whose outcome cannot be told.
+    #[error("the outcome of a DDL statement in the target cannot be told (unit {number}): {reason}")]
+    Ddl {
+        /// The unit.
+        number: Number,
+        /// What was found, and what to do.
+        reason: String,
+    },
+    /// A room ended before its time.
+    #[error("{0} ended")]
+    Ended(&'static str),
+}
+
+/// A row that does not fit what the source changed: names, never values.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "conflict: {verb} of a row of {table} (key columns {}) by unit {number}: {what}; \
+     compare the row with the source, mend it in the target, then resume the pipeline", .key.join(", ")
+)]
+pub struct Conflict {
+    /// The target table.
+    pub table: TableName,
+    /// `insert`, `update`, `delete`.
+    pub verb: &'static str,
+    /// Names of the key's columns.
+    pub key: Vec<String>,
+    /// The last unit of the batch.
+    pub number: Number,
+    /// What was found.
+    pub what: String,
+    /// The server's error, where there was one.
+    #[source]
+    pub source: Option<lutra_mysql::Error>,
+}
+
+/// What to do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// The next attempt may succeed.
+    Retry,
+    /// Another owner runs the task: stop.
+    Fenced,
+    /// A person must act.
+    Halt,
+}
+
+impl LoadError {
+    /// What to do about it, and a hint for the operator.
+    pub fn disposition(&self) -> (Disposition, &'static str) {
+        use lutra_mysql::ErrorKind as Kind;
+        match self {
+            Self::Fenced { .. } => (Disposition::Fenced, "another worker runs the task; nothing to do"),
+            // Settled by taking the target again: a higher epoch there fences us then.
+            Self::SlotMoved { .. } => (Disposition::Retry, "the next attempt reads the slot rows again"),
+            Self::Gap { .. } => (Disposition::Retry, "the log's writer was asked to start again; if it recurs, see its status"),
+            Self::Ended(_) => (Disposition::Retry, "see the error before it"),
+            Self::Kafka { .. } => (Disposition::Retry, "check that Kafka is reachable and the topics are there"),
+            Self::Log(lutra_log::LogError::Halt { .. }) => (Disposition::Halt, "see the error's text"),
+            Self::Log(_) => (Disposition::Retry, "check that Kafka is reachable"),
+            Self::Target { source, .. } | Self::Statement { source, .. } => match source.kind() {
+                Kind::AccessDenied => (Disposition::Halt, "grant what `lutra doctor --grants` prints for the target's account"),
+                Kind::ReadOnly => (Disposition::Retry, "the target takes no writes: end its read-only mode, or name the new primary"),
+                Kind::DiskFull => (Disposition::Retry, "the target's disk is full: make room"),
+                Kind::Deadlock | Kind::LockWaitTimeout => (Disposition::Retry, "another session of the target holds locks"),
+                Kind::ConnectionLost
+                | Kind::Timeout
+                | Kind::TooManyConnections
+                | Kind::Shutdown
+                | Kind::Interrupted
+                | Kind::DefinitionChanged => (Disposition::Retry, "check that the target is up and reachable"),
+                Kind::Internal if matches!(self, Self::Target { .. }) => {
+                    (Disposition::Retry, "check that the target is up and reachable")
+                }
+                _ => (Disposition::Halt, "mend the cause in the target, then resume the pipeline"),
+            },
+            Self::NoTable { .. } => (Disposition::Halt, "create the table in the target, then resume the pipeline"),
+            Self::Mapping { .. } | Self::Triggers { .. } => (Disposition::Halt, "change the target's table or the pipeline's rules"),
+            Self::Conflict(_) => (Disposition::Halt, "compare the row in source and target, mend it, then resume the pipeline"),
+            Self::Unfit { .. } | Self::Definition { .. } | Self::ForeignCluster { .. } => (Disposition::Halt, "see the error's text"),
+            Self::Row { .. } | Self::Unit { .. } | Self::Unsupported { .. } | Self::Ddl { .. } => {
+                (Disposition::Halt, "see the error's text")
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Telemetry: typed events, per batch and never per row; names are constants; no row value ever.
+
+use crate::progress::Progress;
+use crate::writer::Fault;
+
+/// Row changes applied.
+pub const ROWS: &str = "lutra_loader_rows_applied_total";
+/// Source transactions applied.
+pub const TRANSACTIONS: &str = "lutra_loader_transactions_applied_total";
+/// Target transactions committed.
+pub const BATCHES: &str = "lutra_loader_batches_committed_total";
+/// Batches rolled back and run again.
+pub const RERUNS: &str = "lutra_loader_batches_rerun_total";
+/// Conflicts found.
+pub const CONFLICTS: &str = "lutra_loader_conflicts_total";
+/// Attempts begun.
+pub const ATTEMPTS: &str = "lutra_loader_attempts_total";
+/// The four lags.
+pub const LAGS: [&str; 4] =
+    ["lutra_read_lag_seconds", "lutra_transit_lag_seconds", "lutra_apply_lag_seconds", "lutra_end_to_end_lag_seconds"];
+
+/// A batch is in the target.
+pub struct BatchCommitted<'a> {
+    /// Rows in it.
+    pub rows: u64,
+    /// Source transactions in it.
+    pub transactions: u64,
+    /// Where the load stands.
+    pub progress: &'a Progress,
+}
+
+impl BatchCommitted<'_> {
+    /// Counts it.
+    pub fn emit(self) {
+        metrics::counter!(ROWS).increment(self.rows);
+        metrics::counter!(TRANSACTIONS).increment(self.transactions);
+        metrics::counter!(BATCHES).increment(1);
+        let lags = &self.progress.lags;
+        let values =
+            [lags.read_lag_seconds, lags.transit_lag_seconds, lags.apply_lag_seconds, lags.end_to_end_lag_seconds];
+        for (name, value) in LAGS.into_iter().zip(values) {
+            metrics::gauge!(name).set(value);
+        }
+    }
+}
+
+/// A batch was rolled back; it runs again alone.
+pub struct BatchRerun<'a> {
+    /// Why.
+    pub fault: &'a Fault,
+}
+
+impl BatchRerun<'_> {
+    /// Counts it.
+    pub fn emit(self) {
+        metrics::counter!(RERUNS).increment(1);
+        match self.fault {
+            Fault::Locked(error) | Fault::Refused { error, .. } => {
+                tracing::debug!(%error, "a batch was rolled back and runs again alone");
+            }
+            Fault::Count { expected, found, .. } => {
+                tracing::debug!(expected, found, "a batch was rolled back and runs again alone");
+            }
+            Fault::Over(_) => {}
+        }
+    }
+}
+
+/// A start of a load.
+pub struct AttemptBegun<'a> {
+    /// The pipeline.
+    pub pipeline: &'a str,
+    /// Its epoch.
+    pub epoch: lutra_change::Epoch,
+    /// Where the target stands.
+    pub number: lutra_change::Number,
+    /// How DDL is made repeatable.
+    pub ddl_by_gtid: bool,
+}
+
+impl AttemptBegun<'_> {
+    /// Tells it.
+    pub fn emit(self) {
+        metrics::counter!(ATTEMPTS).increment(1);
+        let ddl = if self.ddl_by_gtid { "gtid" } else { "definition digests" };
+        tracing::info!(pipeline = self.pipeline, epoch = %self.epoch, number = %self.number, ddl, "load begins");
+    }
+}

@@ -1,0 +1,146 @@
+//! One attempt of a load: take the target, then read it, then go on from there (P5).
+
+use std::sync::Arc;
+
+use lutra_change::{Cursor, Epoch, LogId, Number};
+use lutra_log::{Bookmark, LogReader, ReadFrom, ReadTransport, ReaderStart};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::ddl::DdlState;
+use crate::error::LoadError;
+use crate::events::AttemptBegun;
+use crate::intake::{GapSeen, Intake, Schemas};
+use crate::maps::MapCache;
+use crate::progress::Progress;
+use crate::scheduler::{Scheduler, SchedulerOptions, Writers};
+use crate::slot::{Owner, Place, Slot};
+use crate::target::{self, Capabilities, Target};
+use crate::writer::{Line, Writer};
+
+/// Units between intake and scheduler.
+const MESSAGES: usize = 1_024;
+
+/// What a load is to do.
+#[derive(Clone, Debug)]
+pub struct LoadPlan {
+    /// The pipeline.
+    pub pipeline: String,
+    /// Task id.
+    pub task: String,
+    /// Cluster id.
+    pub cluster: String,
+    /// The pipeline's log.
+    pub log_id: LogId,
+    /// Places that the log's writer published.
+    pub bookmarks: Vec<Bookmark>,
+    /// Connections that write.
+    pub connections: u16,
+    /// How batches are made.
+    pub scheduler: SchedulerOptions,
+}
+
+/// The log as an attempt reads it.
+#[derive(Debug)]
+pub struct Input<R, S> {
+    /// Its transport.
+    pub transport: R,
+    /// Its row schemas.
+    pub schemas: S,
+    /// Where gaps are told.
+    pub gaps: watch::Sender<Option<GapSeen>>,
+}
+
+/// Runs one attempt, until stopped or failed.
+///
+/// # Errors
+/// What ended it: see [`LoadError::disposition`].
+pub async fn attempt<T: Target, R: ReadTransport, S: Schemas>(
+    target: Arc<T>,
+    input: Input<R, S>,
+    plan: LoadPlan,
+    epoch: Epoch,
+    progress: watch::Sender<Progress>,
+    stop: CancellationToken,
+) -> Result<(), LoadError> {
+    let owner = Arc::new(Owner { task: plan.task.clone(), cluster: plan.cluster.clone(), epoch });
+    let (slots, capabilities) = target.take(&owner, plan.connections).await?;
+    let place = target::watermark(&slots).map(|s| s.place.clone()).unwrap_or_default();
+    progress.send_modify(|p| p.ddl_by_gtid = capabilities.ddl_by_gtid);
+    AttemptBegun { pipeline: &plan.pipeline, epoch, number: place.number, ddl_by_gtid: capabilities.ddl_by_gtid }.emit();
+
+    let mut rooms = JoinSet::new();
+    let writers = open_writers(&target, &owner, &slots, capabilities, plan.connections, &mut rooms).await?;
+    let start = ReaderStart::new(plan.log_id, read_from(plan.log_id, &place)).with_bookmarks(plan.bookmarks);
+    let reader = LogReader::open(input.transport, start).await?;
+    let (messages, waiting) = mpsc::channel(MESSAGES);
+    rooms.spawn(Intake::new(reader, input.schemas, messages, input.gaps).run());
+    let maps = MapCache::new(target);
+    let scheduler = Scheduler::new(plan.scheduler, maps, writers, place, progress, stop);
+    let ended = scheduler.run(waiting).await;
+    rooms_end(ended, rooms).await
+}
+
+/// The room that failed first tells more than those that missed it.
+async fn rooms_end(ended: Result<(), LoadError>, mut rooms: JoinSet<Result<(), LoadError>>) -> Result<(), LoadError> {
+    let mut first = ended;
+    if matches!(first, Err(LoadError::Ended(_))) {
+        let grace = std::time::Duration::from_millis(200);
+        while let Ok(Some(room)) = tokio::time::timeout(grace, rooms.join_next()).await {
+            match room {
+                Ok(Err(error)) => {
+                    first = Err(error);
+                    break;
+                }
+                Err(panic) if panic.is_panic() => tracing::error!(%panic, "a room of the loader panicked"),
+                _ => {}
+            }
+        }
+    }
+    rooms.shutdown().await;
+    first
+}
+
+/// Where to read on: behind what the target has, or from the beginning when it has nothing.
+fn read_from(log_id: LogId, place: &Place) -> ReadFrom {
+    match place.cursor {
+        Some(cursor) if cursor.log_id == log_id => ReadFrom::Cursor(cursor, place.gtid_set.clone()),
+        // Another log since (`adopt`): it continues the numbers.
+        Some(_) => {
+            let cursor = Cursor { log_id, next_offset: 0, epoch: Epoch::ZERO, number: place.number };
+            ReadFrom::Cursor(cursor, place.gtid_set.clone())
+        }
+        None => ReadFrom::Beginning,
+    }
+}
+
+async fn open_writers<T: Target>(
+    target: &Arc<T>,
+    owner: &Arc<Owner>,
+    slots: &[Slot],
+    capabilities: Capabilities,
+    connections: u16,
+    rooms: &mut JoinSet<Result<(), LoadError>>,
+) -> Result<Writers, LoadError> {
+    let (line, _) = watch::channel(Line::START);
+    // Two answers per job: waiting, and done.
+    let (answers, reports) = mpsc::channel(usize::from(connections) * 2 + 2);
+    let mut jobs = Vec::with_capacity(usize::from(connections));
+    for slot in 0..connections {
+        let connection = target.connect(owner, slot).await?;
+        let row = slots.iter().find(|s| s.slot == slot);
+        let ddl = DdlState {
+            uuid: row.map(|r| r.ddl_uuid.clone()).unwrap_or_default(),
+            next: row.map_or(1, |r| r.ddl_next.max(1)),
+            intent: row.and_then(|r| r.ddl_intent.clone()),
+            by_gtid: capabilities.ddl_by_gtid,
+        };
+        let known: Number = target::known(slots, slot);
+        let writer = Writer::new(connection, Arc::clone(owner), slot, known, line.clone(), ddl);
+        let (queue, waiting) = mpsc::channel(2);
+        jobs.push(queue);
+        rooms.spawn(writer.run(waiting, answers.clone()));
+    }
+    Ok(Writers { jobs, reports, line })
+}

@@ -1,0 +1,80 @@
+//! The maps of the tables in use: compiled at first use, forgotten after DDL.
+
+use std::sync::Arc;
+
+use lutra_change::Number;
+use lutra_wire::schema::Fingerprint;
+use rustc_hash::FxHashMap;
+
+use crate::error::LoadError;
+use crate::mapping::TableMap;
+use crate::rows::Maps;
+use crate::target::Target;
+use crate::unit::{RowTable, Segment, Unit, UnitBody};
+
+/// Compiled maps, by row schema.
+#[derive(Debug)]
+pub struct MapCache<T> {
+    target: Arc<T>,
+    compiled: FxHashMap<Fingerprint, Arc<TableMap>>,
+}
+
+impl<T: Target> MapCache<T> {
+    /// No map yet.
+    pub fn new(target: Arc<T>) -> Self {
+        Self { target, compiled: FxHashMap::default() }
+    }
+
+    /// Forgets what the target's tables looked like.
+    pub fn forget(&mut self) {
+        self.compiled.clear();
+    }
+
+    /// The maps for all rows of these units.
+    ///
+    /// # Errors
+    /// See [`MapCache::of_table`].
+    pub async fn of_units(&mut self, units: &[Unit]) -> Result<Maps, LoadError> {
+        let mut maps = Maps::default();
+        for unit in units {
+            if let UnitBody::Changes(segments) = &unit.body {
+                for segment in segments {
+                    self.add(segment, unit.end.number, &mut maps).await?;
+                }
+            }
+        }
+        Ok(maps)
+    }
+
+    /// Adds the maps for the rows of a segment.
+    ///
+    /// # Errors
+    /// See [`MapCache::of_table`].
+    pub async fn add(&mut self, segment: &Segment, number: Number, maps: &mut Maps) -> Result<(), LoadError> {
+        for table in &segment.tables {
+            if !maps.contains_key(&Arc::as_ptr(table)) {
+                maps.insert(Arc::as_ptr(table), self.of_table(table, number).await?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The map of one row table.
+    ///
+    /// # Errors
+    /// [`LoadError::NoTable`], [`LoadError::Mapping`], [`LoadError::Triggers`], or the target's.
+    async fn of_table(&mut self, table: &RowTable, number: Number) -> Result<Arc<TableMap>, LoadError> {
+        if let Some(map) = self.compiled.get(&table.fingerprint) {
+            return Ok(Arc::clone(map));
+        }
+        let Some(target) = self.target.table(&table.name).await? else {
+            return Err(LoadError::NoTable { table: table.name.clone(), number });
+        };
+        if !target.triggers.is_empty() {
+            return Err(LoadError::Triggers { table: table.name.clone(), triggers: target.triggers.join(", ") });
+        }
+        let map = Arc::new(TableMap::compile(table.schema.table(), &target)?);
+        self.compiled.insert(table.fingerprint, Arc::clone(&map));
+        Ok(map)
+    }
+}

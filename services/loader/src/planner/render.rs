@@ -1,0 +1,326 @@
+//! Statements become SQL text, cut to bounded size, several in one packet.
+
+use super::statement::Statement;
+use crate::image::{Arena, Image};
+use crate::mapping::{ExactForm, JoinForm, MappedKey, TableMap};
+use lutra_mysql::sql;
+
+/// Rows of one SQL statement: beyond that, parsing gains nothing and a lost lock costs more.
+const STATEMENT_ROWS: usize = 1_000;
+/// Bytes of one SQL statement (a single row may be larger).
+const STATEMENT_BYTES: usize = 1 << 20;
+/// Bytes of one packet of several statements: far below the server's default `max_allowed_packet` of 64 MiB.
+const PACKET_BYTES: usize = 8 << 20;
+/// From so many rows on one joined update costs the target less than single ones.
+const JOIN_ROWS: usize = 4;
+
+/// `sql_mode` of the loader's sessions: whatever the source held is taken as it is, and nothing is cut or rounded silently.
+pub const SQL_MODE: &str = "STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION";
+/// The same, not strict: for the invalid member of an ENUM, which strict sessions refuse.
+const LENIENT_SQL_MODE: &str = "ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION";
+
+/// One SQL statement of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Index of the [`Statement`] it belongs to.
+    pub statement: usize,
+    /// Rows it must match; `None` where the count says nothing.
+    pub expected: Option<u64>,
+}
+
+/// Several SQL statements for one round trip.
+#[derive(Clone, Debug, Default)]
+pub struct Packet {
+    /// Statements, separated by `;`.
+    pub text: Vec<u8>,
+    /// One entry per statement.
+    pub parts: Vec<Part>,
+}
+
+/// All packets of a batch.
+#[derive(Clone, Debug, Default)]
+pub struct Script {
+    /// In order.
+    pub packets: Vec<Packet>,
+}
+
+/// Writes the statements as text. With `compare_image` the before image stands in every condition.
+pub fn render(statements: &[Statement], arena: &Arena, compare_image: bool) -> Script {
+    let mut writer = Writer { script: Script { packets: vec![Packet::default()] }, compare_image };
+    for (at, statement) in statements.iter().enumerate() {
+        match statement {
+            Statement::Insert { map, rows, lenient } => {
+                writer.leniently(at, *lenient, |w| w.insert(at, map, rows, arena));
+            }
+            Statement::Delete { map, rows } => writer.delete(at, map, rows, arena),
+            Statement::Update { map, columns, rows, lenient } => {
+                writer.leniently(at, *lenient, |w| w.update(at, map, columns, rows, arena));
+            }
+        }
+    }
+    writer.script
+}
+
+struct Writer {
+    script: Script,
+    compare_image: bool,
+}
+
+impl Writer {
+    fn open(&mut self) -> &mut Vec<u8> {
+        if self.script.packets.last().is_none_or(|p| p.text.len() >= PACKET_BYTES) {
+            self.script.packets.push(Packet::default());
+        }
+        let last = self.script.packets.len() - 1;
+        &mut self.script.packets[last].text
+    }
+
+    fn close(&mut self, statement: usize, expected: Option<u64>) {
+        if let Some(packet) = self.script.packets.last_mut() {
+            packet.text.push(b';');
+            packet.parts.push(Part { statement, expected });
+        }
+    }
+
+    fn leniently(&mut self, statement: usize, lenient: bool, write: impl FnOnce(&mut Self)) {
+        if lenient {
+            self.set_mode(statement, LENIENT_SQL_MODE);
+        }
+        write(self);
+        if lenient {
+            self.set_mode(statement, SQL_MODE);
+        }
+    }
+
+    fn set_mode(&mut self, statement: usize, mode: &str) {
+        let out = self.open();
+        out.extend_from_slice(b"SET SESSION sql_mode='");
+        out.extend_from_slice(mode.as_bytes());
+        out.push(b'\'');
+        self.close(statement, None);
+    }
+
+    /// Writes rows as lists, cutting where a statement is full.
+    fn lists<T: Copy>(
+        &mut self,
+        at: usize,
+        rows: &[T],
+        head: impl Fn(&mut Vec<u8>),
+        row: impl Fn(&mut Vec<u8>, T),
+        tail: impl Fn(&mut Vec<u8>),
+    ) {
+        let mut rest = rows;
+        while !rest.is_empty() {
+            let out = self.open();
+            let begin = out.len();
+            head(out);
+            let mut count = 0;
+            for &one in rest.iter().take(STATEMENT_ROWS) {
+                if count > 0 {
+                    if out.len() - begin > STATEMENT_BYTES {
+                        break;
+                    }
+                    out.push(b',');
+                }
+                row(out, one);
+                count += 1;
+            }
+            tail(out);
+            self.close(at, u64::try_from(count).ok());
+            rest = rest.get(count..).unwrap_or_default();
+        }
+    }
+
+    fn insert(&mut self, at: usize, map: &TableMap, rows: &[Image], arena: &Arena) {
+        self.lists(
+            at,
+            rows,
+            |out| out.extend_from_slice(map.insert_head.as_bytes()),
+            |out, image| {
+                out.push(b'(');
+                if map.columns.iter().enumerate().any(|(c, _)| arena.column(image, c).is_empty()) {
+                    separated(out, 0..map.columns.len(), |out, c| match arena.column(image, c) {
+                        [] => out.extend_from_slice(b"DEFAULT"),
+                        literal => out.extend_from_slice(literal),
+                    });
+                } else {
+                    out.extend_from_slice(arena.row(image));
+                }
+                out.push(b')');
+            },
+            |_| {},
+        );
+    }
+
+    fn delete(&mut self, at: usize, map: &TableMap, rows: &[Image], arena: &Arena) {
+        match &map.key {
+            Some(key) if rows.len() >= JOIN_ROWS && !self.compare_image && map.joins_by_key() => {
+                self.lists(
+                    at,
+                    rows,
+                    |out| out.extend_from_slice(b"DELETE t FROM (VALUES "),
+                    |out, image| list_row(out, arena, key.columns.iter().map(|&c| (image, c))),
+                    |out| join_tail(out, map, key, &[]),
+                );
+            }
+            _ => {
+                for &row in rows {
+                    let compare_image = self.compare_image;
+                    let out = self.open();
+                    out.extend_from_slice(b"DELETE FROM ");
+                    out.extend_from_slice(map.quoted.as_bytes());
+                    condition(out, map, arena, row, compare_image);
+                    self.close(at, Some(1));
+                }
+            }
+        }
+    }
+
+    fn update(&mut self, at: usize, map: &TableMap, columns: &[usize], rows: &[(Image, Image)], arena: &Arena) {
+        let joins = rows.len() >= JOIN_ROWS && !self.compare_image && map.joins_by_key();
+        let plain = |key: &MappedKey| {
+            let listable = |c: &usize| map.columns.get(*c).is_some_and(|c| c.listable);
+            columns.iter().all(|c| !key.columns.contains(c) && listable(c))
+        };
+        match &map.key {
+            Some(key) if joins && plain(key) => {
+                self.lists(
+                    at,
+                    rows,
+                    |out| out.extend_from_slice(b"UPDATE (VALUES "),
+                    |out, (before, after)| {
+                        let keys = key.columns.iter().map(|&c| (before, c));
+                        list_row(out, arena, keys.chain(columns.iter().map(|&c| (after, c))));
+                    },
+                    |out| join_tail(out, map, key, columns),
+                );
+            }
+            _ => {
+                for &(before, after) in rows {
+                    let compare_image = self.compare_image;
+                    let out = self.open();
+                    out.extend_from_slice(b"UPDATE ");
+                    out.extend_from_slice(map.quoted.as_bytes());
+                    out.extend_from_slice(b" SET ");
+                    separated(out, columns.iter().copied(), |out, c| {
+                        out.extend_from_slice(quoted(map, c));
+                        out.push(b'=');
+                        out.extend_from_slice(arena.column(after, c));
+                    });
+                    condition(out, map, arena, before, compare_image);
+                    self.close(at, Some(1));
+                }
+            }
+        }
+    }
+}
+
+fn list_row(out: &mut Vec<u8>, arena: &Arena, values: impl Iterator<Item = (Image, usize)>) {
+    out.extend_from_slice(b"ROW(");
+    separated(out, values, |out, (image, column)| out.extend_from_slice(arena.column(image, column)));
+    out.push(b')');
+}
+
+/// `) AS v(k0,…,c0,…) STRAIGHT_JOIN t FORCE INDEX (key) ON t.k=v.k0 … SET t.c=v.c0,…`: the list is read first, each row
+/// found by the key. Never a scan, however small the table: its locks would be in the way of other batches. (A list of
+/// keys in `WHERE … IN` becomes a scan as soon as it names half of the table, whatever the hints.)
+fn join_tail(out: &mut Vec<u8>, map: &TableMap, key: &MappedKey, columns: &[usize]) {
+    let keys = &key.columns;
+    let number = |out: &mut Vec<u8>, letter: u8, n: usize| {
+        out.push(letter);
+        out.extend_from_slice(n.to_string().as_bytes());
+    };
+    out.extend_from_slice(b") AS v(");
+    let names = (0..keys.len()).map(|n| (b'k', n)).chain((0..columns.len()).map(|n| (b'c', n)));
+    separated(out, names, |out, (letter, n)| number(out, letter, n));
+    out.extend_from_slice(b") STRAIGHT_JOIN ");
+    out.extend_from_slice(map.quoted.as_bytes());
+    out.extend_from_slice(b" AS t FORCE INDEX (");
+    out.extend_from_slice(sql::quote_identifier(&key.name).as_bytes());
+    out.push(b')');
+    for (n, &column) in keys.iter().enumerate() {
+        out.extend_from_slice(if n == 0 { b" ON t." } else { b" AND t." });
+        out.extend_from_slice(quoted(map, column));
+        out.push(b'=');
+        if let Some(JoinForm::Text { charset, collation }) = map.columns.get(column).map(|c| &c.join) {
+            out.extend_from_slice(b"CONVERT(v.");
+            number(out, b'k', n);
+            out.extend_from_slice(format!(" USING {charset}) COLLATE {collation}").as_bytes());
+        } else {
+            out.extend_from_slice(b"v.");
+            number(out, b'k', n);
+        }
+    }
+    if columns.is_empty() {
+        return;
+    }
+    out.extend_from_slice(b" SET ");
+    separated(out, columns.iter().copied().enumerate(), |out, (n, column)| {
+        out.extend_from_slice(b"t.");
+        out.extend_from_slice(quoted(map, column));
+        out.extend_from_slice(b"=v.");
+        number(out, b'c', n);
+    });
+}
+
+fn quoted(map: &TableMap, column: usize) -> &[u8] {
+    map.columns.get(column).map_or(b"", |c| c.quoted.as_bytes())
+}
+
+/// The condition that finds the row: by its key, or by all its values where it has none (`LIMIT 1`: of equal rows one).
+fn condition(out: &mut Vec<u8>, map: &TableMap, arena: &Arena, row: Image, compare_image: bool) {
+    let mut first = true;
+    let mut and = |out: &mut Vec<u8>| {
+        out.extend_from_slice(if std::mem::take(&mut first) { b" WHERE " } else { b" AND " });
+    };
+    if let Some(key) = &map.key {
+        for &column in &key.columns {
+            and(out);
+            out.extend_from_slice(quoted(map, column));
+            out.push(b'=');
+            out.extend_from_slice(arena.column(row, column));
+        }
+    }
+    if map.key.is_none() || compare_image {
+        for column in 0..map.columns.len() {
+            if !arena.column(row, column).is_empty() {
+                and(out);
+                exactly(out, map, arena, row, column);
+            }
+        }
+    }
+    if map.key.is_none() {
+        out.extend_from_slice(b" LIMIT 1");
+    }
+}
+
+/// `this column holds exactly that value`.
+fn exactly(out: &mut Vec<u8>, map: &TableMap, arena: &Arena, row: Image, column: usize) {
+    let literal = arena.column(row, column);
+    let name = quoted(map, column);
+    let put = |out: &mut Vec<u8>, pieces: &[&[u8]]| pieces.iter().for_each(|p| out.extend_from_slice(p));
+    if literal == b"NULL" {
+        return put(out, &[name, b" IS NULL"]);
+    }
+    match map.columns.get(column).map_or(ExactForm::Plain, |c| c.exact) {
+        ExactForm::Plain => put(out, &[name, b"<=>", literal]),
+        ExactForm::Json => put(out, &[name, b"<=>CAST(", literal, b" AS JSON)"]),
+        ExactForm::Text => put(
+            out,
+            &[
+                name, b"<=>", literal, b" AND CAST(CONVERT(", name, b" USING utf8mb4) AS BINARY)<=>CAST(CONVERT(", literal,
+                b" USING utf8mb4) AS BINARY)",
+            ],
+        ),
+        ExactForm::Hex => put(out, &[b"HEX(", name, b")<=>HEX(", literal, b")"]),
+    }
+}
+
+fn separated<T>(out: &mut Vec<u8>, items: impl Iterator<Item = T>, mut write: impl FnMut(&mut Vec<u8>, T)) {
+    for (n, item) in items.enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        write(out, item);
+    }
+}

@@ -1,0 +1,79 @@
+//! What the planner gives: statements that are still structured, so that they can be tested without a server.
+
+use std::sync::Arc;
+
+use crate::image::Image;
+use crate::mapping::TableMap;
+
+/// One row change with its images written out.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Where the row goes.
+    pub map: Arc<TableMap>,
+    /// The row before, for updates and deletes.
+    pub before: Option<Image>,
+    /// The row after, for inserts and updates.
+    pub after: Option<Image>,
+    /// Both images hold every column.
+    pub complete: bool,
+    /// A value of the row is only accepted by a session that is not strict (the invalid member of an ENUM).
+    pub lenient: bool,
+}
+
+/// One statement, or several of the same kind where a size limit cuts.
+#[derive(Clone, Debug)]
+pub enum Statement {
+    /// Rows to insert.
+    Insert {
+        /// The table.
+        map: Arc<TableMap>,
+        /// The new rows.
+        rows: Vec<Image>,
+        /// Needs a session that is not strict.
+        lenient: bool,
+    },
+    /// Rows to change: the same columns in each.
+    Update {
+        /// The table.
+        map: Arc<TableMap>,
+        /// Columns to set, ascending indexes into [`TableMap::columns`].
+        columns: Vec<usize>,
+        /// Before and after.
+        rows: Vec<(Image, Image)>,
+        /// Needs a session that is not strict.
+        lenient: bool,
+    },
+    /// Rows to delete.
+    Delete {
+        /// The table.
+        map: Arc<TableMap>,
+        /// The old rows.
+        rows: Vec<Image>,
+    },
+}
+
+impl Statement {
+    /// The table.
+    pub fn map(&self) -> &Arc<TableMap> {
+        match self {
+            Self::Insert { map, .. } | Self::Update { map, .. } | Self::Delete { map, .. } => map,
+        }
+    }
+
+    /// `insert`, `update`, `delete`.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Insert { .. } => "insert",
+            Self::Update { .. } => "update",
+            Self::Delete { .. } => "delete",
+        }
+    }
+
+    /// Rows that must match.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Insert { rows, .. } | Self::Delete { rows, .. } => rows.len(),
+            Self::Update { rows, .. } => rows.len(),
+        }
+    }
+}

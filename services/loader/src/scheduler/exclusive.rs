@@ -1,0 +1,274 @@
+//! What runs alone: a batch that is judged, DDL, units too large for memory, a bare position.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lutra_change::{Number, TableName};
+use lutra_runtime::{Backoff, BackoffPolicy};
+
+use super::batch::{Batch, Planned, plan_written};
+use super::{POSITION_EVERY, Scheduler, Waiting};
+use crate::ddl::DdlJob;
+use crate::error::{Conflict, LoadError};
+use crate::planner::Effort;
+use crate::rows::{Maps, Session, Written};
+use crate::slot::Place;
+use crate::target::Target;
+use crate::unit::{Piece, Segment, UnitBody};
+use crate::writer::{Fault, Job, Line, Outcome};
+
+/// The writer that runs what runs alone; its slot row holds DDL intents.
+const ALONE: u16 = 0;
+/// How long a stop waits for the rest of a large unit.
+const PIECE_POLL: Duration = Duration::from_secs(3_600);
+
+impl<T: Target> Scheduler<T> {
+    /// Sends a job to the writer that runs things alone, and waits for its answer.
+    async fn alone(&mut self, job: Job) -> Result<Outcome, LoadError> {
+        self.give(ALONE, job).await?;
+        loop {
+            let report = self.writers.reports.recv().await.ok_or(LoadError::Ended("the writers"))?;
+            if report.slot == ALONE && !report.waiting {
+                return Ok(report.outcome);
+            }
+        }
+    }
+
+    /// Everything under way has ended. The first batch that was rolled back runs alone, as often as it must (P10).
+    pub(super) async fn judge_first(&mut self) -> Result<(), LoadError> {
+        self.judge = false;
+        // Batches behind the judged one have not been sent again: ids go on where commits ended.
+        let committed = self.writers.line.borrow().committed;
+        self.next_id = committed + 1;
+        self.writers.line.send_replace(Line { committed, recall_from: u64::MAX });
+        // A planned batch that was never sent is behind all that were.
+        if let Some(head) = self.head.take() {
+            self.again.insert(u64::MAX, head);
+        }
+        let Some((_, batch)) = self.again.pop_first() else { return Ok(()) };
+        let mut planned: Option<Box<Planned>> = None;
+        let policy = BackoffPolicy::try_new(Duration::from_millis(20), Duration::from_secs(5), 2.0, 0.5);
+        let mut backoff = Backoff::new(policy.unwrap_or(BackoffPolicy::CONNECT));
+        loop {
+            let id = self.next_id;
+            let job = Job::Batch { id, batch: Arc::clone(&batch), planned: planned.clone() };
+            let fault = match self.alone(job).await? {
+                Outcome::Done => break,
+                Outcome::Failed(fault) => fault,
+                Outcome::Recalled => continue,
+            };
+            let effort = planned.as_ref().map_or(batch.planned.effort, |p| p.effort);
+            match fault {
+                Fault::Over(error) => return Err(error),
+                Fault::Locked(error) => {
+                    self.tally.retrying(&error.to_string());
+                    if backoff.wait(&self.stop).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                Fault::Refused { .. } | Fault::Count { .. } if effort == Effort::Sets => {
+                    let maps = self.maps.of_units(&batch.units).await?;
+                    planned = Some(Box::new(batch.replan(&maps, self.options.policy.compare_image, Effort::RowByRow)?));
+                }
+                fault => {
+                    let planned = planned.as_deref().unwrap_or(&batch.planned);
+                    return Err(self.conflict(fault, planned, &batch.place));
+                }
+            }
+        }
+        self.next_id += 1;
+        self.applied = batch.place.number;
+        let oldest = self.oldest_pending();
+        self.tally.committed(self.next_id - 1, &batch, oldest);
+        Ok(())
+    }
+
+    /// The error of a batch whose statements ran one by one, with everything before it committed.
+    fn conflict(&mut self, fault: Fault, planned: &Planned, place: &Place) -> LoadError {
+        use lutra_mysql::ErrorKind as Kind;
+        let number = place.number;
+        let (statement, what, source) = match fault {
+            Fault::Over(error) => return error,
+            Fault::Locked(source) => return LoadError::Statement { operation: "applying rows".to_owned(), number, source },
+            Fault::Count { statement, expected, found } => {
+                (Some(statement), format!("{found} rows matched where {expected} should"), None)
+            }
+            Fault::Refused { statement, error } => match error.kind() {
+                Kind::DuplicateKey => (statement, "a row with the same unique key is there already".to_owned(), Some(error)),
+                Kind::ForeignKey => (statement, "a foreign key of the target forbids it".to_owned(), Some(error)),
+                _ => {
+                    let table = statement.and_then(|s| planned.labels.get(s)).map(|l| l.map.name.to_string());
+                    let operation = format!("applying rows of {}", table.unwrap_or_else(|| "a table".to_owned()));
+                    return LoadError::Statement { operation, number, source: error };
+                }
+            },
+        };
+        self.tally.conflict();
+        let label = statement.and_then(|s| planned.labels.get(s));
+        LoadError::Conflict(Box::new(Conflict {
+            table: label.map_or_else(|| TableName::new("", ""), |l| l.map.name.clone()),
+            verb: label.map_or("change", |l| l.verb),
+            key: label.map(|l| l.map.key_names()).unwrap_or_default(),
+            number,
+            what,
+            source,
+        }))
+    }
+
+    /// Commits a position by itself, if nothing else was committed for long enough.
+    pub(super) async fn commit_position(&mut self) -> Result<(), LoadError> {
+        let due = self.tally.unsaved_for().is_some_and(|age| age >= POSITION_EVERY);
+        if !due || !self.flights.is_empty() || !self.again.is_empty() || self.place.number <= self.applied {
+            return Ok(());
+        }
+        let batch = Batch::plan(Vec::new(), self.place.clone(), &Maps::default(), false, Effort::Sets)?;
+        let id = self.next_id;
+        match self.alone(Job::Batch { id, batch: Arc::new(batch), planned: None }).await? {
+            Outcome::Done => {
+                self.next_id += 1;
+                self.applied = self.place.number;
+                self.tally.position_committed();
+                Ok(())
+            }
+            Outcome::Failed(Fault::Over(error)) => Err(error),
+            // The next one will do.
+            Outcome::Failed(_) | Outcome::Recalled => Ok(()),
+        }
+    }
+
+    /// Runs the DDL unit at the head of the queue. Nothing is under way.
+    pub(super) async fn run_ddl(&mut self) -> Result<(), LoadError> {
+        let Some(Waiting::Unit(unit)) = self.queue.pop_front() else { return Ok(()) };
+        let UnitBody::Ddl(ddl) = unit.body else { return Ok(()) };
+        self.place.origins.clear();
+        self.advance(&unit.end);
+        if self.options.ignore_ddl {
+            self.tally.position(self.next_id - 1, &self.place, true, unit.end.taken_at);
+            return Ok(());
+        }
+        let job = DdlJob { ddl: *ddl, place: self.place.clone() };
+        let outcome = self.alone(Job::Ddl(Box::new(job))).await?;
+        self.maps.forget();
+        self.settle(outcome)?;
+        self.applied = self.place.number;
+        self.tally.applied_alone(&self.place, 0);
+        Ok(())
+    }
+
+    fn settle(&mut self, outcome: Outcome) -> Result<(), LoadError> {
+        match outcome {
+            Outcome::Done | Outcome::Recalled => Ok(()),
+            Outcome::Failed(Fault::Over(error)) => Err(error),
+            Outcome::Failed(fault) => Err(self.conflict(fault, &Planned::nothing(), &self.place.clone())),
+        }
+    }
+
+    /// Applies a unit that is larger than memory while it is read. Nothing else is under way, so that every error is
+    /// judged at once; one that may pass ends the attempt, for the parts are gone from memory.
+    pub(super) async fn run_large(&mut self) -> Result<(), LoadError> {
+        let Some(Waiting::Large { number, mut pieces }) = self.queue.pop_front() else { return Ok(()) };
+        let mut maps = Maps::default();
+        let mut session = None;
+        let mut rows = 0_u64;
+        loop {
+            let piece = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => None,
+                piece = tokio::time::timeout(PIECE_POLL, pieces.recv()) => piece.ok().flatten(),
+            };
+            match piece {
+                Some(Piece::Rows(segment)) => {
+                    self.maps.add(&segment, number, &mut maps).await?;
+                    rows += u64::try_from(segment.rows.len()).unwrap_or(0);
+                    self.large_rows(number, segment, &maps, &mut session).await?;
+                }
+                Some(Piece::End(end)) => {
+                    self.place.origins.clear();
+                    self.advance(&end);
+                    let outcome = self.alone(Job::Finish(Box::new(self.place.clone()))).await?;
+                    self.settle(outcome)?;
+                    self.applied = self.place.number;
+                    self.tally.applied_alone(&self.place, rows);
+                    return Ok(());
+                }
+                Some(Piece::Discarded) => return self.abort_large(session.is_some()).await,
+                None => {
+                    self.abort_large(session.is_some()).await?;
+                    return if self.stop.is_cancelled() { Ok(()) } else { Err(LoadError::Ended("the intake")) };
+                }
+            }
+        }
+    }
+
+    async fn abort_large(&mut self, begun: bool) -> Result<(), LoadError> {
+        if begun {
+            let outcome = self.alone(Job::Abort).await?;
+            self.settle(outcome)?;
+        }
+        Ok(())
+    }
+
+    /// Rows of a large unit, cut where the session's settings change.
+    async fn large_rows(
+        &mut self,
+        number: Number,
+        segment: Segment,
+        maps: &Maps,
+        session: &mut Option<Session>,
+    ) -> Result<(), LoadError> {
+        for (wanted, run) in runs(segment) {
+            if session.is_none() {
+                let outcome = self.alone(Job::Begin { number, session: wanted }).await?;
+                self.settle_large(outcome, &Planned::nothing())?;
+            }
+            *session = Some(wanted);
+            let mut written = Written::default();
+            written.add(&run, maps, number)?;
+            let planned = Box::new(plan_written(&written, wanted, self.options.policy.compare_image, Effort::Sets));
+            let outcome = self.alone(Job::More { planned: planned.clone(), session: wanted }).await?;
+            if let Err(error) = self.settle_large(outcome, &planned) {
+                let _ = self.alone(Job::Abort).await;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn settle_large(&mut self, outcome: Outcome, planned: &Planned) -> Result<(), LoadError> {
+        match outcome {
+            Outcome::Failed(Fault::Locked(source)) => Err(LoadError::Target { operation: "applying a large transaction", source }),
+            Outcome::Failed(fault @ (Fault::Refused { .. } | Fault::Count { .. })) => {
+                let place = self.place.clone();
+                Err(self.conflict(fault, planned, &place))
+            }
+            other => self.settle(other),
+        }
+    }
+}
+
+/// The segment, cut where rows need another session.
+fn runs(mut segment: Segment) -> Vec<(Session, Segment)> {
+    let mut runs: Vec<(Session, Segment)> = Vec::new();
+    for row in std::mem::take(&mut segment.rows) {
+        let session = Session::of(row.flags);
+        match runs.last_mut() {
+            Some((last, run)) if *last == session => run.rows.push(row),
+            _ => {
+                let tables = segment.tables.clone();
+                runs.push((session, Segment { tables, rows: vec![row], bytes: 0, permit: None }));
+            }
+        }
+    }
+    // The memory's share is held until the last run is applied.
+    if let Some((_, last)) = runs.last_mut() {
+        last.permit = segment.permit.take();
+    }
+    runs
+}
+
+impl Planned {
+    fn nothing() -> Self {
+        Self { script: crate::planner::Script::default(), labels: Vec::new(), effort: Effort::RowByRow }
+    }
+}
+

@@ -1,0 +1,170 @@
+//! What the scheduler tells the world: progress, lags, metrics.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use lutra_change::{GtidSet, Number};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::batch::Batch;
+use crate::events::BatchCommitted;
+use crate::progress::Progress;
+use crate::slot::Place;
+
+/// Now, microseconds since the epoch.
+pub fn now_micros() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|d| i64::try_from(d.as_micros()).ok()).unwrap_or(0)
+}
+
+fn seconds(micros: i64) -> f64 {
+    #[allow(clippy::cast_precision_loss)]
+    let seconds = micros.max(0) as f64 / 1e6;
+    seconds
+}
+
+/// A position that counts once a batch is committed.
+#[derive(Debug)]
+struct Position {
+    behind: u64,
+    number: Number,
+    gtid_set: Arc<GtidSet>,
+}
+
+#[derive(Debug)]
+pub(super) struct Tally {
+    progress: watch::Sender<Progress>,
+    position: Option<Position>,
+    /// A position was taken over since the last commit.
+    unsaved: bool,
+    committed_at: Instant,
+    /// Source clock minus ours, microseconds.
+    clock_offset: i64,
+}
+
+impl Tally {
+    pub(super) fn new(progress: watch::Sender<Progress>, place: &Place) -> Self {
+        progress.send_modify(|p| {
+            p.state = "running";
+            p.number = place.number;
+            p.gtid_set = Arc::new(place.gtid_set.clone());
+        });
+        Self { progress, position: None, unsaved: false, committed_at: Instant::now(), clock_offset: 0 }
+    }
+
+    /// A position behind batch `behind`; nothing is under way when `now`.
+    pub(super) fn position(&mut self, behind: u64, place: &Place, now: bool, _taken_at: i64) {
+        let gtid_set = Arc::new(place.gtid_set.clone());
+        self.unsaved = true;
+        if now {
+            self.position = None;
+            self.progress.send_modify(|p| {
+                p.number = place.number;
+                p.gtid_set = gtid_set;
+            });
+        } else {
+            self.position = Some(Position { behind, number: place.number, gtid_set });
+        }
+    }
+
+    /// Whether a position waits to be committed, and for how long nothing was.
+    pub(super) fn unsaved_for(&self) -> Option<std::time::Duration> {
+        self.unsaved.then(|| self.committed_at.elapsed())
+    }
+
+    /// The position is committed by itself.
+    pub(super) fn position_committed(&mut self) {
+        self.unsaved = false;
+        self.committed_at = Instant::now();
+    }
+
+    /// A batch is committed.
+    pub(super) fn committed(&mut self, id: u64, batch: &Batch, oldest_pending: Option<i64>) {
+        let position = self.position.take_if(|p| p.behind <= id);
+        self.unsaved = position.is_some() || self.position.is_some();
+        self.committed_at = Instant::now();
+        let now = now_micros();
+        let last = batch.units.last().map(|u| &u.end);
+        let first_taken = batch.units.first().map_or(now, |u| u.end.taken_at);
+        self.progress.send_modify(|p| {
+            match position {
+                Some(position) => (p.number, p.gtid_set) = (position.number, position.gtid_set),
+                None => (p.number, p.gtid_set) = (batch.place.number, Arc::new(batch.place.gtid_set.clone())),
+            }
+            p.rows_applied += batch.rows;
+            p.transactions_applied += batch.transactions;
+            p.batches_committed += 1;
+            p.last_error = None;
+            p.state = "running";
+            if let Some(last) = last {
+                p.lags.read_lag_seconds = seconds(last.appended_at - last.committed_at);
+                p.lags.transit_lag_seconds = seconds(last.taken_at - last.appended_at);
+                p.lags.apply_lag_seconds = seconds(now - first_taken);
+                let oldest = oldest_pending.unwrap_or(last.committed_at);
+                p.lags.end_to_end_lag_seconds = seconds(now + self.clock_offset - oldest);
+            }
+            p.oldest_pending_at = oldest_pending;
+        });
+        BatchCommitted { rows: batch.rows, transactions: batch.transactions, progress: &self.progress.borrow() }.emit();
+    }
+
+    /// Rows of DDL or a large unit are in.
+    pub(super) fn applied_alone(&mut self, place: &Place, rows: u64) {
+        self.position = None;
+        self.unsaved = false;
+        self.committed_at = Instant::now();
+        self.progress.send_modify(|p| {
+            p.number = place.number;
+            p.gtid_set = Arc::new(place.gtid_set.clone());
+            p.rows_applied += rows;
+            p.transactions_applied += 1;
+            p.batches_committed += 1;
+            p.last_error = None;
+            p.state = "running";
+        });
+        BatchCommitted { rows, transactions: 1, progress: &self.progress.borrow() }.emit();
+    }
+
+    /// The source lives: on an idle source the heartbeat's whole way is the lag.
+    pub(super) fn alive(&mut self, at: i64, clock_offset: i64, appended_at: i64) {
+        let now = now_micros();
+        self.clock_offset = clock_offset;
+        self.progress.send_modify(|p| {
+            if p.oldest_pending_at.is_none() {
+                p.lags.read_lag_seconds = seconds(appended_at - at);
+                p.lags.transit_lag_seconds = seconds(now - appended_at);
+                p.lags.end_to_end_lag_seconds = seconds(now - at);
+            }
+        });
+    }
+
+    pub(super) fn measure(&mut self, pending: usize, oldest_pending: Option<i64>) {
+        let pending = u64::try_from(pending).unwrap_or(u64::MAX);
+        let offset = self.clock_offset;
+        self.progress.send_if_modified(|p| {
+            let changed = p.apply_lag_transactions != pending || oldest_pending.is_some();
+            p.apply_lag_transactions = pending;
+            p.oldest_pending_at = oldest_pending;
+            if let Some(oldest) = oldest_pending {
+                p.lags.end_to_end_lag_seconds = seconds(now_micros() + offset - oldest);
+            }
+            changed
+        });
+    }
+
+    pub(super) fn rerun(&mut self) {
+        self.progress.send_modify(|p| p.reruns += 1);
+    }
+
+    pub(super) fn retrying(&mut self, error: &str) {
+        self.progress.send_modify(|p| {
+            p.state = "retrying";
+            p.last_error = Some(error.to_owned());
+        });
+    }
+
+    pub(super) fn conflict(&mut self) {
+        self.progress.send_modify(|p| p.conflicts += 1);
+        metrics::counter!(crate::events::CONFLICTS).increment(1);
+    }
+}

@@ -1,0 +1,107 @@
+//! Units as they travel from intake to scheduler.
+
+use std::sync::Arc;
+
+use lutra_change::{Cursor, Number, TableName};
+use lutra_wire::record::{Ddl, RowChange, SourceState};
+use lutra_wire::{Fingerprint, RowDecoder, RowSchema};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+/// A row schema with its compiled decoder.
+#[derive(Debug)]
+pub struct RowTable {
+    /// The schema's fingerprint.
+    pub fingerprint: Fingerprint,
+    /// Name in the target.
+    pub name: TableName,
+    /// The schema.
+    pub schema: RowSchema,
+    /// Its decoder.
+    pub decoder: RowDecoder,
+}
+
+/// The rows of one part.
+#[derive(Debug)]
+pub struct Segment {
+    /// Tables, by the index that rows use.
+    pub tables: Vec<Arc<RowTable>>,
+    /// Rows in source order; images are slices of the record.
+    pub rows: Vec<RowChange>,
+    /// Bytes of the images.
+    pub bytes: usize,
+    /// Holds the bytes' share of the loader's memory until the rows are done.
+    pub permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Where a unit leaves source and log.
+#[derive(Clone, Debug)]
+pub struct UnitEnd {
+    /// The unit's number.
+    pub number: Number,
+    /// Source position and GTIDs.
+    pub source: Option<SourceState>,
+    /// The place in the log behind it.
+    pub cursor: Cursor,
+    /// Commit time at the source, microseconds since the epoch.
+    pub committed_at: i64,
+    /// When the broker appended it.
+    pub appended_at: i64,
+    /// When the loader had it whole.
+    pub taken_at: i64,
+    /// Origins that the log names.
+    pub origins: Vec<String>,
+}
+
+/// A whole unit.
+#[derive(Debug)]
+pub struct Unit {
+    /// Where it ends.
+    pub end: UnitEnd,
+    /// What it does.
+    pub body: UnitBody,
+}
+
+/// What a unit does.
+#[derive(Debug)]
+pub enum UnitBody {
+    /// Changes rows.
+    Changes(Vec<Segment>),
+    /// Runs a statement.
+    Ddl(Box<Ddl>),
+    /// Moves the position only: a heartbeat, or a transaction without rows for the target.
+    Nothing,
+}
+
+/// What the intake hands on.
+#[derive(Debug)]
+pub enum Message {
+    /// A whole unit.
+    Unit(Unit),
+    /// A unit that is larger than the memory for units: applied while it is read.
+    Large {
+        /// Its number.
+        number: Number,
+        /// Its parts, then its end.
+        pieces: mpsc::Receiver<Piece>,
+    },
+    /// The source lives, and nothing moved.
+    Alive {
+        /// When the extractor said so, microseconds since the epoch.
+        at: i64,
+        /// Source clock minus extractor clock, microseconds.
+        clock_offset: i64,
+        /// When the broker appended it.
+        appended_at: i64,
+    },
+}
+
+/// A piece of a large unit.
+#[derive(Debug)]
+pub enum Piece {
+    /// Rows.
+    Rows(Segment),
+    /// The unit is complete.
+    End(Box<UnitEnd>),
+    /// The unit is void: undo.
+    Discarded,
+}
