@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lutra_runtime::{Backoff, BackoffPolicy, CancellationToken};
+use lutra_runtime::{Backoff, BackoffPolicy, CancellationToken, Context, Probe, TaskKind};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -75,6 +75,24 @@ impl Coordination {
         Ok(Self { inner: Arc::new(Inner { config, tree, sessions, closed, keeper: Mutex::new(keeper) }) })
     }
 
+    /// The connection of a service: waits for the first session or for shutdown (then `None`), and keeps the readiness
+    /// probe `zookeeper` true to the state of the session.
+    pub async fn open(context: &Context) -> Result<Option<Self>> {
+        let probe = context.health.probe("zookeeper");
+        let common = &context.common;
+        let config = CoordinationConfig::new(&common.zookeeper, &common.cluster);
+        let coordination = tokio::select! {
+            biased;
+            () = context.shutdown.cancelled() => return Ok(None),
+            connected = Self::connect(config) => connected?,
+        };
+        // It holds the channel only: the session is closed by whoever holds the connection.
+        let sessions = coordination.sessions();
+        let closing = context.supervisor.closing();
+        context.supervisor.spawn(TaskKind::BestEffort, "zookeeper probe", keep_probe(sessions, probe, closing));
+        Ok(Some(coordination))
+    }
+
     /// The paths of this cluster.
     pub fn tree(&self) -> &Tree {
         &self.inner.tree
@@ -95,7 +113,7 @@ impl Coordination {
         self.inner.sessions.borrow().is_some()
     }
 
-    /// Returns when [`is_connected`](Self::is_connected) may have changed.
+    /// Returns when [`is_connected`](Self::is_connected) may have changed since this was called.
     pub async fn connection_changed(&self) {
         let mut sessions = self.inner.sessions.clone();
         sessions.mark_unchanged();
@@ -131,6 +149,29 @@ impl Coordination {
             Some(session) => session,
             // Closed: there will never be one.
             None => std::future::pending().await,
+        }
+    }
+}
+
+/// Keeps the probe true until closing, or until the connection is dropped.
+async fn keep_probe(
+    mut sessions: watch::Receiver<Option<Session>>,
+    probe: Probe,
+    closing: CancellationToken,
+) -> Result<()> {
+    loop {
+        if sessions.borrow_and_update().is_some() {
+            probe.ready();
+        } else {
+            probe.not_ready("no session with ZooKeeper; running tasks go on");
+        }
+        let ended = tokio::select! {
+            biased;
+            () = closing.cancelled() => true,
+            changed = sessions.changed() => changed.is_err(),
+        };
+        if ended {
+            return Ok(());
         }
     }
 }

@@ -44,8 +44,15 @@ pub struct CommonArgs {
     pub kafka: String,
 
     /// A property for the Kafka client (TLS, SASL, tuning), as KEY=VALUE; may be repeated
-    #[arg(long = "kafka-property", env = "LUTRA_KAFKA_PROPERTY", value_name = "KEY=VALUE", value_delimiter = ';')]
-    pub kafka_properties: Vec<String>,
+    #[arg(
+        long = "kafka-property",
+        env = "LUTRA_KAFKA_PROPERTY",
+        value_name = "KEY=VALUE",
+        value_delimiter = ';',
+        hide_env_values = true,
+        hide_default_value = true
+    )]
+    pub kafka_properties: Vec<KafkaProperty>,
 
     /// Name of the Lutra cluster; clusters of different names share a ZooKeeper without seeing each other
     #[arg(long, env = "LUTRA_CLUSTER", value_name = "NAME", default_value = "default")]
@@ -88,6 +95,22 @@ pub struct CommonArgs {
     pub config: Option<PathBuf>,
 }
 
+/// One `KEY=VALUE`. The value may be a password: it is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KafkaProperty(String);
+
+impl From<String> for KafkaProperty {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for KafkaProperty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}=[redacted]", self.0.split('=').next().unwrap_or_default())
+    }
+}
+
 impl CommonArgs {
     /// The address to bind. Only valid after [`check`](Self::check) found nothing.
     pub fn bind_address(&self) -> SocketAddr {
@@ -96,7 +119,7 @@ impl CommonArgs {
 
     /// The Kafka client properties as a map.
     pub fn kafka_property_map(&self) -> BTreeMap<String, String> {
-        let pairs = self.kafka_properties.iter().filter_map(|pair| pair.split_once('='));
+        let pairs = self.kafka_properties.iter().filter_map(|pair| pair.0.split_once('='));
         pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect()
     }
 
@@ -110,7 +133,7 @@ impl CommonArgs {
             }
         }
         for pair in &self.kafka_properties {
-            if pair.split_once('=').is_none_or(|(key, _)| key.trim().is_empty()) {
+            if pair.0.split_once('=').is_none_or(|(key, _)| key.trim().is_empty()) {
                 violations.add("kafka-property", "[redacted]", "must be KEY=VALUE");
             }
         }
@@ -254,5 +277,7 @@ mod tests {
         let map = Service::try_parse_from(arguments).unwrap().common.kafka_property_map();
         assert_eq!(map.get("a").map(String::as_str), Some("b=c"));
         assert_eq!(map.get("d").map(String::as_str), Some("e"));
+        let shown = format!("{:?}", KafkaProperty::from("sasl.password=hunter2".to_owned()));
+        assert_eq!(shown, "sasl.password=[redacted]");
     }
 }
