@@ -53,7 +53,13 @@ pub async fn create_user(url: &str, name: &str, password: &str, grants: &[&str])
     statements.extend(grants.iter().map(|grant| format!("GRANT {grant} TO {user}")));
     let mut connection = connect(url).await?;
     for (number, statement) in statements.iter().enumerate() {
-        let what = || format!("create the user {name}: statement {} ({})", number + 1, statement.split(" BY ").next().unwrap_or(""));
+        let what = || {
+            format!(
+                "create the user {name}: statement {} ({})",
+                number + 1,
+                statement.split(" BY ").next().unwrap_or("")
+            )
+        };
         connection.query_drop(statement).await.with_context(what)?;
     }
     connection.disconnect().await.context("close a connection to MySQL")?;

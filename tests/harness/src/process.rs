@@ -241,7 +241,7 @@ impl Process {
             if Instant::now() > deadline {
                 bail!("kill {}: it is still there after 30 s", self.launch().name);
             }
-            std::thread::sleep(Duration::from_millis(2));
+            nap();
         }
         Ok(())
     }
@@ -287,6 +287,13 @@ impl Process {
     pub fn log_tail(&self, lines: usize) -> String {
         tail(&self.launch().log, lines)
     }
+}
+
+/// A moment for a process that was killed to go. It goes by itself, and nothing tells of the end of a process that somebody
+/// else started.
+#[allow(clippy::disallowed_methods)]
+pub(crate) fn nap() {
+    std::thread::sleep(Duration::from_millis(2));
 }
 
 /// The last lines of a text file; empty when it cannot be read.
@@ -421,7 +428,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let process = sleeper(folder.path(), Guard::WithStarter);
         std::thread::scope(|scope| scope.spawn(|| process.start().map(|_| ())).join().unwrap()).unwrap();
-        std::thread::sleep(Duration::from_millis(50));
+        (0..25).for_each(|_| nap());
         assert!(process.is_alive());
         process.kill().unwrap();
     }

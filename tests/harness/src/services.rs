@@ -68,6 +68,17 @@ pub enum Profile {
     Release,
 }
 
+impl Profile {
+    /// What `LUTRA_PROFILE` says (`release` or `debug`); debug when it says nothing.
+    #[must_use]
+    pub fn from_env() -> Self {
+        match std::env::var("LUTRA_PROFILE").as_deref() {
+            Ok("release") => Self::Release,
+            _ => Self::Debug,
+        }
+    }
+}
+
 impl Binaries {
     /// Builds the services and the command line with cargo, whose own words go to standard error.
     ///
@@ -308,7 +319,8 @@ impl ServiceProcess {
     /// # Errors
     /// When it does not run.
     pub fn usage(&self) -> Result<Usage> {
-        let id = self.process.id().ok_or_else(|| anyhow!("read the usage of {}: it was never started", self.service))?;
+        let id =
+            self.process.id().ok_or_else(|| anyhow!("read the usage of {}: it was never started", self.service))?;
         ProcessId::usage(id)
     }
 
@@ -331,7 +343,11 @@ impl ServiceProcess {
             }
             if ended || Instant::now() > deadline {
                 let how = if ended { describe(self.process.exit_status()) } else { format!("runs on for {limit:?}") };
-                bail!("wait for {text:?} in the log of {}: it {how}; it ends with\n{}", self.service, self.process.log_tail(20));
+                bail!(
+                    "wait for {text:?} in the log of {}: it {how}; it ends with\n{}",
+                    self.service,
+                    self.process.log_tail(20)
+                );
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -4,21 +4,40 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use lutra_harness::{Home, Stack, StackSpec};
 
+use crate::consent::Consent;
+
 /// What to do with a stack.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Start it, or find it running; writes stack.env with its addresses
-    Up(Named),
+    /// Start it, or find it running; prints its addresses and writes them to stack.env in its folder
+    Up {
+        #[command(flatten)]
+        named: Named,
+        #[command(flatten)]
+        consent: Consent,
+        /// Commits do not wait for the disk
+        #[arg(long)]
+        relaxed: bool,
+    },
     /// Kill its servers and remove its folder
-    Down(Named),
-    /// Say what runs where
-    Status(Named),
+    Down {
+        #[command(flatten)]
+        named: Named,
+        /// All stacks, and the downloads and programs too: the whole folder
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Say what runs where, and what it uses
+    Status {
+        #[command(flatten)]
+        named: Named,
+    },
 }
 
 /// Which stack.
 #[derive(Debug, Args)]
 pub(crate) struct Named {
-    /// Name of the stack; several can run side by side
+    /// Name of the stack; several run side by side
     #[arg(long, default_value = "dev")]
     name: String,
 }
@@ -26,14 +45,21 @@ pub(crate) struct Named {
 pub(crate) async fn run(command: Command) -> Result<()> {
     let home = Home::from_env();
     match command {
-        Command::Up(named) => up(&home, &named.name).await,
-        Command::Down(named) => down(&home, &named.name),
-        Command::Status(named) => status(&home, &named.name),
+        Command::Up { named, consent, relaxed } => {
+            let spec = StackSpec::pair(&named.name);
+            up(&home, if relaxed { spec.relaxed() } else { spec }, consent).await
+        }
+        Command::Down { purge: true, .. } => purge(&home),
+        Command::Down { named, .. } => down(&home, &named.name),
+        Command::Status { named } => status(&home, &named.name),
     }
 }
 
-async fn up(home: &Home, name: &str) -> Result<()> {
-    let stack = Stack::up(home, StackSpec::pair(name), &|line| eprintln!("{line}")).await?;
+async fn up(home: &Home, spec: StackSpec, consent: Consent) -> Result<()> {
+    if Stack::find(home, &spec.name)?.is_none() {
+        consent.ask(home)?;
+    }
+    let stack = Stack::up(home, spec, &|line| eprintln!("{line}")).await?;
     for (name, value) in stack.env() {
         println!("{name}={value}");
     }
@@ -44,16 +70,45 @@ async fn up(home: &Home, name: &str) -> Result<()> {
 fn down(home: &Home, name: &str) -> Result<()> {
     match Stack::find(home, name)? {
         Some(stack) => stack.down(),
-        None => Ok(eprintln!("there is no stack {name}")),
+        None => {
+            eprintln!("there is no stack {name}");
+            Ok(())
+        }
+    }
+}
+
+fn purge(home: &Home) -> Result<()> {
+    for name in lutra_harness::stack::kept(home) {
+        down(home, &name)?;
+    }
+    match std::fs::remove_dir_all(home.root()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", home.root().display()))
+        }
+        _ => Ok(()),
     }
 }
 
 fn status(home: &Home, name: &str) -> Result<()> {
     let stack = Stack::find(home, name)?;
-    let stack = stack.with_context(|| format!("there is no stack {name}; `cargo xtask stack up --name {name}` starts it"))?;
+    let stack =
+        stack.with_context(|| format!("there is no stack {name}; `cargo xtask stack up --name {name}` starts it"))?;
     for server in stack.servers() {
-        let state = if server.process().is_alive() { "running" } else { "stopped" };
-        println!("{:<10} {state} {}", server.name(), server.url());
+        let id = server.process().id().filter(|id| id.is_alive());
+        let state = match id {
+            None => "stopped".to_owned(),
+            Some(id) => {
+                let usage = id.usage()?;
+                format!(
+                    "pid {:<8} {:>5} MiB  {:>7.1} s CPU",
+                    id.pid,
+                    usage.resident_bytes >> 20,
+                    usage.cpu.as_secs_f64()
+                )
+            }
+        };
+        println!("{:<10} {:<32} {state}", server.name(), server.url());
     }
+    println!("folder     {}", stack.folder().display());
     Ok(())
 }

@@ -135,7 +135,8 @@ fn sources(suite: Suite) -> Result<String> {
         Suite::Sid => format!("deb {options}{main} sid main\n"),
         Suite::Own => {
             let codename = codename()?;
-            let mut lines = format!("deb {options}{main} {codename} main\ndeb {options}{main} {codename}-updates main\n");
+            let mut lines =
+                format!("deb {options}{main} {codename} main\ndeb {options}{main} {codename}-updates main\n");
             if let Some(security) = security {
                 lines += &format!("deb {options}{security} {codename}-security main\n");
             }
@@ -175,7 +176,8 @@ fn codename() -> Result<String> {
 fn unpack(packages: &Path, tree: &Path) -> Result<()> {
     let parent = tree.parent().context("a folder to unpack into")?;
     fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
-    let fresh = tempfile::Builder::new().prefix("unpack-").tempdir_in(parent).context("make a folder to unpack into")?;
+    let fresh =
+        tempfile::Builder::new().prefix("unpack-").tempdir_in(parent).context("make a folder to unpack into")?;
     let mut any = false;
     for entry in fs::read_dir(packages).with_context(|| format!("list {}", packages.display()))? {
         let path = entry?.path();

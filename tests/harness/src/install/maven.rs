@@ -52,7 +52,13 @@ pub(super) const ZOOKEEPER: JarSet = JarSet {
 const COPY_DEPENDENCIES: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 
 /// Copies the jars of `set` into `jars`, which comes into being whole or not at all.
-pub(super) fn install(set: &JarSet, cache: &Path, jars: &Path, tools: &Toolchain, progress: Progress<'_>) -> Result<()> {
+pub(super) fn install(
+    set: &JarSet,
+    cache: &Path,
+    jars: &Path,
+    tools: &Toolchain,
+    progress: Progress<'_>,
+) -> Result<()> {
     progress(&format!("downloading {} {} with Maven", set.name, set.version));
     let parent = jars.parent().context("a folder for the jars")?;
     fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;

@@ -13,10 +13,10 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::home::Home;
 use apt::{PackageSet, Suite};
-pub use maven::{KAFKA_VERSION, ZOOKEEPER_VERSION};
 use maven::{KAFKA, ZOOKEEPER};
-use toolchain::{BUILD, JAVA, MAVEN, Present};
+pub use maven::{KAFKA_VERSION, ZOOKEEPER_VERSION};
 pub use toolchain::Toolchain;
+use toolchain::{BUILD, JAVA, MAVEN, Present};
 
 /// Where progress is told, a line at a time.
 pub type Progress<'a> = &'a dyn Fn(&str);
@@ -87,18 +87,30 @@ impl Installation {
     #[must_use]
     pub fn missing(home: &Home) -> Vec<Need> {
         let missing = Missing::find(home);
-        let need = |wanted: bool, what: String, from, mib| wanted.then_some(Need { what, from, mib });
+        let need = |wanted: bool, what: &str, from, mib| wanted.then(|| Need { what: what.to_owned(), from, mib });
         [
-            need(missing.java, "a Java runtime".into(), "Debian", 45),
-            need(missing.maven, "Maven".into(), "Debian", 15),
-            need(missing.build, "make, pkg-config, headers of OpenSSL and zlib".into(), "Debian", 6),
-            need(missing.mysql, "MySQL server and client".into(), "Debian sid", 75),
-            need(missing.kafka, format!("Apache Kafka {KAFKA_VERSION}"), "Maven Central", 70),
-            need(missing.zookeeper, format!("Apache ZooKeeper {ZOOKEEPER_VERSION}"), "Maven Central", 15),
+            need(missing.java, "a Java runtime", "Debian", 45),
+            need(missing.maven, "Maven", "Debian", 10),
+            need(missing.build, "make, pkg-config, headers of OpenSSL and zlib", "Debian", 6),
+            need(missing.mysql, "MySQL server and client", "Debian sid", 70),
+            need(missing.kafka, &format!("Apache Kafka {KAFKA_VERSION}"), "Maven Central", 70),
+            need(missing.zookeeper, &format!("Apache ZooKeeper {ZOOKEEPER_VERSION}"), "Maven Central", 15),
         ]
         .into_iter()
         .flatten()
         .collect()
+    }
+
+    /// The tools that cargo needs, without the servers; `None` when a download would be needed first.
+    ///
+    /// # Errors
+    /// When what was unpacked cannot be used.
+    pub fn build_tools(home: &Home) -> Result<Option<Toolchain>> {
+        let present = Present::ask(false);
+        if !present.build && !home.dist().join(BUILD.name).is_dir() {
+            return Ok(None);
+        }
+        Toolchain::locate(present, &home.dist()).map(Some)
     }
 
     /// Downloads and unpacks what is missing. Runs side by side wait for each other.

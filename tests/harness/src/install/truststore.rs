@@ -16,7 +16,10 @@ const BUNDLES: [&str; 3] =
 pub(super) fn ensure(dist: &Path) -> Result<PathBuf> {
     let path = dist.join("truststore.jks");
     let bundle = bundle().ok_or_else(|| {
-        anyhow!("find the machine's trusted certificates: neither SSL_CERT_FILE nor {}; install ca-certificates", BUNDLES[0])
+        anyhow!(
+            "find the machine's trusted certificates: neither SSL_CERT_FILE nor {}; install ca-certificates",
+            BUNDLES[0]
+        )
     })?;
     let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&bundle)
         .with_context(|| format!("open {}", bundle.display()))?

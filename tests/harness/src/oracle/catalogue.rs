@@ -66,7 +66,8 @@ const SYSTEM: &str = "('mysql', 'information_schema', 'performance_schema', 'sys
 
 impl Catalogue {
     pub(super) async fn read(connection: &mut Conn) -> Result<Self> {
-        let databases = format!("SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN {SYSTEM}");
+        let databases =
+            format!("SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN {SYSTEM}");
         let databases = connection.query(databases).await.context("list the databases")?.into_iter().collect();
         let mut tables = BTreeMap::new();
         for (database, table, column, data_type, charset) in columns(connection).await? {
@@ -105,8 +106,10 @@ async fn primary_keys(connection: &mut Conn) -> Result<Vec<(String, String, Stri
 
 /// What `SHOW CREATE TABLE` says, without the table's name and the next auto-increment value.
 pub(super) async fn definition(connection: &mut Conn, table: &TableName) -> Result<String> {
-    let row: Option<(String, String)> =
-        connection.query_first(format!("SHOW CREATE TABLE {}", table.quoted())).await.context("show a table's definition")?;
+    let row: Option<(String, String)> = connection
+        .query_first(format!("SHOW CREATE TABLE {}", table.quoted()))
+        .await
+        .context("show a table's definition")?;
     let (_, text) = row.ok_or_else(|| anyhow!("show the definition of {table}: no row"))?;
     Ok(without_next_value(text.split_once('(').map_or(text.as_str(), |(_, rest)| rest)))
 }

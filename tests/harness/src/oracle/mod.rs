@@ -165,7 +165,8 @@ impl Comparison {
         }
         let ignored: BTreeSet<TableName> = self.ignored.iter().map(|name| self.target_name(name)).collect();
         let mut expected_databases = BTreeSet::new();
-        for name in left.databases.iter().filter(|name| self.databases.as_ref().is_none_or(|only| only.contains(*name))) {
+        for name in left.databases.iter().filter(|name| self.databases.as_ref().is_none_or(|only| only.contains(*name)))
+        {
             expected_databases.insert(self.database_map.get(name).unwrap_or(name).clone());
         }
         let mut pairs = Vec::new();
@@ -211,10 +212,15 @@ impl Comparison {
     }
 
     async fn compare_definitions(
-        &self, source: &mut mysql_async::Conn, target: &mut mysql_async::Conn, left: &Table, right: &Table,
+        &self,
+        source: &mut mysql_async::Conn,
+        target: &mut mysql_async::Conn,
+        left: &Table,
+        right: &Table,
         report: &mut Report,
     ) -> Result<()> {
-        let (a, b) = try_join(catalogue::definition(source, &left.name), catalogue::definition(target, &right.name)).await?;
+        let (a, b) =
+            try_join(catalogue::definition(source, &left.name), catalogue::definition(target, &right.name)).await?;
         if a != b {
             report.add(Difference::Definition { table: right.name.to_string(), source: a, target: b });
         }

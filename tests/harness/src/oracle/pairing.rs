@@ -14,6 +14,9 @@ pub(super) struct Pairing<K, R> {
     waiting: usize,
 }
 
+/// Keys with how many rows of each.
+pub(super) type Counts<K> = Vec<(K, u64)>;
+
 /// Which stream a row comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
@@ -53,7 +56,7 @@ impl<K: Hash + Eq, R> Pairing<K, R> {
     }
 
     /// The keys that found no partner, with how many rows of each: of the source and of the target.
-    pub(super) fn into_unpaired(self) -> (Vec<(K, u64)>, Vec<(K, u64)>) {
+    pub(super) fn into_unpaired(self) -> (Counts<K>, Counts<K>) {
         let count = |rows: HashMap<K, Vec<R>>| rows.into_iter().map(|(key, rows)| (key, rows.len() as u64)).collect();
         (count(self.source), count(self.target))
     }
@@ -63,7 +66,7 @@ impl<K: Hash + Eq, R> Pairing<K, R> {
 mod tests {
     use super::*;
 
-    fn unpaired(source: &[i32], target: &[i32]) -> (Vec<(i32, u64)>, Vec<(i32, u64)>) {
+    fn unpaired(source: &[i32], target: &[i32]) -> (Counts<i32>, Counts<i32>) {
         let mut pairing = Pairing::new();
         for step in 0..source.len().max(target.len()) {
             for (side, keys) in [(Side::Source, source), (Side::Target, target)] {

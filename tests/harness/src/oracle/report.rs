@@ -76,7 +76,9 @@ impl fmt::Display for Difference {
             Self::Definition { table, source, target } => {
                 write!(f, "table {table}: defined differently\n    source: {source}\n    target: {target}")
             }
-            Self::MissingRow { table, key, times } => write!(f, "{table} row {key}: missing in the target{}", count(*times)),
+            Self::MissingRow { table, key, times } => {
+                write!(f, "{table} row {key}: missing in the target{}", count(*times))
+            }
             Self::ExtraRow { table, key, times } => write!(f, "{table} row {key}: only in the target{}", count(*times)),
             Self::Values { table, key, columns } => {
                 write!(f, "{table} row {key}:")?;

@@ -48,10 +48,13 @@ impl Plan {
     }
 
     fn query(&self, table: &Table, side: Side) -> String {
-        let name = |(source, target): &(Column, Column)| quoted(if side == Side::Source { &source.name } else { &target.name });
+        let name = |(source, target): &(Column, Column)| {
+            quoted(if side == Side::Source { &source.name } else { &target.name })
+        };
         let mut wanted: Vec<String> = self.columns.iter().map(name).collect();
         // An invalid enum value and an empty member read alike: the number tells them apart.
-        let enums = self.columns.iter().filter(|(source, target)| source.data_type == "enum" && target.data_type == "enum");
+        let enums =
+            self.columns.iter().filter(|(source, target)| source.data_type == "enum" && target.data_type == "enum");
         wanted.extend(enums.map(|column| format!("{} = 0", name(column))));
         let order: Vec<String> = if self.key.is_empty() {
             // Sorting by long values is dear, and no order is needed beyond keeping partners near each other.
@@ -95,7 +98,12 @@ fn is_long(data_type: &str) -> bool {
 
 /// Reads both tables side by side and reports how their rows differ.
 pub(super) async fn compare(
-    source: &mut Conn, target: &mut Conn, left: &Table, right: &Table, plan: &Plan, report: &mut Report,
+    source: &mut Conn,
+    target: &mut Conn,
+    left: &Table,
+    right: &Table,
+    plan: &Plan,
+    report: &mut Report,
 ) -> Result<()> {
     try_join(prepare(source, plan), prepare(target, plan)).await?;
     let rows = try_join(
@@ -221,7 +229,8 @@ mod tests {
 
     #[test]
     fn rows_are_read_in_the_order_of_the_key() {
-        let plan = Plan::new(vec![column("a", "int"), column("b", "int"), column("c", "text")], &["b".into(), "a".into()]);
+        let plan =
+            Plan::new(vec![column("a", "int"), column("b", "int"), column("c", "text")], &["b".into(), "a".into()]);
         assert_eq!(plan.query(&table(), Side::Source), "SELECT `a`, `b`, `c` FROM `d`.`t` ORDER BY `b`, `a`");
     }
 

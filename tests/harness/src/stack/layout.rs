@@ -16,7 +16,10 @@ use crate::server::{Kind, Server};
 
 /// Makes each server's folder and settings; nothing runs yet.
 pub(super) fn servers(
-    installation: &Installation, spec: &StackSpec, folder: &Path, used: &[u16],
+    installation: &Installation,
+    spec: &StackSpec,
+    folder: &Path,
+    used: &[u16],
 ) -> Result<BTreeMap<String, Server>> {
     let guard = match spec.life {
         Life::Test => Guard::WithStarter,
@@ -40,7 +43,8 @@ pub(super) fn servers(
     if spec.kafka {
         let (port, controller) = (ports::pick(&mut taken)?, ports::pick(&mut taken)?);
         let own = make(&folder.join(KAFKA_NAME))?;
-        fs::write(own.join("server.properties"), kafka_properties(port, controller, &own)).context("write server.properties")?;
+        fs::write(own.join("server.properties"), kafka_properties(port, controller, &own))
+            .context("write server.properties")?;
         fs::write(own.join("log4j2.properties"), KAFKA_LOGGING).context("write log4j2.properties")?;
         add(KAFKA_NAME, Kind::Kafka, port, kafka_command(installation, &own))?;
     }
@@ -57,7 +61,12 @@ type CommandLine = (PathBuf, Vec<String>, Vec<(String, String)>);
 
 /// How a server of the stack in `folder` is started.
 pub(super) fn launch(
-    name: &str, folder: &Path, guard: Guard, program: PathBuf, args: Vec<String>, env: Vec<(String, String)>,
+    name: &str,
+    folder: &Path,
+    guard: Guard,
+    program: PathBuf,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
 ) -> Launch {
     let dir = folder.join(name);
     Launch { name: name.to_owned(), program, args, env, log: dir.join(format!("{name}.log")), dir, guard }
@@ -155,6 +164,7 @@ fn run_logged(command: &mut Command, log: &Path, what: &str) -> Result<()> {
     Ok(())
 }
 
+/// A killed broker is let in again when its old session has run out: 4 s instead of the default 9.
 fn kafka_properties(port: u16, controller: u16, own: &Path) -> String {
     format!(
         "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
@@ -166,7 +176,8 @@ fn kafka_properties(port: u16, controller: u16, own: &Path) -> String {
          offsets.topic.replication.factor=1\ntransaction.state.log.num.partitions=4\n\
          transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
          share.coordinator.state.topic.num.partitions=1\nshare.coordinator.state.topic.replication.factor=1\n\
-         share.coordinator.state.topic.min.isr=1\nmin.insync.replicas=1\nlog.cleaner.dedupe.buffer.size=8388608\n",
+         share.coordinator.state.topic.min.isr=1\nmin.insync.replicas=1\nlog.cleaner.dedupe.buffer.size=8388608\n\
+         broker.session.timeout.ms=4000\nbroker.heartbeat.interval.ms=1000\n",
         own.display()
     )
 }
@@ -200,7 +211,9 @@ pub(super) fn prepare_kafka(installation: &Installation, stack: &Stack) -> Resul
     let id: String = rand::rng().sample_iter(Alphanumeric).take(21).map(char::from).chain(['A']).collect();
     let mut command = Command::new(installation.tools().java());
     command.args(kafka_java(installation, &own)).envs(installation.tools().java_env());
-    command.args(["kafka.tools.StorageTool", "format", "--standalone", "-t", &id, "-c"]).arg(own.join("server.properties"));
+    command
+        .args(["kafka.tools.StorageTool", "format", "--standalone", "-t", &id, "-c"])
+        .arg(own.join("server.properties"));
     run_logged(&mut command, &own.join("format.log"), "format Kafka's data folder")
 }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::home::Home;
 use crate::install::{Installation, Progress};
-use crate::process::{Guard, ProcessId};
+use crate::process::{Guard, ProcessId, nap};
 use crate::server::{Kind, Server, remembered};
 pub use shared::SharedStack;
 
@@ -161,7 +161,7 @@ impl State {
         for process in self.servers.keys().filter_map(|name| remembered(&folder.join(name))) {
             let _ = process.signal(Signal::SIGKILL);
             while process.is_alive() {
-                std::thread::sleep(Duration::from_millis(2));
+                nap();
             }
         }
     }
@@ -211,7 +211,10 @@ impl Stack {
         };
         let folder = home.stacks().join(&name);
         if folder.exists() {
-            bail!("start the stack {name}: its folder {} is there already; `cargo xtask stack down --name {name}` removes it", folder.display());
+            bail!(
+                "start the stack {name}: its folder {} is there already; `cargo xtask stack down --name {name}` removes it",
+                folder.display()
+            );
         }
         fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         let servers = layout::servers(installation, spec, &folder, &used_ports(home))?;
