@@ -1,0 +1,74 @@
+//! What ends a transformation.
+
+use lutra_change::Number;
+use lutra_rules::{ApplyError, RuleFault};
+
+/// Why a transformation ended, or did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum TransformError {
+    /// The task's definition cannot be run.
+    #[error("the task's definition names no {what}; apply the pipeline again")]
+    Definition {
+        /// What is missing.
+        what: &'static str,
+    },
+    /// The rules do not compile.
+    #[error("the pipeline's rules cannot be used: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Rules(Vec<RuleFault>),
+    /// A rule does not fit a table or statement that came.
+    #[error("the pipeline's rules do not fit unit {number}")]
+    Unfit {
+        /// The unit.
+        number: Number,
+        /// Why.
+        #[source]
+        source: RuleFault,
+    },
+    /// A row image does not follow its schema.
+    #[error("a row of unit {number} cannot be transformed")]
+    Row {
+        /// The unit.
+        number: Number,
+        /// Why.
+        #[source]
+        source: ApplyError,
+    },
+    /// The body of a record cannot be read.
+    #[error("unit {number} cannot be read")]
+    Body {
+        /// The unit.
+        number: Number,
+        /// Why.
+        #[source]
+        source: lutra_wire::WireError,
+    },
+    /// A kind of unit that comes with a later version.
+    #[error("unit {number} is {kind}, which this version does not carry; start the pipeline anew behind it")]
+    Unsupported {
+        /// The unit.
+        number: Number,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// The source's log ended before the place where the pipeline is to begin.
+    #[error("the source's log has no place for `start`: {reason}")]
+    NoStart {
+        /// Why.
+        reason: String,
+    },
+    /// Somebody asked for a new start of this task.
+    #[error("a new start was asked for by {by}")]
+    RestartRequested {
+        /// Who.
+        by: String,
+    },
+    /// Row schemas.
+    #[error("row schemas of the log cannot be read or written")]
+    Schemas(#[from] lutra_kafka::KafkaError),
+    /// A log.
+    #[error(transparent)]
+    Log(#[from] lutra_log::LogError),
+    /// ZooKeeper, where it is needed: the bookmarks at a start.
+    #[error("the bookmarks of the task cannot be read")]
+    Coordination(#[from] lutra_coordination::CoordinationError),
+}

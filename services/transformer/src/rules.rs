@@ -1,0 +1,176 @@
+//! From body to body: routing, column mapping, operation filter. Untouched tables pass as bytes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use lutra_change::Number;
+use lutra_kafka::SchemaTopic;
+use lutra_rules::{DdlRoute, Rules, TableDecision, TablePlan};
+use lutra_wire::record::{Body, BodyKind, Changes, RawBody, RowChange, UnitTotals};
+use lutra_wire::{ChangesBuilder, Fingerprint, UnitDigest};
+
+use crate::error::TransformError;
+
+/// What was decided for one version of a table's schema.
+#[derive(Clone, Debug)]
+enum Plan {
+    Pass,
+    Drop,
+    Map(Arc<TablePlan>),
+}
+
+/// The rules of a pipeline at work.
+pub(crate) struct RuleRoom {
+    rules: Rules,
+    plans: HashMap<Fingerprint, Plan>,
+    input_schemas: SchemaTopic,
+    output_schemas: SchemaTopic,
+    builder: ChangesBuilder,
+    /// Of the open unit.
+    digest: UnitDigest,
+    rewritten: bool,
+    before: Vec<u8>,
+    after: Vec<u8>,
+}
+
+impl RuleRoom {
+    pub(crate) fn new(rules: Rules, input_schemas: SchemaTopic, output_schemas: SchemaTopic) -> Self {
+        Self {
+            rules,
+            plans: HashMap::new(),
+            input_schemas,
+            output_schemas,
+            builder: ChangesBuilder::new(),
+            digest: UnitDigest::new(),
+            rewritten: false,
+            before: Vec::new(),
+            after: Vec::new(),
+        }
+    }
+
+    /// A unit begins.
+    pub(crate) fn begin_unit(&mut self) {
+        self.digest = UnitDigest::new();
+        self.rewritten = false;
+    }
+
+    /// Totals of the unit: the input's, unless something was taken out or rewritten.
+    pub(crate) fn totals(&self, input: Option<UnitTotals>) -> Option<UnitTotals> {
+        if self.rewritten { Some(self.digest.totals()) } else { input }
+    }
+
+    /// The body for the pipeline's log; none where nothing is left. `whole` says that the unit has this part alone.
+    pub(crate) async fn apply(&mut self, number: Number, body: &RawBody, whole: bool) -> Result<Option<RawBody>, TransformError> {
+        match body.kind() {
+            BodyKind::Changes => self.changes(number, body, whole).await,
+            BodyKind::Ddl => self.ddl(number, body),
+            BodyKind::Heartbeat => Ok(Some(body.clone())),
+            BodyKind::Chunk => Err(TransformError::Unsupported { number, kind: "a snapshot chunk" }),
+            BodyKind::XaPrepare | BodyKind::XaDecision => Err(TransformError::Unsupported { number, kind: "an XA transaction" }),
+            BodyKind::EpochStart => Ok(None),
+        }
+    }
+
+    async fn changes(&mut self, number: Number, body: &RawBody, whole: bool) -> Result<Option<RawBody>, TransformError> {
+        let unreadable = |source| TransformError::Body { number, source };
+        let tables = body.tables().map_err(unreadable)?;
+        let mut plans = Vec::with_capacity(tables.len());
+        for table in &tables {
+            plans.push(self.plan(number, table.fingerprint, &table.name).await?);
+        }
+        let untouched = plans.iter().all(|p| matches!(p, Plan::Pass));
+        if untouched && whole {
+            return Ok(Some(body.clone()));
+        }
+        let Body::Changes(changes) = body.decode().map_err(unreadable)? else { return Ok(None) };
+        if untouched {
+            // Parts before or after this one may be rewritten: the unit's digest needs these rows too.
+            changes.rows.iter().for_each(|r| self.digest.update(r.before.as_deref(), r.after.as_deref()));
+            return Ok((!changes.rows.is_empty()).then(|| body.clone()));
+        }
+        self.rewritten = true;
+        self.rewrite(number, &changes, &plans)
+    }
+
+    fn rewrite(&mut self, number: Number, changes: &Changes, plans: &[Plan]) -> Result<Option<RawBody>, TransformError> {
+        self.builder.clear();
+        if let Some(context) = &changes.context {
+            self.builder.set_context(context.clone());
+        }
+        for row in &changes.rows {
+            let (Some(table), Some(plan)) = (changes.tables.get(row.table as usize), plans.get(row.table as usize)) else { continue };
+            match plan {
+                Plan::Drop => {}
+                Plan::Pass => {
+                    let index = self.builder.table(table.fingerprint, &table.name);
+                    self.digest.update(row.before.as_deref(), row.after.as_deref());
+                    let columns = (row.before_columns.as_ref(), row.after_columns.as_ref());
+                    self.builder.push(row.operation, row.flags, index, row.before.as_deref(), row.after.as_deref(), columns.0, columns.1);
+                }
+                Plan::Map(plan) => self.map_row(number, row, plan)?,
+            }
+        }
+        Ok((!self.builder.is_empty()).then(|| self.builder.finish()))
+    }
+
+    fn map_row(&mut self, number: Number, row: &RowChange, plan: &TablePlan) -> Result<(), TransformError> {
+        if !plan.carries(row.operation) {
+            return Ok(());
+        }
+        let target = plan.target();
+        let index = self.builder.table(target.fingerprint(), &target.table().name);
+        let before = image(plan, row.before.as_deref(), &mut self.before).map_err(|source| TransformError::Row { number, source })?;
+        let after = image(plan, row.after.as_deref(), &mut self.after).map_err(|source| TransformError::Row { number, source })?;
+        self.digest.update(before, after);
+        let before_columns = row.before_columns.as_ref().map(|c| plan.columns(c));
+        let after_columns = row.after_columns.as_ref().map(|c| plan.columns(c));
+        self.builder.push(row.operation, row.flags, index, before, after, before_columns.as_ref(), after_columns.as_ref());
+        Ok(())
+    }
+
+    async fn plan(&mut self, number: Number, fingerprint: Fingerprint, name: &lutra_change::TableName) -> Result<Plan, TransformError> {
+        if let Some(plan) = self.plans.get(&fingerprint) {
+            return Ok(plan.clone());
+        }
+        let unfit = |source| TransformError::Unfit { number, source };
+        let decision = self.rules.table(name).map_err(unfit)?;
+        let plan = match decision {
+            TableDecision::Drop => Plan::Drop,
+            TableDecision::Pass => {
+                let schema = self.input_schemas.get(fingerprint).await?;
+                self.output_schemas.ensure(&schema).await?;
+                Plan::Pass
+            }
+            TableDecision::Map(_) => {
+                let schema = self.input_schemas.get(fingerprint).await?;
+                let plan = self.rules.plan(&schema).map_err(unfit)?;
+                self.output_schemas.ensure(plan.target()).await?;
+                Plan::Map(Arc::new(plan))
+            }
+        };
+        self.plans.insert(fingerprint, plan.clone());
+        Ok(plan)
+    }
+
+    fn ddl(&self, number: Number, body: &RawBody) -> Result<Option<RawBody>, TransformError> {
+        let Body::Ddl(ddl) = body.decode().map_err(|source| TransformError::Body { number, source })? else { return Ok(None) };
+        match self.rules.route_ddl(&ddl).map_err(|source| TransformError::Unfit { number, source })? {
+            DdlRoute::Pass => Ok(Some(body.clone())),
+            DdlRoute::Rewritten(ddl) => Ok(Some(RawBody::ddl(&ddl))),
+            DdlRoute::Left(reason) => {
+                crate::events::DdlLeftOut { number, kind: ddl.kind, reason: &reason }.emit();
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn image<'a>(plan: &TablePlan, image: Option<&'a [u8]>, out: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>, lutra_rules::ApplyError> {
+    let Some(image) = image else { return Ok(None) };
+    if plan.passes_bytes() {
+        return Ok(Some(image));
+    }
+    out.clear();
+    plan.apply(image, out)?;
+    Ok(Some(out))
+}

@@ -1,0 +1,111 @@
+//! The wiring of the process: a worker that runs `transform/<pipeline>` tasks, and what it says over HTTP.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::routing::get;
+use axum::{Json, Router};
+use lutra_coordination::{
+    Coordination, CoordinationConfig, ObservedState, TaskContext, TaskEnd, TaskFailure, TaskRunner, WorkerAgent, WorkerInfo,
+};
+use lutra_kafka::KafkaConfig;
+use lutra_runtime::Context;
+use serde_json::{Value, json};
+
+use crate::config::TransformerArgs;
+use crate::forward::Forwarder;
+use crate::intake::Reader;
+use crate::{disposition, task};
+
+/// Runs the service until it is told to stop.
+///
+/// # Errors
+/// What keeps the process from starting, or a worker id that is in use elsewhere.
+pub async fn run(context: Context, args: TransformerArgs) -> Result<(), anyhow::Error> {
+    let identity = context.worker_identity()?;
+    let board = Arc::new(Board::default());
+    let shown = Arc::clone(&board);
+    let routes = Router::new().route("/v1/tasks", get(move || std::future::ready(Json(shown.show()))));
+    let address = context.serve(routes).await?;
+    let mut kafka = KafkaConfig::new(&context.common.kafka);
+    kafka.properties = context.common.kafka_property_map();
+    let coordination = Coordination::connect(CoordinationConfig::new(&context.common.zookeeper, &context.common.cluster)).await?;
+    let info = WorkerInfo::new("transformer", &identity, address, args.capacity);
+    WorkerAgent::new(coordination, info, Runner { kafka, board }).run(context.shutdown.clone()).await?;
+    Ok(())
+}
+
+/// Runs transform tasks.
+struct Runner {
+    kafka: KafkaConfig,
+    board: Arc<Board>,
+}
+
+impl TaskRunner for Runner {
+    async fn run(&self, context: TaskContext) -> Result<TaskEnd, TaskFailure> {
+        context.handle.set_state(ObservedState::Running, Value::Null);
+        let ended = task::run(&self.kafka, &context, &self.board).await;
+        self.board.forget(&context.id.name);
+        ended.or_else(|error| disposition::of(&error))
+    }
+}
+
+/// What the running tasks measure.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    tasks: Mutex<BTreeMap<String, Measured>>,
+}
+
+#[derive(Clone, Debug)]
+struct Measured {
+    number: String,
+    forwarded: String,
+    next_offset: i64,
+    gtid_set: String,
+    committed_at: i64,
+    heard_at: i64,
+}
+
+impl Board {
+    /// A unit or heartbeat of the input passed.
+    pub(crate) fn heard(&self, pipeline: &str, forwarder: &Forwarder, reader: &Reader, committed_at: i64) {
+        let now = task::now_micros();
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        // Ten times a second is enough for people; formatting GTID sets for every unit is not.
+        if tasks.get(pipeline).is_some_and(|m| now - m.heard_at < 100_000) {
+            return;
+        }
+        let measured = Measured {
+            number: forwarder.seen().to_string(),
+            forwarded: forwarder.forwarded().to_string(),
+            next_offset: reader.cursor().next_offset,
+            gtid_set: reader.gtid_set().to_string(),
+            committed_at,
+            heard_at: now,
+        };
+        tasks.insert(pipeline.to_owned(), measured);
+    }
+
+    fn forget(&self, pipeline: &str) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(pipeline);
+    }
+
+    fn show(&self) -> Value {
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let tasks: Vec<Value> = tasks
+            .iter()
+            .map(|(pipeline, m)| {
+                json!({
+                    "task": format!("transform/{pipeline}"),
+                    "number": m.number,
+                    "forwarded": m.forwarded,
+                    "input_next_offset": m.next_offset,
+                    "gtid_set": m.gtid_set,
+                    "transform_lag_seconds": (m.heard_at - m.committed_at).max(0) as f64 / 1e6,
+                    "heard_at": m.heard_at,
+                })
+            })
+            .collect();
+        json!({ "tasks": tasks })
+    }
+}

@@ -1,0 +1,280 @@
+//! One pipeline, one attempt: reader, rules and writer joined.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lutra_change::{BinlogPosition, Epoch, Number};
+use lutra_coordination::{TaskContext, TaskEnd, TaskHandle};
+use lutra_kafka::{KafkaConfig, KafkaLog, SchemaTopic};
+use lutra_log::{Delivered, HeaderDraft, LogError, LogPart, LogWriter, RecordHeaders, SourceDraft, SourcePlace, Tail, WriterOptions};
+use lutra_rules::Rules;
+use lutra_runtime::retry::{Backoff, BackoffPolicy};
+use lutra_runtime::trace_context;
+use lutra_wire::ChangesBuilder;
+use lutra_wire::record::{BodyKind, Heartbeat, PartEnd, RawBody};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::TransformConfig;
+use crate::error::TransformError;
+use crate::events;
+use crate::forward::{Forwarded, Forwarder};
+use crate::intake::{self, Reader};
+use crate::rules::RuleRoom;
+use crate::service::Board;
+
+/// Bytes handed over to Kafka and not acknowledged, at most.
+const IN_FLIGHT_BYTES: usize = 16 << 20;
+/// P2: a bookmark each …
+const BOOKMARK_EVERY: Duration = Duration::from_secs(10);
+/// … or after so many bytes.
+const BOOKMARK_BYTES: u64 = 64 << 20;
+
+/// Runs attempts until one ends otherwise than by starting again.
+pub(crate) async fn run(kafka: &KafkaConfig, context: &TaskContext, board: &Arc<Board>) -> Result<TaskEnd, TransformError> {
+    let mut config = TransformConfig::resolve(&context.definition)?;
+    let rules = Rules::compile(&config.spec).map_err(TransformError::Rules)?;
+    let mut backoff = Backoff::new(BackoffPolicy::CONNECT);
+    loop {
+        let epoch = context.handle.next_attempt();
+        match attempt(kafka, &mut config, &rules, context, epoch, board).await {
+            Err(TransformError::Log(LogError::Attempt { reason, .. })) if !context.stop.is_cancelled() => {
+                events::AttemptOver { pipeline: &config.pipeline, reason: &reason }.emit();
+                if backoff.wait(&context.stop).await.is_err() {
+                    return Ok(TaskEnd::Drained);
+                }
+            }
+            ended => return ended,
+        }
+    }
+}
+
+async fn attempt(
+    kafka: &KafkaConfig,
+    config: &mut TransformConfig,
+    rules: &Rules,
+    context: &TaskContext,
+    epoch: Epoch,
+    board: &Arc<Board>,
+) -> Result<TaskEnd, TransformError> {
+    let handle = &context.handle;
+    let log = KafkaLog::new(kafka, &config.output.topic);
+    let (writer, tail) = LogWriter::start(&log, options(config, handle).await?, epoch).await?;
+    let schemas = (
+        SchemaTopic::open(kafka, &config.input.schemas_topic).await?,
+        SchemaTopic::open(kafka, &config.output.schemas_topic).await?,
+    );
+    events::Started { pipeline: &config.pipeline, epoch, number: tail.number, fresh: tail.empty }.emit();
+    let mut task = Transformation {
+        pipeline: config.pipeline.clone(),
+        writer,
+        forwarder: Forwarder::new(tail.number, tail.source.clone()),
+        rules: RuleRoom::new(rules.clone(), schemas.0, schemas.1),
+        handle: handle.clone(),
+        upstream: config.input.writer.clone(),
+        board: Arc::clone(board),
+        bookmarked_bytes: 0,
+    };
+    let reader = match tail.input {
+        Some(cursor) => intake::resume(kafka, config, handle, &tail, cursor).await?,
+        None => task.originate(kafka, config, &tail).await?,
+    };
+    config.begun = true;
+    task.follow(reader, &context.stop).await
+}
+
+async fn options(config: &TransformConfig, handle: &TaskHandle) -> Result<WriterOptions, TransformError> {
+    let bookmarks = handle.bookmarks().await?;
+    Ok(WriterOptions {
+        log_id: config.output.log_id,
+        cluster: config.cluster.clone(),
+        rules_version: config.rules_version,
+        begun: config.begun,
+        bookmarks: bookmarks.into_iter().filter_map(|b| serde_json::from_value(b).ok()).collect(),
+        max_in_flight_bytes: IN_FLIGHT_BYTES,
+    })
+}
+
+/// A transformation at work.
+struct Transformation {
+    pipeline: String,
+    writer: LogWriter<KafkaLog>,
+    forwarder: Forwarder,
+    rules: RuleRoom,
+    handle: TaskHandle,
+    upstream: lutra_change::TaskId,
+    board: Arc<Board>,
+    bookmarked_bytes: u64,
+}
+
+impl Transformation {
+    /// P2: the origin of a pipeline's log holds the input cursor that its start resolved to.
+    async fn originate(&mut self, kafka: &KafkaConfig, config: &TransformConfig, tail: &Tail) -> Result<Reader, TransformError> {
+        let (reader, covered) = intake::begin(kafka, config, &self.handle).await?;
+        if !tail.empty {
+            return Ok(reader);
+        }
+        let previous = config.adopt.as_ref().map_or(Number::ZERO, |a| a.number);
+        let number = match &config.adopt {
+            Some(adopt) => adopt.number.next_sub(),
+            None => covered.max(Number::ORIGIN),
+        };
+        // With `earliest` nothing of the input is behind the origin but its own origin.
+        let place = config.adopt.as_ref().map(|a| SourcePlace {
+            server_uuid: a.source_uuid,
+            position: a.position.clone().unwrap_or_default(),
+            gtid_set: a.gtid_set.clone(),
+        });
+        let applied = place.as_ref().map_or_else(|| reader.gtid_set().clone(), |p| p.gtid_set.clone());
+        let source = SourceDraft {
+            server_uuid: place.as_ref().map(|p| p.server_uuid).unwrap_or_default(),
+            position: place.as_ref().map_or_else(BinlogPosition::default, |p| p.position.clone()),
+            gtid: None,
+            gtid_set: &applied,
+            added: None,
+        };
+        let now = now_micros();
+        let draft = HeaderDraft {
+            number,
+            previous,
+            part: 1,
+            end: PartEnd::Commit,
+            source: Some(source),
+            committed_at: 0,
+            read_at: now,
+            input: Some(reader.cursor()),
+            origins: Vec::new(),
+            totals: None,
+        };
+        self.writer.append(draft, &RawBody::heartbeat(&Heartbeat { at: now, clock_offset: 0 }), None).await?;
+        self.writer.flush().await?;
+        self.handle.mark_begun();
+        self.forwarder = Forwarder::new(number, place);
+        Ok(reader)
+    }
+
+    /// The core loop.
+    async fn follow(mut self, mut reader: Reader, stop: &CancellationToken) -> Result<TaskEnd, TransformError> {
+        self.handle.mark_begun();
+        let mut bookmark = tokio::time::interval(BOOKMARK_EVERY);
+        bookmark.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                // 1. told to stop: nothing more is taken in
+                () = stop.cancelled() => return self.drain().await,
+                // 2. the writer's own trouble
+                error = self.writer.drive(), if self.writer.progress().borrow().in_flight_bytes > 0 => return Err(error.into()),
+                // 3. what the log says
+                delivered = reader.next() => self.take(delivered?, &reader).await?,
+                // 4. bookkeeping
+                _ = bookmark.tick() => self.bookmark(),
+            }
+        }
+    }
+
+    async fn take(&mut self, delivered: Delivered, reader: &Reader) -> Result<(), TransformError> {
+        match delivered {
+            Delivered::Part(part) => self.part(&part, reader).await,
+            Delivered::Heartbeat { header, heartbeat, .. } => {
+                let forwarded = self.forwarder.heartbeat(&header, &heartbeat, reader.cursor());
+                self.append(forwarded, reader, None).await?;
+                self.board.heard(&self.pipeline, &self.forwarder, reader, header.committed_at.max(heartbeat.at));
+                Ok(())
+            }
+            Delivered::Discarded => {
+                self.forwarder.discarded();
+                Ok(())
+            }
+            Delivered::EpochStart { .. } => Ok(()),
+            Delivered::Gap { offset, expected, found, .. } => {
+                events::GapSeen { pipeline: &self.pipeline, offset, expected, found }.emit();
+                let reason = serde_json::json!({"gap_at_offset": offset, "expected": expected.to_string(), "found": found.to_string()});
+                Ok(self.handle.request_restart_of(&self.upstream, reason).await?)
+            }
+        }
+    }
+
+    async fn part(&mut self, part: &LogPart, reader: &Reader) -> Result<(), TransformError> {
+        let header = &part.header;
+        // The input's own origin says where the source stands; the pipeline's log has its own.
+        if header.part == 1 {
+            self.rules.begin_unit();
+        }
+        let whole = header.part == 1 && header.end == PartEnd::Commit;
+        let body = self.rules.apply(header.number, &part.body, whole).await?;
+        let totals = self.rules.totals(header.totals);
+        let kind = part.body.kind();
+        if header.number <= self.forwarder.forwarded() {
+            return Ok(());
+        }
+        let forwarded = self.forwarder.part(part, body, || empty(kind), totals, reader.cursor());
+        if let Some(forwarded) = forwarded {
+            self.append(forwarded, reader, Some(part)).await?;
+        }
+        if header.end == PartEnd::Commit {
+            self.board.heard(&self.pipeline, &self.forwarder, reader, header.committed_at);
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self, forwarded: Forwarded, reader: &Reader, from: Option<&LogPart>) -> Result<(), TransformError> {
+        let headers = from.map(|part| trace(&self.pipeline, part));
+        let bytes = forwarded.body.len();
+        let complete = forwarded.end == PartEnd::Commit;
+        let draft = self.forwarder.header(&forwarded, reader.gtid_set());
+        self.writer.append(draft, &forwarded.body, headers.as_ref()).await?;
+        events::PartForwarded { pipeline: &self.pipeline, bytes, complete }.emit();
+        let acknowledged = self.writer.progress().borrow().acknowledged_bytes;
+        if acknowledged >= self.bookmarked_bytes + BOOKMARK_BYTES {
+            self.bookmark();
+        }
+        Ok(())
+    }
+
+    fn bookmark(&mut self) {
+        self.bookmarked_bytes = self.writer.progress().borrow().acknowledged_bytes;
+        if let Some(value) = self.writer.bookmark().and_then(|b| serde_json::to_value(b).ok()) {
+            self.handle.publish_bookmark(value);
+        }
+    }
+
+    async fn drain(mut self) -> Result<TaskEnd, TransformError> {
+        self.writer.flush().await?;
+        self.bookmark();
+        Ok(TaskEnd::Drained)
+    }
+}
+
+/// What stands for a last part of which the rules left nothing.
+fn empty(kind: BodyKind) -> RawBody {
+    debug_assert_eq!(kind, BodyKind::Changes, "only changes come in parts");
+    ChangesBuilder::new().finish()
+}
+
+/// The trace goes through this stage as a span of its own.
+fn trace(pipeline: &str, part: &LogPart) -> RecordHeaders {
+    if part.headers.traceparent.is_none() {
+        return RecordHeaders::default();
+    }
+    let span = tracing::info_span!("transform", pipeline, number = %part.header.number);
+    trace_context::set_parent(&span, &to_map(&part.headers));
+    from_map(trace_context::inject(&span))
+}
+
+fn to_map(headers: &RecordHeaders) -> HashMap<String, String> {
+    let values = [headers.traceparent.as_ref(), headers.tracestate.as_ref()];
+    let named = trace_context::HEADERS.iter().zip(values);
+    named.filter_map(|(name, value)| Some(((*name).to_owned(), value?.clone()))).collect()
+}
+
+fn from_map(mut map: HashMap<String, String>) -> RecordHeaders {
+    let [traceparent, tracestate] = trace_context::HEADERS.map(|name| map.remove(name));
+    RecordHeaders { traceparent, tracestate }
+}
+
+/// Microseconds since the epoch.
+pub(crate) fn now_micros() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
