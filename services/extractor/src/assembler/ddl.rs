@@ -1,0 +1,167 @@
+//! Statements: transaction control and DDL units.
+
+use bytes::Bytes;
+use lutra_binlog::{EventHeader, QueryEvent};
+use lutra_change::TableName;
+use lutra_change::sql_lexer::Lexis;
+use lutra_mysql::ddl::{Statement, StatementKind, classify};
+use lutra_mysql::sql::charset_of;
+use lutra_wire::record::{Ddl, DdlKind, PartEnd, RawBody};
+
+use super::{Assembler, Output, UnitPart};
+use crate::error::AssembleError;
+
+impl Assembler {
+    pub(super) fn query(&mut self, header: &EventHeader, query: &QueryEvent<'_>) -> Result<(), AssembleError> {
+        self.tracker.advance(header)?;
+        if query.is_begin() {
+            return self.begin_group(&query.context);
+        }
+        if query.is_commit() {
+            return self.commit();
+        }
+        let statement =
+            classify(query.statement, query.database, lexis_of(query)).ok_or(AssembleError::UnreadableStatement)?;
+        match statement.kind {
+            StatementKind::Begin | StatementKind::XaStart => self.begin_group(&query.context),
+            StatementKind::Commit => self.commit(),
+            StatementKind::Rollback => self.rollback("ROLLBACK").and_then(|()| self.commit()),
+            StatementKind::RollbackTo => self.rollback("ROLLBACK TO"),
+            StatementKind::Savepoint | StatementKind::XaEnd => Ok(()),
+            StatementKind::XaPrepare => Err(AssembleError::Xa { what: "XA PREPARE" }),
+            StatementKind::XaCommit => Err(AssembleError::Xa { what: "XA COMMIT" }),
+            StatementKind::RowChange if !lutra_mysql::catalogue::is_system(query.database) => {
+                let words = String::from_utf8_lossy(query.statement);
+                let what = words.split_whitespace().next().unwrap_or_default().to_owned();
+                Err(AssembleError::StatementText { what })
+            }
+            StatementKind::Empty if self.opened()?.group => Ok(()),
+            StatementKind::Empty | StatementKind::RowChange | StatementKind::Other | StatementKind::XaRollback => {
+                self.uncaptured(None)
+            }
+            _ => self.definition(query, &statement),
+        }
+    }
+
+    /// P11: a group with captured rows that is rolled back by a logged statement held tables without transactions.
+    fn rollback(&mut self, what: &'static str) -> Result<(), AssembleError> {
+        if self.opened()?.rows > 0 {
+            return Err(AssembleError::RolledBack { what, tables: self.open_tables() });
+        }
+        Ok(())
+    }
+
+    /// A statement that makes no unit. Outside a group it is a transaction of its own.
+    fn uncaptured(&mut self, database: Option<&str>) -> Result<(), AssembleError> {
+        let open = self.opened()?;
+        if database == Some("lutra") { open.own = true } else { open.foreign = true }
+        if open.group { Ok(()) } else { self.commit() }
+    }
+
+    fn definition(&mut self, query: &QueryEvent<'_>, statement: &Statement) -> Result<(), AssembleError> {
+        let wanted = !statement.temporary && self.is_captured(statement)?;
+        if self.tail.is_some() || !wanted {
+            // With rows behind it the group goes on.
+            let database = statement.tables.first().map(|t| t.database.as_str());
+            return if statement.rows_follow.is_some() { Ok(()) } else { self.uncaptured(database) };
+        }
+        let text = statement.rows_follow.and_then(|at| query.statement.get(..at)).unwrap_or(query.statement);
+        self.give_ddl(query, statement, text, statement.rows_follow.is_some())
+    }
+
+    /// The unit of a DDL statement. With `rows_follow` (`CREATE TABLE … SELECT`) the rows come behind it, as a unit of
+    /// their own that bears the GTID.
+    fn give_ddl(
+        &mut self,
+        query: &QueryEvent<'_>,
+        statement: &Statement,
+        text: &[u8],
+        rows_follow: bool,
+    ) -> Result<(), AssembleError> {
+        let open = self.opened()?;
+        let (gtid, committed_at) = (open.gtid.clone(), open.committed_at);
+        open.group |= rows_follow;
+        if !rows_follow {
+            if let Some(gtid) = &gtid {
+                self.executed.insert(gtid);
+                self.passed.added.insert(gtid);
+            }
+            self.open = None;
+        }
+        let body = RawBody::ddl(&Ddl {
+            statement: Bytes::copy_from_slice(text),
+            database: query.database.to_owned(),
+            kind: wire_kind(statement.kind),
+            tables: statement.tables.iter().filter(|t| !t.table.is_empty()).cloned().collect(),
+            context: query.context.clone(),
+        });
+        let previous = self.number;
+        self.number = self.number.next_sequence();
+        let place = Some(self.unit_place(if rows_follow { None } else { gtid }));
+        self.output.push_back(Output::Part(UnitPart {
+            number: self.number,
+            previous,
+            part: 1,
+            end: PartEnd::Commit,
+            body,
+            rows: 0,
+            place,
+            committed_at,
+            read_at: self.now,
+            origins: Vec::new(),
+            totals: None,
+        }));
+        Ok(())
+    }
+
+    /// Whether a statement concerns what is captured.
+    fn is_captured(&self, statement: &Statement) -> Result<bool, AssembleError> {
+        let captures = |t: &TableName| self.spec.captures(&t.database, &t.table);
+        match statement.kind {
+            StatementKind::CreateDatabase | StatementKind::AlterDatabase | StatementKind::DropDatabase => {
+                let database = |t: &TableName| self.spec.tables.iter().any(|p| p.matches_database(&t.database));
+                Ok(statement.tables.iter().any(database))
+            }
+            StatementKind::RenameTable => {
+                let mut pairs = statement.tables.chunks_exact(2);
+                let entering = pairs.find_map(|pair| match pair {
+                    [old, new] if !captures(old) && captures(new) => Some((old.clone(), new.clone())),
+                    _ => None,
+                });
+                // A chain that ends where it began (a swap through a helper name) brings nothing in.
+                match entering {
+                    Some((old, new)) if !came_from_captured(&statement.tables, &old, captures) => {
+                        Err(AssembleError::RenamedIn { old, new })
+                    }
+                    _ => Ok(statement.tables.iter().any(captures)),
+                }
+            }
+            _ => Ok(statement.tables.iter().any(captures)),
+        }
+    }
+}
+
+/// Whether the table of that name got it in the same statement from a captured one.
+fn came_from_captured(renames: &[TableName], name: &TableName, captures: impl Fn(&TableName) -> bool) -> bool {
+    renames.chunks_exact(2).any(|pair| matches!(pair, [old, new] if new == name && captures(old)))
+}
+
+fn lexis_of(query: &QueryEvent<'_>) -> Lexis {
+    let charset = query.context.character_set_client.and_then(charset_of);
+    let wide = matches!(charset, Some("gbk" | "gb18030" | "gb2312" | "big5" | "sjis" | "cp932"));
+    Lexis { wide, ..Lexis::of_sql_mode(query.context.sql_mode.unwrap_or(0)) }
+}
+
+fn wire_kind(kind: StatementKind) -> DdlKind {
+    match kind {
+        StatementKind::CreateDatabase => DdlKind::CreateDatabase,
+        StatementKind::AlterDatabase => DdlKind::AlterDatabase,
+        StatementKind::DropDatabase => DdlKind::DropDatabase,
+        StatementKind::CreateTable => DdlKind::CreateTable,
+        StatementKind::AlterTable => DdlKind::AlterTable,
+        StatementKind::DropTable => DdlKind::DropTable,
+        StatementKind::RenameTable => DdlKind::RenameTable,
+        StatementKind::TruncateTable => DdlKind::TruncateTable,
+        _ => DdlKind::Other,
+    }
+}

@@ -1,0 +1,61 @@
+//! What becomes of an extraction that ended with an error.
+
+use lutra_coordination::Disposition;
+use lutra_kafka::KafkaError;
+use lutra_log::LogError;
+use lutra_mysql::ErrorKind;
+
+use crate::error::ExtractError;
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The next attempt, at once or after a short back-off: nothing is known to be wrong.
+    Attempt,
+    /// Another owner has the task.
+    Fenced,
+    /// The task has failed; it is tried again by its policy.
+    Fail(Disposition, &'static str),
+}
+
+/// Judges an error. The default is to halt.
+pub fn judge(error: &ExtractError) -> Next {
+    match error {
+        ExtractError::Definition { .. } => Next::Fail(Disposition::Halt, "correct the source's document and apply it again"),
+        ExtractError::Unresolved { .. } => {
+            Next::Fail(Disposition::Retry, "set the variable or file on every machine that runs an extractor")
+        }
+        ExtractError::Unfit { .. } => Next::Fail(Disposition::Retry, "run the statements named; `lutra doctor` shows the checks"),
+        ExtractError::SourceBehindLog { .. } => {
+            Next::Fail(Disposition::Halt, "bring a server that has these transactions, or `lutra adopt SOURCE --from-target`")
+        }
+        ExtractError::AnotherHistory { .. } | ExtractError::AnotherServer { .. } => {
+            Next::Fail(Disposition::Halt, "compare source and target, then `lutra adopt SOURCE --from-target`")
+        }
+        ExtractError::Source { source, .. } => judge_source(source),
+        ExtractError::StreamEnded { .. } => Next::Attempt,
+        ExtractError::Assemble { .. } => Next::Fail(Disposition::Halt, "the message says what stands in the way"),
+        ExtractError::Schema { .. } => Next::Attempt,
+        ExtractError::Broker { source, .. } => match source.as_ref() {
+            KafkaError::NoTopic { .. } | KafkaError::UnfitTopic { .. } => {
+                Next::Fail(Disposition::Retry, "the manager makes topics when a source is applied; mend the topic's settings")
+            }
+            _ => Next::Attempt,
+        },
+        ExtractError::Log(LogError::Attempt { .. } | LogError::Transport(_)) => Next::Attempt,
+        ExtractError::Log(LogError::Fenced { .. }) => Next::Fenced,
+        ExtractError::Log(LogError::Halt { .. }) => Next::Fail(Disposition::Halt, "the message says what to do about the log"),
+    }
+}
+
+fn judge_source(error: &lutra_mysql::Error) -> Next {
+    match error.kind() {
+        ErrorKind::AccessDenied => Next::Fail(Disposition::Retry, "correct user, password or grants; `lutra doctor --grants` prints them"),
+        ErrorKind::BinlogUnavailable => Next::Fail(
+            Disposition::Halt,
+            "the binlog does not reach back to the log's end, or another replica has our server id: see the server's message",
+        ),
+        ErrorKind::Internal => Next::Fail(Disposition::Retry, "check the TLS settings, and whether the server is a MySQL 8.4 or later"),
+        _ => Next::Attempt,
+    }
+}

@@ -1,0 +1,218 @@
+//! What ends an extraction.
+
+use lutra_change::{BinlogPosition, Gtid, GtidSet, TableName};
+use lutra_mysql::checks::CheckResult;
+
+/// Why an extraction ended, or did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ExtractError {
+    /// The task's definition cannot be run.
+    #[error("the definition of source {source_name} cannot be run: {reason}")]
+    Definition {
+        /// The source.
+        source_name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A secret or an address does not resolve on this machine.
+    #[error("source {source_name} cannot be reached from this worker")]
+    Unresolved {
+        /// The source.
+        source_name: String,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The server is not as it must be.
+    #[error("source {address} is not fit: {}", list(.faults))]
+    Unfit {
+        /// `host:port`.
+        address: String,
+        /// What is wrong, each with what mends it.
+        faults: Vec<CheckResult>,
+    },
+    /// P7: the log has transactions that the server does not have.
+    #[error(
+        "source_behind_log: source {address} does not have these transactions of the log: {phantom}. It was restored from a \
+         backup, or another server took over without them. Bring a server that has them, or let targets lose them with \
+         `lutra adopt`"
+    )]
+    SourceBehindLog {
+        /// `host:port`.
+        address: String,
+        /// What the log has and the server has not.
+        phantom: GtidSet,
+    },
+    /// P7: the server has another transaction under the same GTID.
+    #[error(
+        "another_history: the last transaction of the log, {gtid}, is another one at source {address}: {difference}. The source \
+         was restored and went its own way; compare source and target, then `lutra adopt`"
+    )]
+    AnotherHistory {
+        /// `host:port`.
+        address: String,
+        /// The transaction.
+        gtid: String,
+        /// What differs.
+        difference: String,
+    },
+    /// P7: without GTIDs a position means something on one server only.
+    #[error(
+        "source {address} has server UUID {found}, the log was written from {expected}: without GTIDs there is no fail-over; \
+         switch GTIDs on, or start a new log with `lutra adopt`"
+    )]
+    AnotherServer {
+        /// `host:port`.
+        address: String,
+        /// The server that answers.
+        found: String,
+        /// The server of the log.
+        expected: String,
+    },
+    /// The server cannot be asked or read.
+    #[error("reading source {address} failed")]
+    Source {
+        /// `host:port`.
+        address: String,
+        /// Why.
+        #[source]
+        source: lutra_mysql::Error,
+    },
+    /// The dump stream ended although it was to go on.
+    #[error("source {address} ended the dump stream")]
+    StreamEnded {
+        /// `host:port`.
+        address: String,
+    },
+    /// What the binlog holds cannot be carried on.
+    #[error("the binlog cannot be followed at {position}")]
+    Assemble {
+        /// Where the last event ended.
+        position: BinlogPosition,
+        /// Why.
+        #[source]
+        source: AssembleError,
+    },
+    /// A row schema could not be written.
+    #[error("the row schema of {table} could not be written")]
+    Schema {
+        /// The table.
+        table: TableName,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// P8: the log's topic is not fit, or the broker cannot be asked.
+    #[error("topic {topic} cannot be written")]
+    Broker {
+        /// The topic.
+        topic: String,
+        /// Why.
+        #[source]
+        source: Box<lutra_kafka::KafkaError>,
+    },
+    /// The log.
+    #[error("writing the log failed")]
+    Log(#[from] lutra_log::LogError),
+}
+
+fn list(faults: &[CheckResult]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Why the events of a binlog do not make units.
+#[derive(Debug, thiserror::Error)]
+pub enum AssembleError {
+    /// An event or a row cannot be decoded.
+    #[error("an event cannot be decoded")]
+    Decode(#[from] lutra_binlog::DecodeError),
+    /// A row cannot be encoded.
+    #[error("a row cannot be encoded")]
+    Encode(#[from] lutra_wire::WireError),
+    /// A row is larger than a record of the log may be.
+    #[error(
+        "a row of {table} takes {bytes} bytes, a log record at most {limit}; leave the table out with `exclude`, or keep such \
+         values elsewhere"
+    )]
+    RowTooLarge {
+        /// The table.
+        table: TableName,
+        /// Bytes of its images.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Events out of order.
+    #[error("the binlog is not continuous: {what}")]
+    NotContinuous {
+        /// What does not fit.
+        what: String,
+    },
+    /// P7: files before this one hold transactions that never came.
+    #[error(
+        "the file begins behind transactions that were never sent: {missing}; the source's history is not the one the log followed"
+    )]
+    PreviousGtids {
+        /// What is missing.
+        missing: GtidSet,
+    },
+    /// A transaction whose GTID the log has already.
+    #[error("transaction {gtid} came again")]
+    GtidRepeated {
+        /// The GTID.
+        gtid: Gtid,
+    },
+    /// The source runs without GTIDs, or writes a transaction without one.
+    #[error(
+        "a transaction has no GTID although the source is followed by GTID; set gtid_mode = ON at the source, or write `gtid: false`"
+    )]
+    NoGtid,
+    /// P11.
+    #[error("the source lost events: {message}; compare source and target, then start anew behind this place")]
+    Incident {
+        /// The server's text.
+        message: String,
+    },
+    /// P11.
+    #[error("rows were changed by a statement that is logged as text ({what}), which cannot be followed; set binlog_format = ROW")]
+    StatementText {
+        /// Its first word.
+        what: String,
+    },
+    /// P11, not yet carried.
+    #[error(
+        "{what}: XA transactions are not carried yet; commit or roll back open ones, leave their tables out, or start behind them"
+    )]
+    Xa {
+        /// What was seen.
+        what: &'static str,
+    },
+    /// P11.
+    #[error(
+        "a transaction that ends in {what} changed rows of {tables}: tables without transactions keep such changes, others do not; \
+         convert them to InnoDB, or leave them out with `exclude`"
+    )]
+    RolledBack {
+        /// ROLLBACK, ROLLBACK TO.
+        what: &'static str,
+        /// The tables.
+        tables: String,
+    },
+    /// P6.
+    #[error(
+        "table {old} was not captured and is renamed to {new}, which is: its rows were never carried. Exclude {new}, or copy it to \
+         the target and start anew behind this statement"
+    )]
+    RenamedIn {
+        /// Old name.
+        old: TableName,
+        /// New name.
+        new: TableName,
+    },
+    /// A DDL statement that cannot be read.
+    #[error("a statement cannot be read: a quote or comment is left open")]
+    UnreadableStatement,
+    /// P13.
+    #[error("a transaction of a Lutra loader does not say which sources it came from; the loader is of another version")]
+    MarkWithoutOrigins,
+}

@@ -1,0 +1,397 @@
+//! One extraction: attempt after attempt, each a start of its own (P2).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lutra_binlog::{Decoder, EventData, Inflater};
+use lutra_change::{Epoch, GtidSet, Number, TaskId, TaskKind};
+use lutra_coordination::ObservedState;
+use lutra_log::{LogWriter, SourcePlace, TransportFactory, WriterOptions};
+use lutra_mysql::{BinlogStream, DumpRequest, DumpStart, EventBatch, catalogue};
+use lutra_runtime::{Backoff, BackoffPolicy, CancellationToken};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::assembler::{Assembler, Known, Resume};
+use crate::config::ExtractConfig;
+use crate::control::Control;
+use crate::crash::{point, points};
+use crate::disposition::{Next, judge};
+use crate::error::{AssembleError, ExtractError};
+use crate::events::{AttemptEnded, HistoryConfirmed, Progressed, Started};
+use crate::publisher::{Publisher, SchemaStore};
+use crate::reader::{self, Batches};
+use crate::start::Server;
+use crate::status::{Board, Counters, TaskStatus};
+
+/// A bookmark is published at least so often (P2).
+const BOOKMARK_EVERY: Duration = Duration::from_secs(10);
+/// And whenever so many bytes were acknowledged since the last one.
+const BOOKMARK_BYTES: u64 = 64 << 20;
+/// Attempts in a row that fail without getting anywhere, before the task is said to have failed.
+const ATTEMPTS: u32 = 5;
+/// The largest event the server writes.
+const LARGEST_EVENT: usize = 1 << 30;
+
+/// How an extraction ended when nothing was wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Stopped as asked.
+    Drained,
+    /// Another owner has the task.
+    Fenced,
+}
+
+/// Everything an extraction works with.
+#[derive(Debug)]
+pub struct Extraction<'a, F, S, C> {
+    /// What it is told.
+    pub config: ExtractConfig,
+    /// Makes the log's producers and readers.
+    pub log: &'a F,
+    /// Where row schemas go.
+    pub schemas: &'a S,
+    /// The coordination.
+    pub control: &'a C,
+    /// Where it says how it does.
+    pub board: Board,
+    /// Cancelled when it shall drain.
+    pub stop: CancellationToken,
+    /// Whether traces are made.
+    pub traced: bool,
+}
+
+impl<F, S, C> Extraction<'_, F, S, C>
+where
+    F: TransportFactory,
+    S: SchemaStore + Clone,
+    C: Control,
+{
+    /// Runs until it is stopped, fenced, or cannot go on.
+    pub async fn run(mut self) -> Result<End, ExtractError> {
+        let mut backoff = Backoff::new(BackoffPolicy::CONNECT);
+        let mut failures = 0;
+        let mut last_error = None;
+        loop {
+            let mut got_going = false;
+            let error = match self.attempt(last_error.take(), &mut got_going).await {
+                Ok(end) => return Ok(end),
+                Err(error) => error,
+            };
+            match judge(&error) {
+                Next::Fenced => return Ok(End::Fenced),
+                Next::Fail(..) => return Err(error),
+                Next::Attempt => {}
+            }
+            if got_going {
+                failures = 0;
+                backoff = Backoff::new(BackoffPolicy::CONNECT);
+            }
+            failures += 1;
+            if failures >= ATTEMPTS {
+                return Err(error);
+            }
+            let text = chain(&error);
+            AttemptEnded { source: &self.config.source, error: &error, text: &text }.emit();
+            self.control.set_state(ObservedState::Assigned, json!({ "retrying": text }));
+            last_error = Some(text);
+            if backoff.wait(&self.stop).await.is_err() {
+                return Ok(End::Drained);
+            }
+        }
+    }
+
+    /// One start, one epoch, one producer (P2).
+    async fn attempt(&mut self, last_error: Option<String>, got_going: &mut bool) -> Result<End, ExtractError> {
+        let mut server = Server::connect(&self.config).await?;
+        server.ensure_fit(&self.config, None).await?;
+        let epoch = self.control.next_attempt();
+        let options = WriterOptions {
+            log_id: self.config.log.log_id,
+            cluster: self.config.cluster.clone(),
+            rules_version: 0,
+            begun: self.config.begun,
+            bookmarks: self.control.bookmarks().await,
+            max_in_flight_bytes: usize::try_from(self.config.spec.in_flight_bytes).unwrap_or(usize::MAX),
+        };
+        let (writer, tail) = LogWriter::start(self.log, options, epoch).await?;
+        point(points::EPOCH_START);
+        let mut publisher = Publisher::new(writer, self.schemas.clone(), server.uuid);
+        let (number, place) = if tail.empty {
+            self.begin_log(&mut server, &mut publisher).await?
+        } else {
+            (tail.number, tail.source.ok_or_else(|| self.unplaced())?)
+        };
+        server.ensure_same_server(&self.config, &place)?;
+        server.ensure_not_behind(&place.gtid_set).await?;
+        let (start, known) = server.dump_start(&self.config, &place, tail.last_unit.as_ref());
+        server.ensure_fit(&self.config, Some(start.clone())).await?;
+
+        let mut tasks = JoinSet::new();
+        let batches = self.read(&mut tasks, &server, start.clone()).await?;
+        let address = server.options.address();
+        Started {
+            source: &self.config.source,
+            server: &address,
+            version: &server.identity.version,
+            epoch,
+            number,
+            position: &place.position,
+        }
+        .emit();
+        *got_going = true;
+        let clock = watch_clock(&mut tasks, server);
+        let resume = resume(number, place, &start, known);
+        let run = Run {
+            assembler: Assembler::new(Arc::new(self.config.spec.clone()), resume),
+            decoder: Decoder::new(),
+            inflater: Inflater::new(LARGEST_EVENT),
+            publisher,
+            batches,
+            clock,
+            epoch,
+            address,
+            counters: Counters::default(),
+            told: Counters::default(),
+            bookmarked_at: Instant::now(),
+            bookmarked_bytes: 0,
+            last_error,
+            extraction: self,
+        };
+        run.run().await
+    }
+
+    /// Writes the origin of a log without units (P2).
+    async fn begin_log(&mut self, server: &mut Server, publisher: &mut Publisher<F, S>) -> Result<(Number, SourcePlace), ExtractError> {
+        let place = server.origin(&self.config).await?;
+        server.ensure_not_behind(&place.gtid_set).await?;
+        let (start, _) = server.dump_start(&self.config, &place, None);
+        server.ensure_fit(&self.config, Some(start)).await?;
+        let previous = self.config.adopt.as_ref().map_or(Number::ZERO, |a| a.number);
+        let number = publisher.origin(previous, &place, now_micros()).await?;
+        self.control.mark_begun();
+        self.config.begun = true;
+        Ok((number, place))
+    }
+
+    fn unplaced(&self) -> ExtractError {
+        ExtractError::Definition {
+            source_name: self.config.source.clone(),
+            reason: "the log's last unit does not say where the source stands".to_owned(),
+        }
+    }
+
+    async fn read(&self, tasks: &mut JoinSet<()>, server: &Server, start: DumpStart) -> Result<Batches, ExtractError> {
+        let request =
+            DumpRequest { start, server_id: self.config.server_id, heartbeat: self.config.heartbeat, until_end: false };
+        let stream = BinlogStream::connect(&server.options, &request).await;
+        let address = server.options.address();
+        Ok(reader::start(tasks, stream.map_err(|source| ExtractError::Source { address, source })?))
+    }
+}
+
+/// The assembler's place: that of the log, less the transaction that is looked at again.
+fn resume(number: Number, place: SourcePlace, start: &DumpStart, known: Option<Known>) -> Resume {
+    let gtid_set = match start {
+        DumpStart::Gtid(set) => set.clone(),
+        DumpStart::Position(_) => GtidSet::new(),
+    };
+    Resume { number, position: place.position, gtid_set, known }
+}
+
+/// Measures the source's clock once a second, for as long as the server answers.
+fn watch_clock(tasks: &mut JoinSet<()>, server: Server) -> watch::Receiver<i64> {
+    let (sender, receiver) = watch::channel(0);
+    let mut connection = server.connection;
+    tasks.spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let asked_at = now_micros();
+            // A dead server is the dump stream's to tell.
+            let Ok(there) = catalogue::clock(&mut connection).await else { return };
+            let middle = asked_at + (now_micros() - asked_at) / 2;
+            if sender.send(there - middle).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// A running attempt.
+struct Run<'r, 'a, F: TransportFactory, S, C> {
+    extraction: &'r Extraction<'a, F, S, C>,
+    assembler: Assembler,
+    decoder: Decoder,
+    inflater: Inflater,
+    publisher: Publisher<F, S>,
+    batches: Batches,
+    clock: watch::Receiver<i64>,
+    epoch: Epoch,
+    address: String,
+    counters: Counters,
+    told: Counters,
+    bookmarked_at: Instant,
+    bookmarked_bytes: u64,
+    last_error: Option<String>,
+}
+
+impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
+    async fn run(mut self) -> Result<End, ExtractError> {
+        let mut ticks = tokio::time::interval(self.extraction.config.heartbeat);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        self.bookmark();
+        self.tell("running");
+        self.extraction.control.set_state(ObservedState::Running, json!({ "server": self.address }));
+        loop {
+            tokio::select! {
+                biased;
+                // 1. Stop is heard at once.
+                () = self.extraction.stop.cancelled() => return self.drain().await,
+                // 2. The log's answers; an error ends the attempt.
+                error = self.publisher.drive() => return Err(error),
+                // 3. A heartbeat each second, also under load.
+                _ = ticks.tick() => self.tick().await?,
+                // 4. What the source sends.
+                batch = self.batches.next() => self.batch(batch).await?,
+            }
+        }
+    }
+
+    /// Everything handed over is in the log; an unfinished unit is void at the next start.
+    async fn drain(mut self) -> Result<End, ExtractError> {
+        self.tell("draining");
+        self.publisher.flush().await?;
+        self.bookmark();
+        Ok(End::Drained)
+    }
+
+    async fn tick(&mut self) -> Result<(), ExtractError> {
+        self.assembler.set_now(now_micros());
+        let offset = *self.clock.borrow();
+        self.publisher.heartbeat(&mut self.assembler, offset, &mut self.counters).await?;
+        let bytes = self.publisher.progress().borrow().acknowledged_bytes;
+        if self.bookmarked_at.elapsed() >= BOOKMARK_EVERY || bytes - self.bookmarked_bytes >= BOOKMARK_BYTES {
+            self.bookmark();
+        }
+        self.tell("running");
+        Ok(())
+    }
+
+    async fn batch(&mut self, batch: Option<Result<EventBatch, lutra_mysql::Error>>) -> Result<(), ExtractError> {
+        let address = || self.address.clone();
+        let batch = batch.ok_or_else(|| ExtractError::StreamEnded { address: address() })?;
+        let batch = batch.map_err(|source| ExtractError::Source { address: address(), source })?;
+        self.assembler.set_now(now_micros());
+        if self.extraction.traced {
+            self.trace(&batch);
+        }
+        for event in batch.iter() {
+            self.event(event).await?;
+        }
+        self.counters.bytes_read += batch.size() as u64;
+        self.counters.events += batch.len() as u64;
+        self.counters.transactions = self.assembler.transactions();
+        self.batches.give_back(batch);
+        Ok(())
+    }
+
+    /// One trace per batch: its context goes with the first record that comes of it.
+    fn trace(&mut self, batch: &EventBatch) {
+        let span = tracing::info_span!("extract", source = self.extraction.config.source, events = batch.len());
+        let mut headers = lutra_runtime::trace_context::inject(&span);
+        if let Some(traceparent) = headers.remove("traceparent") {
+            let tracestate = headers.remove("tracestate");
+            self.publisher.set_trace(lutra_log::RecordHeaders { traceparent: Some(traceparent), tracestate });
+        }
+    }
+
+    async fn event(&mut self, bytes: &[u8]) -> Result<(), ExtractError> {
+        let fault = |assembler: &Assembler, source: AssembleError| ExtractError::Assemble { position: assembler.position(), source };
+        let event = self.decoder.decode(bytes).map_err(|e| fault(&self.assembler, e.into()))?;
+        if let EventData::TransactionPayload(payload) = &event.data {
+            self.assembler.step_over(&event.header).map_err(|e| fault(&self.assembler, e))?;
+            let mut inner = self.inflater.read(payload).map_err(|e| fault(&self.assembler, e.into()))?;
+            while let Some(bytes) = inner.next_event().map_err(|e| fault(&self.assembler, e.into()))? {
+                let event = self.decoder.decode_inner(&event.header, bytes).map_err(|e| fault(&self.assembler, e.into()))?;
+                self.assembler.inner_event(&event.data).map_err(|e| fault(&self.assembler, e))?;
+                self.publisher.publish(&mut self.assembler, &mut self.counters).await?;
+            }
+        } else {
+            self.assembler.event(&event.header, &event.data).map_err(|e| fault(&self.assembler, e))?;
+        }
+        self.publisher.publish(&mut self.assembler, &mut self.counters).await?;
+        match self.assembler.tail_check() {
+            Some(check) => self.confirm(&check),
+            None => Ok(()),
+        }
+    }
+
+    /// P7: the log's last transaction was looked at again.
+    fn confirm(&self, check: &crate::assembler::TailCheck) -> Result<(), ExtractError> {
+        let gtid = check.gtid().to_string();
+        match check.difference() {
+            Some(difference) => Err(ExtractError::AnotherHistory { address: self.address.clone(), gtid, difference }),
+            None => {
+                HistoryConfirmed { source: &self.extraction.config.source, gtid }.emit();
+                Ok(())
+            }
+        }
+    }
+
+    fn bookmark(&mut self) {
+        if let Some(bookmark) = self.publisher.bookmark() {
+            self.extraction.control.publish_bookmark(&bookmark);
+        }
+        self.bookmarked_at = Instant::now();
+        self.bookmarked_bytes = self.publisher.progress().borrow().acknowledged_bytes;
+    }
+
+    /// Says how it does.
+    fn tell(&mut self, state: &'static str) {
+        let progress = *self.publisher.progress().borrow();
+        let offset = *self.clock.borrow();
+        let lag = match progress.committed_at {
+            0 => 0,
+            at => progress.acknowledged_at + offset - at,
+        };
+        let status = TaskStatus {
+            state,
+            server: self.address.clone(),
+            epoch: self.epoch,
+            acknowledged: progress.acknowledged,
+            position: self.assembler.position(),
+            gtid_set: self.assembler.gtid_set().clone(),
+            read_lag_seconds: seconds(lag),
+            clock_offset_seconds: seconds(offset),
+            in_flight_bytes: progress.in_flight_bytes,
+            counters: self.counters,
+            last_error: self.last_error.clone(),
+        };
+        let done = self.counters.since(&self.told);
+        self.told = self.counters;
+        Progressed { source: &self.extraction.config.source, done, status: &status }.emit();
+        let task = TaskId::new(TaskKind::Extract, &self.extraction.config.source).to_string();
+        self.extraction.board.set(&task, status);
+    }
+}
+
+fn seconds(micros: i64) -> f64 {
+    micros as f64 / 1e6
+}
+
+/// Now, microseconds since the epoch.
+fn now_micros() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// An error with its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |e| e.source());
+    std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,28 @@
+//! The extractor: a source's binlog to its ordered log.
+//!
+//! Rooms, in the order of the data:
+//!
+//! | room | takes -> gives |
+//! |---|---|
+//! | [`reader`] | dump stream -> batches of raw events |
+//! | [`assembler`] | events -> parts of units; in it, per table, what its table maps say (`table`) |
+//! | [`publisher`] | parts -> records on `<source>.log`, row schemas on `<source>.schemas` |
+//!
+//! Around them: [`start`] proves the source and finds where to begin (P7), [`extract`] runs attempt after attempt (P2),
+//! [`service`] runs extractions as tasks of the cluster.
+
+pub mod assembler;
+pub mod config;
+pub mod control;
+pub mod crash;
+pub mod disposition;
+pub mod error;
+pub mod events;
+pub mod extract;
+pub mod publisher;
+pub mod reader;
+pub mod service;
+pub mod start;
+pub mod status;
+
+pub use service::{Args, run};

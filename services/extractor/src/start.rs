@@ -1,0 +1,190 @@
+//! Before the first event: the source is fit, has our history (P7), and where capture begins.
+
+use std::time::Duration;
+
+use lutra_binlog::{Decoder, EventData, PositionTracker};
+use lutra_change::{BinlogPosition, GtidSet};
+use lutra_log::{LastUnit, SourcePlace};
+use lutra_mysql::catalogue::{self, ServerIdentity};
+use lutra_mysql::checks::{self, SourceCheckOptions};
+use lutra_mysql::{BinlogSource, BinlogStream, ConnectOptions, Connection, DumpRequest, DumpStart, EventBatch};
+use lutra_spec::SourceStart;
+use uuid::Uuid;
+
+use crate::assembler::Known;
+use crate::config::ExtractConfig;
+use crate::error::ExtractError;
+
+/// Larger transactions are not asked for again to be added up, only to be recognised.
+const COMPARED_UP_TO: u64 = 64 << 20;
+/// How long the server may take to have committed what its dump thread sent before (P7).
+const PATIENCE_SECONDS: u32 = 10;
+
+/// The server that is read.
+#[derive(Debug)]
+pub struct Server {
+    /// How it is reached.
+    pub options: ConnectOptions,
+    /// A connection for questions.
+    pub connection: Connection,
+    /// Who it is.
+    pub identity: ServerIdentity,
+    /// Its UUID.
+    pub uuid: Uuid,
+}
+
+impl Server {
+    /// The first server that answers.
+    ///
+    /// # Errors
+    /// [`ExtractError::Source`] of the last one when none does.
+    pub async fn connect(config: &ExtractConfig) -> Result<Self, ExtractError> {
+        let mut failure = None;
+        for options in &config.servers {
+            let asked = async {
+                let mut connection = Connection::connect(options).await?;
+                connection.set_read_timeout(Duration::from_secs(u64::from(PATIENCE_SECONDS) * 3));
+                let identity = catalogue::identity(&mut connection).await?;
+                Ok((connection, identity))
+            };
+            match asked.await {
+                Ok((connection, identity)) => {
+                    let uuid = Uuid::parse_str(&identity.server_uuid).unwrap_or_default();
+                    return Ok(Self { options: options.clone(), connection, identity, uuid });
+                }
+                Err(source) => failure = Some(ExtractError::Source { address: options.address(), source }),
+            }
+        }
+        Err(failure.unwrap_or_else(|| ExtractError::Definition {
+            source_name: config.source.clone(),
+            reason: "it names no server".to_owned(),
+        }))
+    }
+
+    fn fault(&self) -> impl Fn(lutra_mysql::Error) -> ExtractError + 'static {
+        let address = self.options.address();
+        move |source| ExtractError::Source { address: address.clone(), source }
+    }
+
+    /// The named checks; with `start`, also whether the binlog reaches back to it.
+    pub async fn ensure_fit(&mut self, config: &ExtractConfig, start: Option<DumpStart>) -> Result<(), ExtractError> {
+        let wanted = SourceCheckOptions {
+            gtid: config.spec.gtid,
+            accept_weak_durability: config.spec.accept_weak_durability,
+            server_id: Some(config.server_id),
+            start,
+            user: config.spec.user.clone(),
+        };
+        let fault = self.fault();
+        let results = checks::source(&mut self.connection, &wanted).await.map_err(fault)?;
+        let faults: Vec<_> = results.into_iter().filter(|r| !r.ok).collect();
+        if faults.is_empty() { Ok(()) } else { Err(ExtractError::Unfit { address: self.options.address(), faults }) }
+    }
+
+    /// P7: all of our GTID set is executed there, or becomes so in time.
+    pub async fn ensure_not_behind(&mut self, ours: &GtidSet) -> Result<(), ExtractError> {
+        if ours.is_empty() {
+            return Ok(());
+        }
+        let fault = self.fault();
+        let wait = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{ours}', {PATIENCE_SECONDS})");
+        let answer = self.connection.query_text(wait).await.map_err(fault)?;
+        if answer.as_deref() == Some("0") {
+            return Ok(());
+        }
+        let fault = self.fault();
+        let now = catalogue::identity(&mut self.connection).await.map_err(fault)?;
+        let phantom = ours.minus(&now.gtid_executed);
+        if phantom.is_empty() { Ok(()) } else { Err(ExtractError::SourceBehindLog { address: self.options.address(), phantom }) }
+    }
+
+    /// Resolves where capture begins on a log without units (P2, origin).
+    pub async fn origin(&mut self, config: &ExtractConfig) -> Result<SourcePlace, ExtractError> {
+        let fault = self.fault();
+        let (end, executed) = catalogue::binlog_end(&mut self.connection).await.map_err(&fault)?;
+        let files = catalogue::binlog_files(&mut self.connection).await.map_err(&fault)?;
+        let first = files.first().map_or_else(BinlogPosition::default, |f| BinlogPosition::new(f.file.clone(), 4));
+        if let Some(adopt) = &config.adopt {
+            let position = adopt.position.clone().unwrap_or(first);
+            return Ok(SourcePlace { server_uuid: adopt.source_uuid, position, gtid_set: adopt.gtid_set.clone() });
+        }
+        let purged = self.identity.gtid_purged.clone();
+        let (position, set) = match config.start() {
+            SourceStart::Earliest => (first, purged),
+            SourceStart::Latest => (end, executed),
+            SourceStart::Gtid(set) => (first, set.clone()),
+            SourceStart::Position(position) => {
+                self.ensure_fit(config, Some(DumpStart::Position(position.clone()))).await?;
+                let set = if config.spec.gtid { self.set_before(config, position).await? } else { GtidSet::new() };
+                (position.clone(), set)
+            }
+        };
+        let gtid_set = if config.spec.gtid { set } else { GtidSet::new() };
+        Ok(SourcePlace { server_uuid: self.uuid, position, gtid_set })
+    }
+
+    /// The GTIDs of everything before a place: what the file says of the files before it, and its own up to the place.
+    async fn set_before(&self, config: &ExtractConfig, place: &BinlogPosition) -> Result<GtidSet, ExtractError> {
+        let fault = self.fault();
+        let unreadable = |source: lutra_binlog::DecodeError| ExtractError::Assemble { position: place.clone(), source: source.into() };
+        let start = DumpStart::Position(BinlogPosition::new(place.file.clone(), 4));
+        let request = DumpRequest { start, server_id: config.server_id, heartbeat: config.heartbeat, until_end: true };
+        let mut stream = BinlogStream::connect(&self.options, &request).await.map_err(&fault)?;
+        let (mut decoder, mut tracker, mut set) = (Decoder::new(), PositionTracker::new(4), GtidSet::new());
+        let mut batch = EventBatch::default();
+        while stream.read(&mut batch, 1 << 18).await.map_err(&fault)? {
+            for bytes in batch.iter() {
+                if tracker.position() >= place.offset {
+                    return Ok(set);
+                }
+                let event = decoder.decode(bytes).map_err(unreadable)?;
+                match event.data {
+                    EventData::PreviousGtids(previous) => set.union_with(&previous),
+                    EventData::Gtid(gtid) => gtid.gtid.iter().for_each(|g| set.insert(g)),
+                    _ => {}
+                }
+                tracker.advance(&event.header).map_err(unreadable)?;
+            }
+            batch.clear();
+        }
+        Ok(set)
+    }
+
+    /// Where the dump begins for a log that stands at `place`, and what is to be looked at again on the way (P7).
+    pub fn dump_start(&self, config: &ExtractConfig, place: &SourcePlace, last: Option<&LastUnit>) -> (DumpStart, Option<Known>) {
+        if !config.spec.gtid {
+            return (DumpStart::Position(place.position.clone()), None);
+        }
+        let mut set = place.gtid_set.clone();
+        let known = last.and_then(|last| self.known(place, last));
+        if let Some(known) = &known {
+            let mut one = GtidSet::new();
+            one.insert(&known.gtid);
+            set = set.minus(&one);
+        }
+        (DumpStart::Gtid(set), known)
+    }
+
+    fn known(&self, place: &SourcePlace, last: &LastUnit) -> Option<Known> {
+        let gtid = last.gtid().filter(|g| place.gtid_set.contains(g) && !self.identity.gtid_purged.contains(g))?;
+        let same_server = last.server_uuid == self.uuid;
+        Some(Known {
+            gtid,
+            committed_at: last.committed_at,
+            position: same_server.then(|| last.position.clone()),
+            totals: last.totals.filter(|t| same_server && t.bytes <= COMPARED_UP_TO),
+        })
+    }
+
+    /// Without GTIDs a position belongs to one server.
+    pub fn ensure_same_server(&self, config: &ExtractConfig, place: &SourcePlace) -> Result<(), ExtractError> {
+        if config.spec.gtid || place.server_uuid == self.uuid {
+            return Ok(());
+        }
+        Err(ExtractError::AnotherServer {
+            address: self.options.address(),
+            found: self.uuid.to_string(),
+            expected: place.server_uuid.to_string(),
+        })
+    }
+}

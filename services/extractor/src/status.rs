@@ -1,0 +1,116 @@
+//! What a worker says of its extractions: `GET /v1/tasks`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Json;
+use axum::routing::get;
+use lutra_change::{BinlogPosition, Epoch, GtidSet, Number};
+use serde::Serialize;
+
+use crate::assembler::UnitPart;
+
+/// What was done since the start of an attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Bytes of binlog events read.
+    pub bytes_read: u64,
+    /// Events read.
+    pub events: u64,
+    /// Transactions read, those passed over included.
+    pub transactions: u64,
+    /// Units written: transactions and DDL statements with something that is captured.
+    pub units: u64,
+    /// Records written.
+    pub records: u64,
+    /// Row changes written.
+    pub rows: u64,
+    /// Bytes of record bodies written.
+    pub bytes_written: u64,
+}
+
+impl Counters {
+    /// Counts a part.
+    pub fn part(&mut self, part: &UnitPart) {
+        self.records += 1;
+        self.rows += part.rows as u64;
+        self.bytes_written += part.body.len() as u64;
+        self.units += u64::from(part.place.is_some() && part.committed_at != 0);
+    }
+
+    /// What was done since `before`.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            bytes_read: self.bytes_read - before.bytes_read,
+            events: self.events - before.events,
+            transactions: self.transactions - before.transactions,
+            units: self.units - before.units,
+            records: self.records - before.records,
+            rows: self.rows - before.rows,
+            bytes_written: self.bytes_written - before.bytes_written,
+        }
+    }
+}
+
+/// How one extraction does.
+#[derive(Clone, Debug, Serialize)]
+pub struct TaskStatus {
+    /// `starting`, `running`, `draining`, `retrying`.
+    pub state: &'static str,
+    /// The server that is read, `host:port`.
+    pub server: String,
+    /// The epoch of the attempt.
+    pub epoch: Epoch,
+    /// The last unit that is in the log.
+    pub acknowledged: Number,
+    /// Where the source was read up to.
+    pub position: BinlogPosition,
+    /// Everything executed up to there.
+    pub gtid_set: GtidSet,
+    /// Publish acknowledged less source commit, of the last acknowledged unit, in seconds.
+    pub read_lag_seconds: f64,
+    /// Source clock less extractor clock, in seconds.
+    pub clock_offset_seconds: f64,
+    /// Bytes handed to Kafka and not acknowledged.
+    pub in_flight_bytes: usize,
+    /// What was done since the start of the attempt.
+    #[serde(flatten)]
+    pub counters: Counters,
+    /// Why the attempt before this one ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+/// The extractions of this worker by their task ids.
+#[derive(Clone, Debug, Default)]
+pub struct Board {
+    tasks: Arc<Mutex<BTreeMap<String, TaskStatus>>>,
+}
+
+impl Board {
+    /// Writes how a task does.
+    pub fn set(&self, task: &str, status: TaskStatus) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).insert(task.to_owned(), status);
+    }
+
+    /// The task runs here no more.
+    pub fn remove(&self, task: &str) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(task);
+    }
+
+    /// All of them.
+    pub fn all(&self) -> BTreeMap<String, TaskStatus> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The route that shows them.
+    pub fn router(&self) -> Router {
+        Router::new().route("/v1/tasks", get(show)).with_state(self.clone())
+    }
+}
+
+async fn show(State(board): State<Board>) -> Json<BTreeMap<String, TaskStatus>> {
+    Json(board.all())
+}
