@@ -9,7 +9,8 @@
 //! - [`stack`]: a set of servers with their own ports and folder, and [`SharedStack`], one for a whole test process;
 //! - [`services`]: Lutra's own service processes;
 //! - [`mysql`]: users and small questions to a MySQL server;
-//! - [`oracle`]: are two databases equal, and where not.
+//! - [`oracle`]: are two databases equal, and where not;
+//! - [`workload`]: what tests, the demo and the benchmarks write at a source.
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
@@ -30,6 +31,7 @@ pub mod process;
 pub mod server;
 pub mod services;
 pub mod stack;
+pub mod workload;
 
 pub use home::Home;
 pub use install::Installation;

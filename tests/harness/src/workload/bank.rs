@@ -7,7 +7,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio_util::sync::CancellationToken;
 
-use super::{connect, is_passing, run_all};
+use super::{is_passing, run_all};
+use crate::mysql::connect;
 
 /// The bank: `accounts` accounts in each of four tables.
 #[derive(Clone, Debug)]

@@ -10,24 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, OptsBuilder};
-
-/// Opens a plain connection for a workload or an oracle.
-pub async fn connect(url: &str) -> anyhow::Result<Conn> {
-    let opts = OptsBuilder::from_opts(Opts::from_url(url)?).prefer_socket(false).max_allowed_packet(Some(1 << 30));
-    Conn::new(opts).await.with_context(|| format!("cannot connect to {}", redact(url)))
-}
-
-/// The URL without its password.
-pub fn redact(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme + 3 <= at => {
-            let user = url[scheme + 3..at].split(':').next().unwrap_or_default();
-            format!("{}{}{}", &url[..scheme + 3], user, &url[at..])
-        }
-        _ => url.to_owned(),
-    }
-}
+use mysql_async::Conn;
 
 /// Runs the statements one after the other.
 pub async fn run_all(conn: &mut Conn, statements: &[impl AsRef<str> + Sync]) -> anyhow::Result<()> {

@@ -10,7 +10,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio_util::sync::CancellationToken;
 
-use super::{Pacer, connect, is_passing, run_all};
+use super::{Pacer, is_passing, run_all};
+use crate::mysql::connect;
 
 /// What the shop has written so far.
 #[derive(Debug, Default)]

@@ -2,7 +2,8 @@
 
 use mysql_async::prelude::Queryable;
 
-use super::{connect, run_all};
+use super::run_all;
+use crate::mysql::connect;
 
 /// A benchmark workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
