@@ -253,3 +253,73 @@ impl<'a> Input<'a> {
 pub(crate) fn share(whole: &Bytes, part: &[u8]) -> Bytes {
     if part.is_empty() { Bytes::new() } else { whole.slice_ref(part) }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn texts(bytes: &[u8]) -> Result<Vec<String>, Fault> {
+        let mut texts = Vec::new();
+        let mut input = Input::new(bytes);
+        input.array("texts", |i| {
+            texts.push(i.text("text")?.to_owned());
+            Ok(())
+        })?;
+        input.end("texts")?;
+        Ok(texts)
+    }
+
+    #[test]
+    fn longs_are_those_of_the_specification() {
+        for (value, bytes) in [(0, vec![0]), (-1, vec![1]), (1, vec![2]), (-64, vec![0x7f]), (64, vec![0x80, 1])] {
+            let mut out = Vec::new();
+            put_long(&mut out, value);
+            assert_eq!(out, bytes);
+        }
+        assert_eq!(Input::new(&[0xff; 10]).long("it"), Err(Fault::too_long("it")));
+        assert_eq!(Input::new(&[0xff; 9]).long("it"), Err(Fault::cut_off("it")));
+    }
+
+    #[test]
+    fn counts_and_sizes_beyond_the_bytes_there_are_cost_nothing() {
+        for (count, size) in
+            [(i64::MAX, None), (3, None), (-3, Some(2)), (-1, Some(i64::MAX)), (i64::MIN, Some(1)), (-1, Some(-1))]
+        {
+            let mut bytes = Vec::new();
+            put_long(&mut bytes, count);
+            size.into_iter().for_each(|s| put_long(&mut bytes, s));
+            bytes.extend_from_slice(&[0, 0]);
+            assert!(texts(&bytes).is_err(), "{count} {size:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn longs_survive(value: i64) {
+            let mut out = Vec::new();
+            put_long(&mut out, value);
+            let mut input = Input::new(&out);
+            prop_assert_eq!(input.long("it"), Ok(value));
+            prop_assert_eq!(input.end("it"), Ok(()));
+        }
+
+        #[test]
+        fn arrays_are_read_however_they_are_cut_into_blocks(blocks in prop::collection::vec((prop::collection::vec("[a-z]{0,3}", 1..4), any::<bool>()), 0..4)) {
+            let mut bytes = Vec::new();
+            for (items, sized) in &blocks {
+                let mut block = Vec::new();
+                items.iter().for_each(|i| put_bytes(&mut block, i.as_bytes()));
+                put_long(&mut bytes, if *sized { -(items.len() as i64) } else { items.len() as i64 });
+                if *sized {
+                    put_len(&mut bytes, block.len());
+                }
+                bytes.extend_from_slice(&block);
+            }
+            put_len(&mut bytes, 0);
+            prop_assert_eq!(texts(&bytes), Ok(blocks.into_iter().flat_map(|b| b.0).collect()));
+        }
+    }
+}

@@ -190,3 +190,67 @@ impl UnitDigest {
         self.totals
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::record::Body;
+
+    fn one_row(builder: &mut ChangesBuilder) {
+        let table = builder.table(Fingerprint([1; 16]), &TableName::new("a", "b"));
+        builder.push(Operation::Insert, RowFlags::default(), table, None, Some(b"row"), None, None);
+    }
+
+    #[test]
+    fn a_table_is_named_once_per_part() {
+        let mut builder = ChangesBuilder::new();
+        let name = TableName::new("a", "b");
+        assert_eq!(builder.table(Fingerprint([1; 16]), &name), 0);
+        assert_eq!(builder.table(Fingerprint([2; 16]), &name), 1);
+        assert_eq!(builder.table(Fingerprint([1; 16]), &TableName::new("a", "c")), 2);
+        assert_eq!(builder.table(Fingerprint([1; 16]), &name), 0);
+        assert_eq!(builder.finish().tables().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_builder_is_empty_behind_finish_and_keeps_the_context() {
+        let mut builder = ChangesBuilder::new();
+        builder.set_context(SessionContext { sql_mode: Some(u64::MAX), ..SessionContext::default() });
+        for _ in 0..2 {
+            one_row(&mut builder);
+            assert_eq!((builder.rows(), builder.is_empty()), (1, false));
+            let Body::Changes(changes) = builder.finish().decode().unwrap() else { panic!("no changes") };
+            assert_eq!((changes.tables.len(), changes.rows.len()), (1, 1));
+            assert_eq!(changes.context.unwrap().sql_mode, Some(u64::MAX));
+            assert_eq!((builder.rows(), builder.len(), builder.is_empty()), (0, 0, true));
+        }
+    }
+
+    #[test]
+    fn a_prepare_and_a_chunk_tell_their_tables() {
+        let mut builder = ChangesBuilder::new();
+        one_row(&mut builder);
+        let prepare = builder.finish_xa_prepare(b"xid");
+        one_row(&mut builder);
+        let chunk = builder.finish_chunk(Uuid::from_u128(1), "p");
+        for body in [prepare, chunk] {
+            assert_eq!(body.tables().unwrap()[0].name, TableName::new("a", "b"));
+            assert!(matches!(body.decode().unwrap(), Body::XaPrepare(_) | Body::Chunk(_)));
+        }
+    }
+
+    #[test]
+    fn a_digest_does_not_depend_on_where_images_are_cut_but_on_their_order() {
+        let mut whole = UnitDigest::new();
+        whole.update(None, Some(b"123456789"));
+        let mut cut = UnitDigest::new();
+        cut.update(Some(b"1234"), Some(b"56789"));
+        assert_eq!(whole.totals(), cut.totals());
+        // The check value of CRC-32C.
+        assert_eq!(cut.totals(), UnitTotals { rows: 1, bytes: 9, crc32c: 0xe306_9283 });
+        let mut turned = UnitDigest::new();
+        turned.update(Some(b"56789"), Some(b"1234"));
+        assert_ne!(turned.totals(), cut.totals());
+    }
+}

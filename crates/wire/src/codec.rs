@@ -200,3 +200,18 @@ fn totals(input: &mut Input<'_>) -> Result<UnitTotals, Fault> {
         crc32c: input.int("totals.crc32c")? as u32,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_record_is_told_from_one_of_another_version() {
+        assert_eq!(Record::decode(&Bytes::from_static(b"{}")).err(), Some(WireError::NoMarker));
+        assert_eq!(Record::decode(&Bytes::new()).err(), Some(WireError::NoMarker));
+        let other = Record::decode(&Bytes::from_static(b"\xc3\x01\x01\0\0\0\0\0\0\0rest")).err();
+        assert_eq!(other, Some(WireError::UnknownSchema { found: 1, known: LOG_RECORD_FINGERPRINT }));
+        let text = other.map(|e| e.to_string()).unwrap_or_default();
+        assert!(text.contains("0000000000000001") && text.contains("read it with"), "{text}");
+    }
+}

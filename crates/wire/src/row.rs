@@ -292,3 +292,66 @@ fn value<'a>(kind: Kind, input: &mut Input<'a>) -> Result<Value<'a>, Fault> {
         Kind::Json => Value::Json(input.text(what)?),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use lutra_change::{Column, TableName};
+
+    use super::*;
+
+    fn schema(column_type: ColumnType) -> RowSchema {
+        let column = Column { name: "c".into(), column_type, nullable: true, invisible: false };
+        let table = TableSchema { name: TableName::new("a", "b"), columns: vec![column], primary_key: Vec::new() };
+        RowSchema::from_table(&table).unwrap()
+    }
+
+    fn set_of(members: usize) -> ColumnType {
+        ColumnType::Set { labels: (0..members).map(|i| i.to_string()).collect(), collation: 8 }
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_names_table_and_column_and_leaves_nothing() {
+        for (column_type, value) in [
+            (ColumnType::Int { unsigned: true }, Value::Int(1)),
+            (ColumnType::Int { unsigned: true }, Value::UInt(1 << 32)),
+            (ColumnType::BigInt { unsigned: true }, Value::Int(1)),
+            (ColumnType::Date, Value::DateTime("2026-01-01 00:00:00")),
+            (ColumnType::Json, Value::Bytes(b"{}")),
+            (set_of(8), Value::Set(256)),
+        ] {
+            let mut out = Vec::new();
+            let error = RowEncoder::new(&schema(column_type)).write(0, value, &mut out).unwrap_err().to_string();
+            assert!(error.starts_with("column c of a.b is "), "{error}");
+            assert!(out.is_empty());
+        }
+        assert!(RowEncoder::new(&schema(ColumnType::Json)).write(1, Value::Null, &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn unsigned_bigints_are_as_short_as_they_can_be() {
+        for (number, bytes) in [
+            (0, &[0][..]),
+            (127, &[127]),
+            (128, &[0, 128]),
+            (1 << 63, &[0, 128, 0, 0, 0, 0, 0, 0, 0]),
+            (u64::MAX, &[0, 255, 255, 255, 255, 255, 255, 255, 255]),
+        ] {
+            let mut out = Vec::new();
+            put_wide(&mut out, number);
+            assert_eq!(&out[1..], bytes);
+            assert_eq!(unsigned(bytes, 9), Ok(number));
+        }
+        assert!(unsigned(&[1, 0, 0, 0, 0, 0, 0, 0, 0], 9).is_err());
+    }
+
+    #[test]
+    fn an_absent_column_takes_its_place_and_reads_as_null() {
+        let schema = schema(set_of(9));
+        let mut out = Vec::new();
+        RowEncoder::new(&schema).write_absent(0, &mut out);
+        let mut values = Vec::new();
+        RowDecoder::new(&schema).decode_into(&out, &mut values).unwrap();
+        assert_eq!(values, [Value::Null]);
+    }
+}

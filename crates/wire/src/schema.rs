@@ -195,3 +195,65 @@ fn to_column(field: &Value) -> Result<Column, WireError> {
     }
     Ok(column)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn table(names: &[&str]) -> TableSchema {
+        let column = |name: &&str| Column {
+            name: (*name).to_owned(),
+            column_type: ColumnType::Int { unsigned: false },
+            nullable: false,
+            invisible: false,
+        };
+        TableSchema {
+            name: TableName::new("shop", "1st"),
+            columns: names.iter().map(column).collect(),
+            primary_key: vec![KeyPart { column: 0, prefix: None }],
+        }
+    }
+
+    #[test]
+    fn names_follow_avro_and_stay_apart() {
+        let json: Value = serde_json::from_str(
+            RowSchema::from_table(&table(&["a b", "a_b", "a_b_2", "", "9", "\u{e4}"])).unwrap().json(),
+        )
+        .unwrap();
+        let names: Vec<&str> = json["fields"].as_array().unwrap().iter().map(|f| f["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["a_b", "a_b_2", "a_b_2_2", "_", "_9", "__2"]);
+        assert_eq!(json["name"], "_1st");
+    }
+
+    #[test]
+    fn any_difference_of_tables_shows_in_the_fingerprint() {
+        let base = table(&["a", "b"]);
+        let mut others = vec![base.clone(); 5];
+        others[0].columns[1].nullable = true;
+        others[1].primary_key[0].prefix = Some(3);
+        others[2].name.database = "shop2".into();
+        others[3].columns[0].column_type = ColumnType::Int { unsigned: true };
+        others[4].columns[1].invisible = true;
+        others.push(base);
+        let prints: HashSet<_> = others.iter().map(|t| RowSchema::from_table(t).unwrap().fingerprint()).collect();
+        assert_eq!(prints.len(), others.len());
+    }
+
+    #[test]
+    fn what_is_no_row_schema_is_refused_with_a_reason() {
+        let good = RowSchema::from_table(&table(&["a"])).unwrap().json().to_owned();
+        for (from, to, reason) in [
+            ("\"lutra.version\":1", "\"lutra.version\":2", "read it with the Lutra version"),
+            ("\"lutra.version\":1", "\"lutra.version\":\"x\"", "no number"),
+            ("\"lutra.database\":\"shop\",", "", "lutra.database"),
+            ("[\"null\",\"long\"]", "[\"null\",\"string\"]", "not that of its column type"),
+            ("[[0,null]]", "[[1,null]]", "lutra.key"),
+            ("{", "", "row schema"),
+        ] {
+            let error = RowSchema::parse(&good.replace(from, to)).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+        assert!(RowSchema::from_table(&table(&[])).unwrap_err().to_string().contains("shop.1st"));
+    }
+}

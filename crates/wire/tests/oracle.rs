@@ -27,11 +27,6 @@ fn the_fingerprint_is_that_of_the_schema_file() {
     );
 }
 
-#[test]
-fn the_current_schema_is_frozen() {
-    assert_eq!(LOG_RECORD_SCHEMA, include_str!("../../../schemas/frozen/log_record.v1.avsc"));
-}
-
 fn read(schema: &Schema, datum: &[u8]) -> Avro {
     let mut rest = datum;
     let value = GenericDatumReader::builder(schema).build().unwrap().read_value(&mut rest).unwrap();
@@ -222,6 +217,7 @@ proptest! {
         let schema = schema();
         let value = read(&schema, &bytes[10..]);
         let again = write(&schema, value);
+        prop_assert_eq!(&again, &bytes[10..]);
         let mut theirs = bytes[..10].to_vec();
         theirs.extend_from_slice(&again);
         let record = Record::decode(&Bytes::from(theirs)).unwrap();
@@ -351,8 +347,8 @@ proptest! {
         prop_assert!(values.iter().zip(&read_back).all(|(a, b)| same(a, b)), "{values:?} {read_back:?}");
         let avro = Schema::parse_str(schema.json()).unwrap();
         let theirs = read(&avro, &datum);
-        // NaN patterns and decimal padding aside, the oracle writes the same bytes
         let again = write(&avro, theirs);
+        prop_assert_eq!(&again, &datum);
         let mut their_values = Vec::new();
         decoder.decode_into(&again, &mut their_values).unwrap();
         prop_assert!(values.iter().zip(&their_values).all(|(a, b)| same(a, b)), "{values:?} {their_values:?}");
