@@ -50,16 +50,20 @@ pub struct Bookmark {
     pub input: Option<Cursor>,
     /// The last transaction before it.
     pub last_unit: Option<LastUnit>,
+    /// It lies behind an `EpochStart` and was found by reading the log from its beginning or another proven bookmark; the
+    /// others rest on acknowledgements alone.
+    #[serde(default)]
+    pub proven: bool,
 }
 
 impl Bookmark {
-    /// The bookmarks that a start may use which was asked for because a reader met a gap, `whole_up_to` being the offset in
-    /// [`Delivered::Gap`](crate::Delivered::Gap)`::behind`; all of them where no gap was met.
+    /// The bookmarks that a start may use which was asked for because a reader met a gap.
     ///
     /// A writer cannot notice that the log lost its tail when other records took the very places of the lost ones before
-    /// it appended again. The bookmarks that it published then count units that are not there.
-    pub fn up_to(mut bookmarks: Vec<Self>, whole_up_to: Option<i64>) -> Vec<Self> {
-        bookmarks.retain(|b| whole_up_to.is_none_or(|offset| b.cursor.next_offset <= offset));
+    /// it appended again. The bookmarks that it then publishes count units that are not there. Those behind an
+    /// `EpochStart` that was read back are beyond doubt: as long as that record is in its place, all before it is.
+    pub fn only_proven(mut bookmarks: Vec<Self>) -> Vec<Self> {
+        bookmarks.retain(|b| b.proven);
         bookmarks
     }
 }

@@ -32,7 +32,7 @@ pub struct ReaderStart {
     /// Where reading begins.
     pub from: ReadFrom,
     /// Published places to go back to if the log lost the tail that the reader's own cursor was in. Without a fitting one
-    /// the reader goes back to offset 0; what it has applied is dropped by number in either case.
+    /// (proven) one the reader goes back to offset 0; what it has applied is dropped by number in either case.
     pub bookmarks: Vec<Bookmark>,
 }
 
@@ -98,8 +98,8 @@ pub enum Delivered {
         expected: Number,
         /// What the record at `offset` follows.
         found: Number,
-        /// The place up to which the chain is whole. The start asked for must not trust [bookmarks](Bookmark::up_to) beyond
-        /// it: this offset goes with the request.
+        /// The place up to which the chain is whole. The start asked for trusts
+        /// [only proven bookmarks](Bookmark::only_proven).
         behind: Cursor,
     },
 }
@@ -130,6 +130,10 @@ impl<R: ReadTransport> LogReader<R> {
     /// writer's restart, or the log lost what was not read yet; or the transport's.
     pub async fn next(&mut self) -> Result<Delivered, LogError> {
         loop {
+            if self.core.at_gap() {
+                let end = self.transport.bounds().await?.1;
+                self.core.asked_for_start(end);
+            }
             if let Some(delivered) = self.core.pop() {
                 return Ok(delivered);
             }
@@ -190,23 +194,27 @@ fn halt<R: ReadTransport>(transport: &R, found: Box<Halt>) -> LogError {
     LogError::Halt { topic: transport.topic().to_owned(), found }
 }
 
-/// Gaps met at so many starts in a row, without a unit accepted in between, may be reported; then reading halts. More than
-/// one, since a start that was under way when the gap was reported does not count as the one asked for.
-const GAPS_IN_A_ROW: u32 = 2;
+/// So many starts are asked for without a unit accepted in between; then reading halts. More than one, since a start that
+/// is under way when a gap is met does not know of it.
+const STARTS_ASKED_FOR: u32 = 2;
 
 /// The gaps met.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Gaps {
     /// The highest offset of a gap for whose sake we went back once.
     looked_at: i64,
+    /// The highest offset of a gap for whose sake we went back behind our own cursor.
+    searched_at: i64,
     /// The highest offset of a gap that was reported.
     reported_at: i64,
     /// Reported since the last accepted unit.
     reported: u32,
+    /// Starts that came into force before this offset were not asked for.
+    asked_at: i64,
 }
 
 impl Gaps {
-    const NONE: Self = Self { looked_at: -1, reported_at: -1, reported: 0 };
+    const NONE: Self = Self { looked_at: -1, searched_at: -1, reported_at: -1, reported: 0, asked_at: -1 };
 }
 
 /// The reader without its transport.
@@ -219,11 +227,15 @@ pub(crate) struct ReaderCore {
     pub(crate) handed_out: Cursor,
     /// Reading has to begin again at the cursor: the log may have been cut below the place where we read.
     pub(crate) must_place: bool,
+    /// Reading has to begin before the cursor.
+    distrust_cursor: bool,
     bookmarks: Vec<Bookmark>,
     pending: VecDeque<Delivered>,
     /// The highest epoch without a start for whose sake we went back once.
     went_back_for: Epoch,
     gaps: Gaps,
+    /// Where the `EpochStart` in force is, if it was read.
+    in_force_at: i64,
     /// A record of the expected log was seen.
     own_log_seen: bool,
     rules: crate::rules::Rules,
@@ -242,7 +254,7 @@ impl ReaderCore {
             return Err(Box::new(Halt::ForeignLog { offset, expected: start.log_id, found: cursor.log_id }));
         }
         let mut bookmarks = start.bookmarks;
-        bookmarks.retain(|b| b.cursor.log_id == start.log_id);
+        bookmarks.retain(|b| b.cursor.log_id == start.log_id && b.proven);
         bookmarks.sort_by_key(|b| std::cmp::Reverse(b.cursor.next_offset));
         Ok(Self {
             log_id: start.log_id,
@@ -250,10 +262,12 @@ impl ReaderCore {
             cursor,
             handed_out: cursor,
             must_place: true,
+            distrust_cursor: false,
             bookmarks,
             pending: VecDeque::new(),
             went_back_for: Epoch::ZERO,
             gaps: Gaps::NONE,
+            in_force_at: 0,
             own_log_seen: false,
             rules: crate::rules::Rules::default(),
         })
@@ -289,7 +303,8 @@ impl ReaderCore {
     /// Places to begin at, the best first; offset 0, which needs no proof, is not among them.
     pub(crate) fn candidates(&self) -> Vec<Cursor> {
         let before = self.bookmarks.iter().map(|b| b.cursor).filter(|c| c.next_offset < self.cursor.next_offset);
-        std::iter::once(self.cursor).chain(before).collect()
+        let own = (!self.distrust_cursor).then_some(self.cursor);
+        own.into_iter().chain(before).collect()
     }
 
     /// Begins at the place chosen, or at offset 0. Says where to seek.
@@ -302,6 +317,7 @@ impl ReaderCore {
         }
         let beginning = Cursor { log_id: self.log_id, next_offset: 0, epoch: Epoch::ZERO, number: Number::ZERO };
         let place = chosen.unwrap_or(beginning);
+        self.distrust_cursor = false;
         if place != self.cursor {
             tracing::warn!(cursor = %self.cursor, back_to = %place, "the log lost its tail below the cursor; reading again");
         }
@@ -330,6 +346,7 @@ impl ReaderCore {
             Verdict::InForce { .. } => {
                 let Body::EpochStart(start) = decode_body(offset, &record)? else { return Ok(()) };
                 let epoch = record.header.epoch;
+                self.in_force_at = offset;
                 self.pending.push_back(Delivered::EpochStart { epoch, rules_version: start.rules_version, offset });
             }
             Verdict::Gap { expected, found, .. } => self.gap(offset, expected, found)?,
@@ -353,7 +370,7 @@ impl ReaderCore {
                     headers: stored.headers,
                 }));
                 if complete {
-                    self.gaps.reported = 0;
+                    self.gaps = Gaps { reported: 0, asked_at: -1, ..self.gaps };
                     self.advance(offset);
                 }
             }
@@ -393,22 +410,44 @@ impl ReaderCore {
     }
 
     /// A gap may be in the log, or only in what we read of it, because the log was cut below us and written anew. So the
-    /// first answer is to look at our place again, and to read on from there.
+    /// first answer is to look at our place again, and to read on from there; the last one, before reading halts, is to
+    /// read on from before our place, should it be one that only we have seen.
     fn gap(&mut self, offset: i64, expected: Number, found: Number) -> Result<(), Box<Halt>> {
         if offset > self.gaps.looked_at {
             self.gaps.looked_at = offset;
             self.must_place = true;
             return Ok(());
         }
-        if offset <= self.gaps.reported_at {
-            return Ok(());
-        }
-        if self.gaps.reported >= GAPS_IN_A_ROW || self.rules.gap_is_for_ever {
+        if self.rules.gap_is_for_ever {
             return Err(Box::new(Halt::GapPersists { offset, expected, found }));
         }
-        self.gaps = Gaps { looked_at: offset, reported_at: offset, reported: self.gaps.reported + 1 };
-        self.pending.push_back(Delivered::Gap { offset, expected, found, behind: self.cursor });
-        Ok(())
+        // Reported already, or written before the start that was asked for.
+        if offset <= self.gaps.reported_at || self.in_force_at < self.gaps.asked_at {
+            return Ok(());
+        }
+        if self.gaps.reported < STARTS_ASKED_FOR {
+            let reported = self.gaps.reported + 1;
+            self.gaps = Gaps { reported_at: offset, reported, asked_at: i64::MAX, ..self.gaps };
+            self.pending.push_back(Delivered::Gap { offset, expected, found, behind: self.cursor });
+            return Ok(());
+        }
+        if offset > self.gaps.searched_at {
+            self.gaps.searched_at = offset;
+            self.distrust_cursor = true;
+            self.must_place = true;
+            return Ok(());
+        }
+        Err(Box::new(Halt::GapPersists { offset, expected, found }))
+    }
+
+    /// Whether the next thing to hand out is a gap: then [`asked_for_start`](Self::asked_for_start) goes before.
+    pub(crate) fn at_gap(&self) -> bool {
+        matches!(self.pending.front(), Some(Delivered::Gap { .. }))
+    }
+
+    /// The start that a gap asks for comes into force at or behind `end`, the log's present end.
+    pub(crate) fn asked_for_start(&mut self, end: i64) {
+        self.gaps.asked_at = end;
     }
 
     /// P8: the first record of a log says which log it is. Later ones of another log are void like any stranger's.

@@ -34,7 +34,7 @@ pub struct WriterOptions {
     /// Whether the task has begun: its origin was acknowledged once, so the log must not be empty (P8).
     pub begun: bool,
     /// Published places, in any order; the latest that the log still holds is where reading back begins. A start that was
-    /// asked for because a reader met a gap leaves out those [beyond the whole chain](Bookmark::up_to).
+    /// asked for because a reader met a gap is given [only the proven ones](Bookmark::only_proven).
     pub bookmarks: Vec<Bookmark>,
     /// Bytes that may be handed over and not acknowledged; [`LogWriter::append`] waits beyond.
     pub max_in_flight_bytes: usize,
@@ -101,17 +101,18 @@ impl<F: TransportFactory> LogWriter<F> {
     /// [`LogError::Halt`]: not the task's log, emptied, headless (P8), or contradicting itself.
     pub async fn start(factory: &F, options: WriterOptions, epoch: Epoch) -> Result<(Self, Tail), LogError> {
         let topic = factory.topic().to_owned();
-        let mut reader = factory.reader().await?;
-        let bounds = reader.bounds().await?;
         let mut start = StartCore::new(&topic, &options, epoch);
-        let from = start.begin_at(first_held(&mut reader, &options, bounds).await?, bounds)?;
-        reader.seek(from).await?;
-
         let mut producer = factory.producer().await?;
         let value = start.epoch_start(&options);
-        let ticket =
-            hand_over(&mut producer, value, &RecordHeaders::default()).await.map_err(|e| start.undelivered(e))?;
+        let sent = hand_over(&mut producer, value, &RecordHeaders::default()).await;
+        let ticket = sent.map_err(|e| start.undelivered(e))?;
         start.delivered(producer.delivered().await, ticket)?;
+
+        // Only now: as long as our record is in its place, nothing below it changes any more.
+        let mut reader = factory.reader().await?;
+        let bounds = reader.bounds().await?;
+        let from = start.begin_at(first_held(&mut reader, &options, bounds).await?, bounds)?;
+        reader.seek(from).await?;
         while !start.is_done() {
             match next_or_end(&mut reader, start.position()).await? {
                 Some(stored) => start.read(&stored)?,

@@ -28,12 +28,15 @@ pub(super) struct Observer {
     pub(super) applied: Vec<(u64, i64)>,
     pub(super) halted: Option<String>,
     pub(super) gaps: usize,
+    torn_at: Option<i64>,
 }
+
+const CHECKSUM: &str = "the checksum does not fit";
 
 impl Observer {
     pub(super) fn new(number: usize) -> Self {
         let (open, applied) = (Vec::new(), Vec::new());
-        Self { number, core: None, position: 0, durable: None, open, applied, halted: None, gaps: 0 }
+        Self { number, core: None, position: 0, durable: None, open, applied, halted: None, gaps: 0, torn_at: None }
     }
 
     /// It crashes and begins again at its cursor.
@@ -99,15 +102,17 @@ impl Observer {
         while let Some(delivered) = self.core.as_mut().and_then(ReaderCore::pop) {
             match delivered {
                 Delivered::Discarded => self.open.clear(),
-                Delivered::Gap { behind, .. } => {
+                Delivered::Gap { .. } => {
                     self.gaps += 1;
-                    let so_far = world.whole_up_to.unwrap_or(i64::MAX);
-                    world.whole_up_to = Some(so_far.min(behind.next_offset));
+                    world.gap_seen = true;
+                    if let Some(core) = &mut self.core {
+                        core.asked_for_start(world.end());
+                    }
                     if !world.tail_lost {
                         return Err(self.fault("saw a gap in a whole log"));
                     }
                 }
-                Delivered::Part(part) => self.apply_part(&part)?,
+                Delivered::Part(part) => self.apply_part(world, &part)?,
                 Delivered::EpochStart { .. } | Delivered::Heartbeat { .. } => {}
             }
             if let Some(core) = &self.core
@@ -119,7 +124,7 @@ impl Observer {
         Ok(())
     }
 
-    fn apply_part(&mut self, part: &LogPart) -> Result<(), Violation> {
+    fn apply_part(&mut self, world: &World, part: &LogPart) -> Result<(), Violation> {
         if part.body.kind() == BodyKind::Heartbeat {
             return Ok(());
         }
@@ -130,7 +135,17 @@ impl Observer {
         }
         let unit = std::mem::take(&mut self.open);
         let first = unit[0];
-        if unit.iter().any(|p| *p != first) || unit.len() as u32 != parts_of(first.1) {
+        let torn = unit.iter().any(|p| *p != first) || unit.len() as u32 != parts_of(first.1);
+        if torn && world.tail_lost {
+            // The log was cut between two parts, and the unit came again in another cut. The commit part's checksum shows
+            // it (P1). Only we may have read it so: roll back and read again. Else it is so in the log.
+            if self.torn_at.replace(part.offset) == Some(part.offset) {
+                self.halted = Some(CHECKSUM.into());
+            }
+            self.core = None;
+            return Ok(());
+        }
+        if torn {
             return Err(self.fault(&format!("applied a torn unit: {unit:?}")));
         }
         if self.applied.iter().any(|(t, _)| *t == transaction) {
@@ -186,8 +201,8 @@ fn place(core: &mut ReaderCore, world: &World) -> Result<i64, Box<Halt>> {
 pub(super) fn judge_together(world: &World, readers: &[Observer]) -> Result<(), Violation> {
     for reader in readers {
         match &reader.halted {
-            // Only a lost tail whose order changed may stop a reader.
-            Some(found) if !(world.tail_lost && world.scope.fail_over) => {
+            // Only a lost tail whose order changed, or that was cut within a unit, may stop a reader.
+            Some(found) if !(world.tail_lost && (world.scope.fail_over || found == CHECKSUM)) => {
                 return Err(reader.fault(&format!("halted: {found}")));
             }
             Some(_) => {}

@@ -150,7 +150,11 @@ impl Session {
             cluster: "sim".into(),
             rules_version: 0,
             begun: false,
-            bookmarks: Bookmark::up_to(world.bookmarks.clone(), world.whole_up_to),
+            bookmarks: if world.gap_seen {
+                Bookmark::only_proven(world.bookmarks.clone())
+            } else {
+                world.bookmarks.clone()
+            },
             max_in_flight_bytes: usize::MAX,
         }
     }
@@ -158,9 +162,8 @@ impl Session {
     fn begin(&mut self, world: &mut World) -> Result<State, LogError> {
         let options = self.options(world);
         let mut core = StartCore::new("sim", &options, self.epoch).with_rules(world.scope.rules);
-        let held = start::candidates(&options).into_iter().find(|b| holds(world, b)).cloned();
-        core.begin_at(held, (0, world.end()))?;
         if world.scope.rules.no_read_back {
+            core.begin_at(held(world, &options), (0, world.end()))?;
             while let Some(stored) = world.get(core.position()) {
                 core.read(&stored)?;
             }
@@ -173,6 +176,10 @@ impl Session {
     fn go_on_starting(&mut self, world: &mut World, mut core: Box<StartCore>) -> Result<State, LogError> {
         let Some(report) = self.reports.pop_front() else { return Ok(State::Starting(core)) };
         core.delivered(report, Ticket(0))?;
+        if !world.scope.rules.no_read_back {
+            let options = self.options(world);
+            core.begin_at(held(world, &options), (0, world.end()))?;
+        }
         while !core.is_done() {
             match world.get(core.position()) {
                 Some(stored) => core.read(&stored)?,
@@ -180,6 +187,9 @@ impl Session {
             }
         }
         let (core, tail) = core.finish(false)?;
+        if pick(&mut world.rng, 2) == 0 {
+            world.bookmarks.extend(core.bookmark());
+        }
         Ok(State::Running(Box::new(Running::new(core, &tail, &world.base))))
     }
 
@@ -228,8 +238,18 @@ impl Session {
             self.act(world)?;
             self.land(world);
         }
+        // An idle source sends heartbeats: they show what is missing.
+        let State::Running(running) = &mut self.state else { return Ok(()) };
+        if let Ok(made) = running.heartbeat(running.number) {
+            self.send(made.value);
+            self.land(world);
+        }
         Ok(())
     }
+}
+
+fn held(world: &World, options: &WriterOptions) -> Option<Bookmark> {
+    start::candidates(options).into_iter().find(|b| holds(world, b)).cloned()
 }
 
 fn holds(world: &World, bookmark: &Bookmark) -> bool {

@@ -23,8 +23,8 @@ pub(super) struct World {
     pub(super) log_id: LogId,
     pub(super) bookmarks: Vec<Bookmark>,
     pub(super) tail_lost: bool,
-    /// What readers that met a gap said.
-    pub(super) whole_up_to: Option<i64>,
+    /// A reader met a gap and asks for a start.
+    pub(super) gap_seen: bool,
     /// No more faults.
     pub(super) calm: bool,
     /// What was executed before the log began.
@@ -55,7 +55,7 @@ impl World {
             log_id,
             bookmarks,
             tail_lost: false,
-            whole_up_to: None,
+            gap_seen: false,
             calm: false,
             base,
             orders: [natural, other],
@@ -79,6 +79,9 @@ impl World {
     /// The log, one record a line.
     pub(super) fn dump(&self) -> String {
         let mut text = String::new();
+        for b in &self.bookmarks {
+            text += &format!("\n  bookmark {} proven {}", b.cursor, b.proven);
+        }
         for (offset, value) in self.log.iter().enumerate() {
             let Ok(record) = lutra_wire::Record::decode(value) else { continue };
             let h = &record.header;

@@ -58,6 +58,8 @@ pub(crate) struct WriterCore {
     confirmed_to: i64,
     /// The place behind the last confirmed record that left no unit open.
     cursor: Cursor,
+    /// The place behind the own `EpochStart`, if it was read back from a place beyond doubt.
+    proven_at: Option<i64>,
     last_offset: i64,
     progress: WriterProgress,
     rules: Rules,
@@ -65,7 +67,7 @@ pub(crate) struct WriterCore {
 
 impl WriterCore {
     /// A writer behind its own `EpochStart` at `offset`; `confirmed` is the history up to and including it.
-    pub(super) fn new(topic: &str, confirmed: History, offset: i64, rules: Rules) -> Self {
+    pub(super) fn new(topic: &str, confirmed: History, offset: i64, proven: bool, rules: Rules) -> Self {
         let chain = confirmed.chain();
         let (log_id, epoch, number) = (chain.log_id(), chain.in_force(), chain.last());
         Self {
@@ -78,6 +80,7 @@ impl WriterCore {
             confirmed,
             confirmed_to: offset + 1,
             cursor: Cursor { log_id, next_offset: offset + 1, epoch, number },
+            proven_at: proven.then_some(offset + 1),
             last_offset: offset,
             progress: WriterProgress {
                 acknowledged: number,
@@ -118,6 +121,7 @@ impl WriterCore {
             source: self.confirmed.source(),
             input: self.confirmed.input(),
             last_unit: self.confirmed.last_unit().cloned(),
+            proven: self.proven_at == Some(self.cursor.next_offset),
         })
     }
 

@@ -41,6 +41,8 @@ pub(crate) struct StartCore {
     position: i64,
     own: Own,
     own_log_seen: bool,
+    /// Reading began at a place beyond doubt.
+    proven: bool,
     rules: Rules,
 }
 
@@ -53,6 +55,7 @@ impl StartCore {
             position: 0,
             own: Own::InFlight,
             own_log_seen: false,
+            proven: true,
             rules: Rules::default(),
         }
     }
@@ -71,6 +74,7 @@ impl StartCore {
                 self.history = History::at_bookmark(&bookmark).with_rules(self.rules);
                 self.position = bookmark.cursor.next_offset;
                 self.own_log_seen = self.position > 0;
+                self.proven = bookmark.proven;
             }
             None if first > 0 => return Err(halted(&self.topic, Halt::HeadLost { needed: 0, first })),
             None => self.position = 0,
@@ -81,12 +85,12 @@ impl StartCore {
 
     /// The record that begins the attempt.
     pub(crate) fn epoch_start(&self, options: &WriterOptions) -> Bytes {
-        let number = self.history.chain().last();
         let header = Header {
             log_id: options.log_id,
             epoch: self.epoch,
-            number,
-            previous: number,
+            // Not known yet, and not asked for by anybody.
+            number: Number::ZERO,
+            previous: Number::ZERO,
             part: 1,
             end: PartEnd::Commit,
             source: None,
@@ -117,8 +121,7 @@ impl StartCore {
     }
 
     pub(crate) fn undelivered(&self, source: TransportError) -> LogError {
-        let number = self.history.chain().last();
-        attempt_over(&self.topic, AttemptEnd::DeliveryFailed { number, part: 1, source })
+        attempt_over(&self.topic, AttemptEnd::DeliveryFailed { number: Number::ZERO, part: 1, source })
     }
 
     /// Where reading stands.
@@ -200,6 +203,6 @@ impl StartCore {
             last_unit: self.history.last_unit().cloned(),
             empty: number == Number::ZERO,
         };
-        Ok((WriterCore::new(&self.topic, self.history, offset, self.rules), tail))
+        Ok((WriterCore::new(&self.topic, self.history, offset, self.proven, self.rules), tail))
     }
 }
