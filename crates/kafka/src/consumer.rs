@@ -159,3 +159,9 @@ impl Drop for KafkaReader {
         let _ = std::thread::Builder::new().name("kafka-close".into()).spawn(move || drop(consumer));
     }
 }
+
+impl std::fmt::Debug for KafkaReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaReader").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}

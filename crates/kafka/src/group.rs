@@ -41,3 +41,9 @@ impl GroupOffsets {
             })
     }
 }
+
+impl std::fmt::Debug for GroupOffsets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GroupOffsets").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}

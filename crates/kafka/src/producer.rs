@@ -116,3 +116,9 @@ fn kafka_headers(headers: &RecordHeaders) -> Option<OwnedHeaders> {
     }
     all
 }
+
+impl std::fmt::Debug for KafkaProducer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaProducer").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}

@@ -45,7 +45,8 @@ async fn a_record_comes_back_with_its_offset_time_and_trace_context() {
     reader.seek(1).await.unwrap();
     let record = reader.next().await.unwrap();
     assert_eq!((record.offset, record.value.as_ref(), &record.headers), (1, &[1u8; 10][..], &headers));
-    let age = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as i64 - record.appended_at;
+    let age = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as i64
+        - record.appended_at;
     assert!((0..60_000_000).contains(&age), "{age}");
     reader.seek(0).await.unwrap();
     assert_eq!(reader.next().await.unwrap().offset, 0);
@@ -91,7 +92,10 @@ async fn topics_are_made_as_they_are_checked() {
     for topic in [&topic, &schemas] {
         admin.delete_topic(topic).await.unwrap();
     }
-    assert!(matches!(admin.ensure_log_topic("kafka-test-none", &LogTopic::default()).await, Err(KafkaError::NoTopic { .. })));
+    assert!(matches!(
+        admin.ensure_log_topic("kafka-test-none", &LogTopic::default()).await,
+        Err(KafkaError::NoTopic { .. })
+    ));
     assert!(!admin.topic_exists("kafka-test-none").await.unwrap());
 }
 
@@ -157,4 +161,187 @@ async fn a_single_record_takes_milliseconds() {
     println!("append to read: median {:?}, p99 {:?}", took[100], took[198]);
     assert!(took[100] < Duration::from_millis(50));
     admin.delete_topic(&topic).await.unwrap();
+}
+
+mod ordered_log {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use lutra_change::{BinlogPosition, Epoch, Gtid, GtidSet, LogId, Number, SessionContext};
+    use lutra_kafka::KafkaLog;
+    use lutra_log::{
+        Delivered, HeaderDraft, LogError, LogReader, LogWriter, ReadFrom, ReaderStart, SourceDraft, Tail,
+        TransportFactory, WriterOptions,
+    };
+    use lutra_wire::{Ddl, DdlKind, Heartbeat, PartEnd, RawBody};
+    use uuid::Uuid;
+
+    fn options(log_id: LogId) -> WriterOptions {
+        WriterOptions {
+            log_id,
+            cluster: "test".into(),
+            rules_version: 0,
+            begun: false,
+            bookmarks: Vec::new(),
+            max_in_flight_bytes: 64 << 20,
+        }
+    }
+
+    /// Appends units as an extractor does.
+    struct Source {
+        writer: LogWriter<KafkaLog>,
+        number: Number,
+        executed: GtidSet,
+    }
+
+    impl Source {
+        async fn start(log: &KafkaLog, options: WriterOptions, epoch: Epoch) -> (Self, Tail) {
+            let (writer, tail) = LogWriter::start(log, options, epoch).await.unwrap();
+            let executed = tail.source.as_ref().map(|s| s.gtid_set.clone()).unwrap_or_default();
+            (Self { writer, number: tail.number, executed }, tail)
+        }
+
+        async fn append(&mut self, number: Number, part: u32, end: PartEnd, body: &RawBody) -> Result<(), LogError> {
+            let gtid = (number.sub == 0).then(|| Gtid::new(Uuid::from_u128(1), number.sequence));
+            if end == PartEnd::Commit {
+                gtid.iter().for_each(|g| self.executed.insert(g));
+            }
+            let source = (end == PartEnd::Commit).then(|| SourceDraft {
+                server_uuid: Uuid::nil(),
+                position: BinlogPosition::new("binlog.000001", number.sequence),
+                gtid,
+                gtid_set: &self.executed,
+                added: None,
+            });
+            let draft = HeaderDraft {
+                number,
+                previous: self.number,
+                part,
+                end,
+                source,
+                committed_at: 1,
+                read_at: 2,
+                input: None,
+                origins: Vec::new(),
+                totals: None,
+            };
+            self.writer.append(draft, body, None).await?;
+            if end == PartEnd::Commit {
+                self.number = number;
+            }
+            Ok(())
+        }
+
+        async fn origin(&mut self) {
+            let body = RawBody::heartbeat(&Heartbeat { at: 1, clock_offset: 0 });
+            self.append(Number::ORIGIN, 1, PartEnd::Commit, &body).await.unwrap();
+        }
+
+        async fn units(&mut self, count: u64, size: usize) -> Result<(), LogError> {
+            let body = body(size);
+            for _ in 0..count {
+                let number = self.number.next_sequence();
+                self.append(number, 1, PartEnd::More, &body).await?;
+                self.append(number, 2, PartEnd::Commit, &body).await?;
+            }
+            self.writer.flush().await
+        }
+    }
+
+    fn body(size: usize) -> RawBody {
+        RawBody::ddl(&Ddl {
+            statement: Bytes::from(vec![7; size]),
+            database: "shop".into(),
+            kind: DdlKind::Other,
+            tables: Vec::new(),
+            context: SessionContext::default(),
+        })
+    }
+
+    /// Reads until unit `last` is complete.
+    async fn read<F: TransportFactory>(reader: &mut LogReader<F::Read>, last: u64) -> Vec<u64> {
+        let mut units = Vec::new();
+        while units.last() != Some(&last) {
+            match tokio::time::timeout(Duration::from_secs(20), reader.next()).await.unwrap().unwrap() {
+                Delivered::Part(part) if part.header.end == PartEnd::Commit && part.header.number.sub == 0 => {
+                    units.push(part.header.number.sequence);
+                }
+                Delivered::Gap { expected, found, .. } => panic!("gap: {expected} {found}"),
+                _ => {}
+            }
+        }
+        units
+    }
+
+    #[tokio::test]
+    #[ignore = "needs a broker"]
+    async fn a_restart_goes_on_where_the_log_ends_and_fences_the_old_writer() {
+        let (admin, log, topic) = super::topic("log").await;
+        let log_id = LogId::random();
+        let (mut first, tail) = Source::start(&log, options(log_id), Epoch::new(10, 0)).await;
+        assert!(tail.empty);
+        first.origin().await;
+        first.units(20, 100).await.unwrap();
+        let bookmark = first.writer.bookmark().unwrap();
+        assert_eq!(
+            (bookmark.cursor.number, first.writer.progress().borrow().acknowledged),
+            (Number::new(20, 0), Number::new(20, 0))
+        );
+
+        // A reader along the way.
+        let start = ReaderStart::new(log_id, ReadFrom::Beginning);
+        let mut reader = LogReader::open(log.reader().await.unwrap(), start).await.unwrap();
+        assert_eq!(read::<KafkaLog>(&mut reader, 20).await, (1..=20).collect::<Vec<_>>());
+        let (cursor, applied) = (reader.cursor(), reader.gtid_set().clone());
+        assert_eq!(applied.len(), 20);
+
+        let again = WriterOptions { begun: true, bookmarks: vec![bookmark], ..options(log_id) };
+        let (mut second, tail) = Source::start(&log, again, Epoch::new(11, 0)).await;
+        assert_eq!((tail.number, tail.source.unwrap().gtid_set.len()), (Number::new(20, 0), 20));
+        assert_eq!(tail.last_unit.unwrap().gtid().unwrap().number, 20);
+
+        // The old writer appends, reads what it did not write, and stops.
+        let fenced = loop {
+            match first.units(1, 10).await {
+                Ok(()) => {}
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(fenced, LogError::Fenced { by, .. } if by == Epoch::new(11, 0)), "{fenced:?}");
+
+        second.units(5, 100).await.unwrap();
+        let start = ReaderStart::new(log_id, ReadFrom::Cursor(cursor, applied));
+        let mut later = LogReader::open(log.reader().await.unwrap(), start).await.unwrap();
+        assert_eq!(read::<KafkaLog>(&mut later, 25).await, [21, 22, 23, 24, 25]);
+        assert_eq!(read::<KafkaLog>(&mut reader, 25).await, [21, 22, 23, 24, 25]);
+
+        let stale = LogWriter::start(&log, options(log_id), Epoch::new(10, 5)).await.unwrap_err();
+        assert!(matches!(stale, LogError::Fenced { .. }), "{stale:?}");
+        let foreign = LogWriter::start(&log, options(LogId::random()), Epoch::new(12, 0)).await.unwrap_err();
+        assert!(matches!(foreign, LogError::Halt { .. }), "{foreign:?}");
+        admin.delete_topic(&topic).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "needs a broker"]
+    async fn the_log_streams() {
+        let (admin, log, topic) = super::topic("logstream").await;
+        let log_id = LogId::random();
+        let (mut source, _) = Source::start(&log, options(log_id), Epoch::new(1, 0)).await;
+        source.origin().await;
+        for (count, size) in [(1_000, 128 << 10), (50_000, 300)] {
+            let from = source.number.sequence;
+            let started = std::time::Instant::now();
+            source.units(count, size).await.unwrap();
+            let took = started.elapsed().as_secs_f64();
+            let megabytes = (count as usize * 2 * size) as f64 / 1e6;
+            println!("{size} bytes x2: {:.0} MB/s, {:.0} units/s written", megabytes / took, count as f64 / took);
+            let start = ReaderStart::new(log_id, ReadFrom::Beginning);
+            let mut reader = LogReader::open(log.reader().await.unwrap(), start).await.unwrap();
+            let started = std::time::Instant::now();
+            read::<KafkaLog>(&mut reader, from + count).await;
+            println!("   whole log read in {:.2} s", started.elapsed().as_secs_f64());
+        }
+        admin.delete_topic(&topic).await.unwrap();
+    }
 }

@@ -90,7 +90,8 @@ pub enum Delivered {
         /// When the broker appended it, microseconds since the epoch.
         appended_at: i64,
     },
-    /// Something is missing. What follows is void until the writer's next start: raise the alarm and ask for that start.
+    /// Something is missing. What follows is void until the writer's next start: raise the alarm and ask for that start,
+    /// which trusts [only proven bookmarks](Bookmark::only_proven). Told again if that start does not fit.
     Gap {
         /// Where it was seen.
         offset: i64,
@@ -98,9 +99,6 @@ pub enum Delivered {
         expected: Number,
         /// What the record at `offset` follows.
         found: Number,
-        /// The place up to which the chain is whole. The start asked for trusts
-        /// [only proven bookmarks](Bookmark::only_proven).
-        behind: Cursor,
     },
 }
 
@@ -428,7 +426,7 @@ impl ReaderCore {
         if self.gaps.reported < STARTS_ASKED_FOR {
             let reported = self.gaps.reported + 1;
             self.gaps = Gaps { reported_at: offset, reported, asked_at: i64::MAX, ..self.gaps };
-            self.pending.push_back(Delivered::Gap { offset, expected, found, behind: self.cursor });
+            self.pending.push_back(Delivered::Gap { offset, expected, found });
             return Ok(());
         }
         if offset > self.gaps.searched_at {
