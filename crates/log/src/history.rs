@@ -172,3 +172,52 @@ impl History {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use lutra_change::{Epoch, Number};
+    use lutra_wire::record::GtidState;
+
+    use super::*;
+    use crate::testing::{LOG, gtids, transaction, with_gtid};
+
+    /// A reader that has applied X (GTID 1) as unit 1.
+    fn applied_x(rules: Rules) -> History {
+        let cursor = Cursor { log_id: LOG, next_offset: 9, epoch: Epoch::new(2, 0), number: Number::new(1, 0) };
+        History::at_cursor(cursor, gtids([1])).with_rules(rules)
+    }
+
+    #[test]
+    fn a_covered_transaction_must_have_been_applied() {
+        // The tail with X was lost; the new primary's order is Y, X.
+        let y = with_gtid(transaction(2, 1), 2, [2]);
+        let found = applied_x(Rules::ALL).feed(3, BodyKind::Changes, &y).unwrap_err();
+        assert!(matches!(*found, Halt::GtidNeverApplied { offset: 3, .. }), "{found}");
+        // Compared only when applying, Y is dropped unseen: lost.
+        let rules = Rules { gtid_check_only_when_applying: true, ..Rules::ALL };
+        let verdict = applied_x(rules).feed(3, BodyKind::Changes, &y).unwrap();
+        assert_eq!(verdict, Verdict::Covered { replaced: false, complete: true });
+    }
+
+    #[test]
+    fn an_accepted_transaction_must_not_have_been_applied() {
+        let x = with_gtid(transaction(2, 2), 1, [1, 2]);
+        let found = applied_x(Rules::ALL).feed(4, BodyKind::Changes, &x).unwrap_err();
+        assert!(matches!(*found, Halt::GtidAppliedTwice { offset: 4, .. }), "{found}");
+        let rules = Rules { no_gtid_check: true, ..Rules::ALL };
+        assert!(applied_x(rules).feed(4, BodyKind::Changes, &x).is_ok(), "without the rule X is applied twice");
+    }
+
+    #[test]
+    fn the_set_follows_whole_and_added_sets() {
+        let mut history = applied_x(Rules::ALL);
+        let mut second = with_gtid(transaction(2, 2), 5, []);
+        second.source.as_mut().unwrap().gtid_set = GtidState::Added(gtids([5, 6]));
+        history.feed(1, BodyKind::Changes, &second).unwrap();
+        assert_eq!(*history.applied(), gtids([1, 5, 6]));
+        history.feed(2, BodyKind::Changes, &with_gtid(transaction(2, 3), 7, [1, 5, 6, 7, 8])).unwrap();
+        assert_eq!(history.source().unwrap().gtid_set, gtids([1, 5, 6, 7, 8]));
+        assert_eq!(history.last_unit().unwrap().gtid().unwrap().number, 7);
+    }
+}

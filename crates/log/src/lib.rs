@@ -26,6 +26,8 @@ pub mod reader;
 mod rules;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod testing;
 pub mod transport;
 pub mod writer;
 
