@@ -89,8 +89,8 @@ fn filled(schema: &RowSchema, datum: &[u8]) -> RawBody {
     builder.finish()
 }
 
-fn report(what: &str, mut work: impl FnMut()) {
-    report_of(what, 1, || work());
+fn report(what: &str, work: impl FnMut()) {
+    report_of(what, 1, work);
 }
 
 /// The best of some rounds of about 50 ms, as a mean over what one call of `work` does `per_call` times.

@@ -5,7 +5,7 @@
 //! | [`record`] | the types of a log record: header, bodies |
 //! | [`codec`], `body` | their encoding, written and read by hand; a body stays bytes until somebody looks into it |
 //! | [`builder`] | [`ChangesBuilder`]: row changes into a body; [`UnitDigest`]: what a unit adds up to |
-//! | [`schema`] | [`RowSchema`](schema::RowSchema): table metadata as an Avro schema, canonical and fingerprinted |
+//! | [`schema`] | [`RowSchema`]: table metadata as an Avro schema, canonical and fingerprinted |
 //! | [`row`] | [`RowEncoder`], [`RowDecoder`]: values to a row datum and back |
 //!
 //! `apache-avro` is the oracle of the tests, never on the path of a change.

@@ -146,7 +146,7 @@ impl RowEncoder {
             (Kind::Timestamp, Value::Timestamp(micros)) => put_long(out, micros),
             (Kind::Enum, Value::Enum(index)) => put_long(out, i64::from(index)),
             (Kind::Set { bytes }, Value::Set(set)) if *bytes == 8 || set >> (8 * bytes) == 0 => {
-                put_bytes(out, &set.to_be_bytes()[8 - usize::from(*bytes)..])
+                put_bytes(out, &set.to_be_bytes()[8 - usize::from(*bytes)..]);
             }
             (Kind::Bytes, Value::Bytes(bytes)) | (Kind::Bit, Value::Bit(bytes)) => put_bytes(out, bytes),
             (Kind::Decimal, Value::Decimal(text))
