@@ -1,2 +1,15 @@
-//! lutra: the command line for people.
-fn main() {}
+//! `lutra`: the command line for people.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use lutra_cli::arguments::Arguments;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return lutra_cli::report(&lutra_cli::CliError::Runtime(error), arguments.json),
+    };
+    runtime.block_on(lutra_cli::run(arguments))
+}

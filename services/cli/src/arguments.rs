@@ -1,0 +1,279 @@
+//! The commands and their options.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Follow databases into other databases, exactly once.
+///
+/// You describe what you want in YAML: a *source* (a MySQL server that is read), a *target* (one that is written), and a
+/// *pipeline* that joins the two. `lutra apply -f FILE` hands it over; the services do the rest.
+///
+/// Exit codes: 0 ok, 1 it failed, 2 your input is not valid, 3 something around it is not as it must be.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "lutra", version, propagate_version = true, max_term_width = 110)]
+pub struct Arguments {
+    /// Where the manager is.
+    #[command(flatten)]
+    pub reach: Reach,
+
+    /// Print JSON, for programs
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How the manager is found.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Reach {
+    /// Address of a manager, such as http://127.0.0.1:8700
+    #[arg(long, global = true, env = "LUTRA_MANAGER", value_name = "URL", help_heading = "Manager")]
+    pub manager: Option<String>,
+
+    /// ZooKeeper servers, to look the manager up where --manager is not given
+    #[arg(long, global = true, env = "LUTRA_ZOOKEEPER", value_name = "HOST:PORT", help_heading = "Manager")]
+    pub zookeeper: Option<String>,
+
+    /// Name of the Lutra cluster in that ZooKeeper
+    #[arg(
+        long,
+        global = true,
+        env = "LUTRA_CLUSTER",
+        value_name = "NAME",
+        default_value = "default",
+        help_heading = "Manager"
+    )]
+    pub cluster: String,
+
+    /// File with the manager's token, where it asks for one
+    #[arg(long, global = true, env = "LUTRA_TOKEN_FILE", value_name = "FILE", help_heading = "Manager")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Check specification files, without a manager
+    ///
+    /// Reports everything that is wrong at once, with line and column.
+    Validate(Files),
+    /// Hand specification files over, and show what changes
+    ///
+    /// All documents are checked first, against one another and against the servers they name. If anything is wrong,
+    /// nothing is changed.
+    Apply(ApplyArguments),
+    /// Delete a source, target or pipeline
+    ///
+    /// Its tasks are drained and its logs are deleted; what is in the target's tables stays there.
+    Delete(DeleteArguments),
+    /// Print what was applied, as YAML
+    Get(GetArguments),
+    /// Show how everything does: states, lags, positions, workers
+    Status(StatusArguments),
+    /// Start a pipeline that was stopped
+    Start(PipelineArgument),
+    /// Stop a pipeline: it finishes what it holds and gives its workers back
+    Stop(PipelineArgument),
+    /// Pause a pipeline: it finishes what it holds and keeps its workers
+    Pause(PipelineArgument),
+    /// Go on with a pipeline that was paused
+    Resume(PipelineArgument),
+    /// Wait until the target has everything that the source had committed when you called
+    Wait(WaitArguments),
+    /// Read ordered logs
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Continue a log that was lost, from what the target has
+    ///
+    /// For the day on which a topic was deleted, lost its tail, or was overtaken by its retention. The old topic stays
+    /// as it is; a new log goes on behind the last transaction that the target has.
+    Adopt(AdoptArguments),
+    /// Look at everything a run stands on, and say what mends it
+    Doctor(DoctorArguments),
+    /// Print completions for a shell
+    ///
+    /// For bash, for example: lutra completions bash > ~/.local/share/bash-completion/completions/lutra
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+/// Specification files.
+#[derive(Clone, Debug, Args)]
+pub struct Files {
+    /// A YAML file with one or more documents; - reads standard input; may be repeated
+    #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+/// What to apply.
+#[derive(Clone, Debug, Args)]
+pub struct ApplyArguments {
+    /// The files.
+    #[command(flatten)]
+    pub files: Files,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask the servers whether they are fit
+    #[arg(long)]
+    pub skip_checks: bool,
+}
+
+/// Kinds of documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KindArgument {
+    /// Servers that are read
+    #[value(alias = "sources")]
+    Source,
+    /// Servers that are written
+    #[value(alias = "targets")]
+    Target,
+    /// What joins the two
+    #[value(alias = "pipelines")]
+    Pipeline,
+}
+
+impl KindArgument {
+    /// The word in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Target => "target",
+            Self::Pipeline => "pipeline",
+        }
+    }
+}
+
+/// What to delete.
+#[derive(Clone, Debug, Args)]
+pub struct DeleteArguments {
+    /// What it is
+    pub kind: KindArgument,
+    /// Its name
+    pub name: String,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What to print.
+#[derive(Clone, Debug, Args)]
+pub struct GetArguments {
+    /// Only this kind
+    pub kind: Option<KindArgument>,
+    /// Only the one of this name
+    #[arg(requires = "kind")]
+    pub name: Option<String>,
+}
+
+/// What to show.
+#[derive(Clone, Debug, Args)]
+pub struct StatusArguments {
+    /// Only this pipeline
+    pub pipeline: Option<String>,
+    /// Show it again and again, until Ctrl-C
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Seconds between two looks of --watch
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub every: u64,
+}
+
+/// A pipeline.
+#[derive(Clone, Debug, Args)]
+pub struct PipelineArgument {
+    /// The pipeline
+    pub pipeline: String,
+}
+
+/// What to wait for.
+#[derive(Clone, Debug, Args)]
+pub struct WaitArguments {
+    /// The pipeline
+    pub pipeline: String,
+    /// How long at most: 60s, 5m, 1500ms
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub timeout: String,
+}
+
+/// What to do with logs.
+#[derive(Clone, Debug, Subcommand)]
+pub enum LogCommand {
+    /// Print the records of a source's or pipeline's log
+    Tail(TailArguments),
+}
+
+/// Which records to print.
+#[derive(Clone, Debug, Args)]
+pub struct TailArguments {
+    /// The source or pipeline whose log is read
+    #[arg(value_name = "SOURCE|PIPELINE")]
+    pub name: String,
+    /// Where to begin: beginning, end, or an offset [default: the last --last records]
+    #[arg(long, value_name = "PLACE")]
+    pub from: Option<String>,
+    /// How many of the newest records to print
+    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "from")]
+    pub last: u32,
+    /// Go on as records come, until Ctrl-C
+    #[arg(long)]
+    pub follow: bool,
+    /// Print heartbeats too
+    #[arg(long)]
+    pub heartbeats: bool,
+    /// Kafka brokers [default: those that the manager uses]
+    #[arg(long, env = "LUTRA_KAFKA", value_name = "HOST:PORT")]
+    pub kafka: Option<String>,
+    /// A property for the Kafka client (TLS, SASL); may be repeated
+    #[arg(long = "kafka-property", env = "LUTRA_KAFKA_PROPERTY", value_name = "KEY=VALUE", value_delimiter = ';')]
+    pub kafka_properties: Vec<String>,
+}
+
+/// What to adopt.
+#[derive(Clone, Debug, Args)]
+pub struct AdoptArguments {
+    /// The source or pipeline whose log was lost
+    #[arg(value_name = "SOURCE|PIPELINE")]
+    pub name: String,
+    /// Go on behind what the target has
+    #[arg(long, required = true)]
+    pub from_target: bool,
+    /// Show where the new log would go on, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// How to look.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArguments {
+    /// Print the exact least GRANT statements for the accounts of sources and targets
+    #[arg(long)]
+    pub grants: bool,
+    /// With --grants: take sources and targets from this file instead of from the manager
+    #[arg(short = 'f', long = "file", value_name = "FILE", requires = "grants")]
+    pub files: Vec<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_stand_behind_the_command() {
+        let parsed = Arguments::try_parse_from(["lutra", "status", "--manager", "http://x", "--json"]);
+        assert!(parsed.is_ok_and(|a| a.json && a.reach.manager.is_some()));
+    }
+}

@@ -1,0 +1,139 @@
+//! `lutra doctor`: what a run stands on, and what mends it; `--grants`: the exact least privileges.
+
+use lutra_mysql::checks;
+use lutra_spec::{Document, Spec};
+use serde_json::{Value, json};
+
+use super::validate;
+use crate::arguments::{DoctorArguments, Reach};
+use crate::client::Client;
+use crate::error::CliError;
+use crate::output::Output;
+
+pub(super) async fn run(reach: &Reach, arguments: &DoctorArguments, output: &Output) -> Result<(), CliError> {
+    if arguments.grants {
+        let documents = match arguments.files.as_slice() {
+            [] => applied(reach).await?,
+            files => validate::documents(files)?,
+        };
+        grants(&documents, output);
+        return Ok(());
+    }
+    let report = Client::find(reach).await?.get("/v1/doctor").await?;
+    output.answer(&report, described);
+    match report.get("ok").and_then(Value::as_bool) {
+        Some(true) => Ok(()),
+        _ => Err(CliError::Failed("not everything is as it must be".to_owned())),
+    }
+}
+
+async fn applied(reach: &Reach) -> Result<Vec<Document>, CliError> {
+    // The statements can be had before anything runs.
+    let client = match Client::find(reach).await {
+        Ok(client) => client,
+        Err(CliError::NoManager) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let documents = client.get("/v1/documents").await?;
+    let parse = |d: &Value| serde_json::from_value(d.clone()).ok();
+    Ok(documents.as_array().into_iter().flatten().filter_map(parse).collect())
+}
+
+fn grants(documents: &[Document], output: &Output) {
+    let mut accounts: Vec<(String, Vec<String>)> = Vec::new();
+    for document in documents {
+        match &document.spec {
+            Spec::Source(source) => {
+                accounts.push((format!("source {}", document.name), checks::source_grants(&source.user)))
+            }
+            Spec::Target(target) => {
+                let databases = databases(documents, &document.name);
+                let databases: Vec<&str> = databases.iter().map(String::as_str).collect();
+                accounts.push((format!("target {}", document.name), checks::target_grants(&target.user, &databases)));
+            }
+            Spec::Pipeline(_) => {}
+        }
+    }
+    if accounts.is_empty() {
+        accounts.push(("a source, for an account named lutra".to_owned(), checks::source_grants("lutra")));
+        accounts.push(("a target, for an account named lutra".to_owned(), checks::target_grants("lutra", &[])));
+    }
+    let value: Vec<Value> =
+        accounts.iter().map(|(subject, statements)| json!({"subject": subject, "statements": statements})).collect();
+    output.answer(&Value::from(value), |_| {
+        let text = |(subject, statements): &(String, Vec<String>)| {
+            let lines: String = statements.iter().map(|s| format!("\n{};", s.trim_end_matches(';'))).collect();
+            format!("-- {subject}{lines}")
+        };
+        accounts.iter().map(text).collect::<Vec<_>>().join("\n\n")
+    });
+}
+
+/// The databases of a target that pipelines write, if each of them says which; else none, which means any.
+fn databases(documents: &[Document], target: &str) -> Vec<String> {
+    let mut databases = Vec::new();
+    for document in documents {
+        let Spec::Pipeline(pipeline) = &document.spec else { continue };
+        if pipeline.target.as_str() != target {
+            continue;
+        }
+        if pipeline.tables.is_empty() {
+            return Vec::new();
+        }
+        for route in &pipeline.tables {
+            let fixed = match &route.to {
+                Some(to) => to.fixed_database(),
+                None => route
+                    .pattern
+                    .to_string()
+                    .split_once('.')
+                    .map(|(d, _)| d.to_owned())
+                    .filter(|d| !d.contains(['*', '`'])),
+            };
+            match fixed {
+                Some(database) if !databases.contains(&database) => databases.push(database),
+                Some(_) => {}
+                None => return Vec::new(),
+            }
+        }
+    }
+    databases
+}
+
+fn described(report: &Value) -> String {
+    let mut lines = Vec::new();
+    for check in report.get("checks").and_then(Value::as_array).into_iter().flatten() {
+        let text = |key: &str| check.get(key).and_then(Value::as_str).unwrap_or_default();
+        if check.get("ok") == Some(&Value::Bool(true)) {
+            lines.push(format!("ok    {}: {} ({})", text("subject"), text("name"), text("found")));
+        } else {
+            lines.push(format!(
+                "FAIL  {}: {}: found {}, required {}",
+                text("subject"),
+                text("name"),
+                text("found"),
+                text("required")
+            ));
+            lines.push(format!("      mend it: {}", text("mend")));
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_target_needs_only_the_databases_that_routes_name() {
+        let text = |tables: &str| format!("kind: pipeline\nname: p\nspec: {{source: s, target: t, tables: {tables}}}");
+        let of = |tables: &str| {
+            let documents: Vec<Document> =
+                lutra_spec::parse(&text(tables)).unwrap().into_iter().map(|d| d.document).collect();
+            databases(&documents, "t")
+        };
+        assert_eq!(of("[{match: 'shop.*', to: 'crm.$1'}, {match: 'mall.*'}]"), ["crm", "mall"]);
+        assert!(of("[{match: '*.*'}]").is_empty() && of("[]").is_empty());
+    }
+}

@@ -1,0 +1,169 @@
+//! `lutra status`: one look, or one after the other.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::arguments::StatusArguments;
+use crate::client::Client;
+use crate::error::CliError;
+use crate::output::{Output, table};
+
+pub(super) async fn run(client: &Client, arguments: &StatusArguments, output: &Output) -> Result<(), CliError> {
+    if !arguments.watch {
+        return look(client, arguments, output).await;
+    }
+    loop {
+        if output.is_terminal() {
+            // Home and clear: the picture stays in its place.
+            output.text("\x1b[H\x1b[2J");
+        }
+        look(client, arguments, output).await?;
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+            () = tokio::time::sleep(Duration::from_secs(arguments.every)) => {}
+        }
+    }
+}
+
+async fn look(client: &Client, arguments: &StatusArguments, output: &Output) -> Result<(), CliError> {
+    let mut status = client.get("/v1/status").await?;
+    if let Some(name) = &arguments.pipeline {
+        let pipelines = status.get_mut("pipelines").and_then(Value::as_array_mut);
+        let found = pipelines.is_some_and(|all| {
+            all.retain(|p| text(p, "name") == name);
+            !all.is_empty()
+        });
+        if !found {
+            return Err(CliError::input(format!("there is no pipeline {name}; see: lutra get pipeline")));
+        }
+    }
+    output.answer(&status, described);
+    Ok(())
+}
+
+fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn list<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {
+    value.get(key).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn described(status: &Value) -> String {
+    let mut parts = Vec::new();
+    for pipeline in list(status, "pipelines") {
+        let title = format!(
+            "pipeline {}: {} -> {}  {}",
+            text(pipeline, "name"),
+            text(pipeline, "source"),
+            text(pipeline, "target"),
+            text(pipeline, "state")
+        );
+        parts.push(format!("{title}\n{}", tasks(list(pipeline, "tasks"))));
+    }
+    let others: Vec<&Value> = list(status, "other_tasks").collect();
+    if !others.is_empty() {
+        parts.push(format!("no pipeline\n{}", tasks(others.into_iter())));
+    }
+    if parts.is_empty() {
+        parts.push("nothing is applied yet; see: lutra apply --help".to_owned());
+    }
+    let workers: Vec<Vec<String>> = list(status, "workers").map(worker).collect();
+    parts.push(if workers.is_empty() {
+        "no worker is registered: start lutra-extractor, lutra-transformer and lutra-loader".to_owned()
+    } else {
+        table(&["WORKER", "ADDRESS", "TASKS", ""], &workers)
+    });
+    parts.join("\n\n")
+}
+
+fn worker(worker: &Value) -> Vec<String> {
+    let note = match (worker.get("draining"), worker.get("silent").and_then(Value::as_str)) {
+        (_, Some(why)) => format!("does not answer: {why}"),
+        (Some(Value::Bool(true)), _) => "draining".to_owned(),
+        _ => String::new(),
+    };
+    vec![
+        format!("{}.{}", text(worker, "service"), text(worker, "id")),
+        text(worker, "address").to_owned(),
+        list(worker, "tasks").count().to_string(),
+        note,
+    ]
+}
+
+/// Tasks as a table, failures below it.
+fn tasks<'v>(tasks: impl Iterator<Item = &'v Value>) -> String {
+    let (mut rows, mut failures) = (Vec::new(), Vec::new());
+    for task in tasks {
+        let measured = task.get("measured").unwrap_or(&Value::Null);
+        rows.push(vec![
+            format!("  {}", text(task, "task")),
+            text(task, "state").to_owned(),
+            if text(task, "worker").is_empty() { "-".to_owned() } else { text(task, "worker").to_owned() },
+            lags(measured),
+            position(measured),
+        ]);
+        if let Some(failure) = task.get("failure") {
+            failures.push(format!("  {} failed: {}", text(task, "task"), text(failure, "message")));
+            if !text(failure, "hint").is_empty() {
+                failures.push(format!("    what to do: {}", text(failure, "hint")));
+            }
+        }
+    }
+    let mut lines = vec![table(&["  TASK", "STATE", "WORKER", "LAG", "POSITION"], &rows)];
+    lines.extend(failures);
+    lines.join("\n")
+}
+
+/// Every lag that the worker measures, by its name: `read 0.012 s`.
+fn lags(measured: &Value) -> String {
+    let mut found = Vec::new();
+    collect_lags(measured, &mut found);
+    if found.is_empty() { "-".to_owned() } else { found.join(", ") }
+}
+
+fn collect_lags(value: &Value, found: &mut Vec<String>) {
+    for (key, value) in value.as_object().into_iter().flatten() {
+        match (key.strip_suffix("_lag_seconds"), value.as_f64()) {
+            (Some(name), Some(seconds)) => found.push(format!("{} {seconds:.3} s", name.replace('_', " "))),
+            _ => {
+                if value.is_object() {
+                    collect_lags(value, found);
+                }
+            }
+        }
+    }
+}
+
+/// The number and the place in the binlog, as far as the worker tells them.
+fn position(measured: &Value) -> String {
+    let number = measured.get("number").map(|n| n.as_str().map_or_else(|| n.to_string(), str::to_owned));
+    let place = ["position", "source_position"].iter().find_map(|key| measured.get(key)).map(|p| match p {
+        Value::String(text) => text.clone(),
+        other => format!("{}:{}", text(other, "file"), other.get("offset").and_then(Value::as_u64).unwrap_or_default()),
+    });
+    match (number, place) {
+        (Some(number), Some(place)) => format!("#{number} {place}"),
+        (Some(number), None) => format!("#{number}"),
+        (None, Some(place)) => place,
+        (None, None) => "-".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_measured_is_shown() {
+        let task = json!({"task": "load/p", "state": "RUNNING", "worker": "loader.x", "measured":
+            {"number": "17", "lags": {"apply_lag_seconds": 0.01}, "position": {"file": "b.1", "offset": 4}}});
+        let silent = json!({"task": "extract/s", "state": "FAILED", "failure": {"message": "gone", "hint": "mend it"}});
+        let shown = tasks([&task, &silent].into_iter());
+        assert!(shown.contains("apply 0.010 s") && shown.contains("#17 b.1:4"), "{shown}");
+        assert!(shown.contains("what to do: mend it"), "{shown}");
+    }
+}

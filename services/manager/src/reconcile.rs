@@ -1,0 +1,197 @@
+//! Brings what is to what should be: topics, task definitions, assignments. Idempotent; no input but the two states.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex as SyncMutex, PoisonError};
+use std::time::Duration;
+
+use lutra_change::TaskId;
+use lutra_coordination::{ClusterSnapshot, Leadership, LogRef, TaskDefinition, WorkerKey};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::assign::{Move, moves};
+use crate::desired::desired_tasks;
+use crate::documents::Documents;
+use crate::error::ManagerError;
+use crate::events::{Reconciled, TaskAssigned, TaskDefined, TaskStates, TopicsMade};
+use crate::manager::Manager;
+
+/// How long a worker that went is waited for before its tasks move: a killed process that is started again removes its
+/// old registration and makes a new one a moment later (P9).
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The reconciler of one manager. Passes never overlap.
+#[derive(Debug, Default)]
+pub struct Reconciler {
+    pass: Mutex<()>,
+    /// Since when workers that have assignments are not registered.
+    missing: SyncMutex<BTreeMap<WorkerKey, Instant>>,
+}
+
+/// What a pass ended with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// Changes that were made.
+    pub changes: u32,
+    /// When the next pass has something to do, even if nothing changes.
+    pub again_in: Option<Duration>,
+}
+
+impl Reconciler {
+    /// One pass.
+    pub async fn run_once(&self, manager: &Manager, leadership: &Leadership) -> Result<Pass, ManagerError> {
+        let _one_at_a_time = self.pass.lock().await;
+        let outcome = self.pass(manager, leadership).await;
+        Reconciled { outcome: outcome.as_ref().map(|pass| pass.changes) }.emit();
+        outcome
+    }
+
+    async fn pass(&self, manager: &Manager, leadership: &Leadership) -> Result<Pass, ManagerError> {
+        let store = manager.store();
+        let documents = Documents::read(store).await?;
+        let mut cluster = store.snapshot().await?;
+        let existing: BTreeMap<TaskId, TaskDefinition> =
+            cluster.tasks.iter().map(|(id, t)| (id.clone(), t.value.clone())).collect();
+        let wanted = desired_tasks(&documents, &existing, store.cluster_id().await?);
+        let mut changes = define(manager, leadership, &cluster, &wanted).await?;
+        if changes > 0 {
+            cluster = store.snapshot().await?;
+        }
+        let removed: Vec<TaskId> = cluster.tasks.keys().filter(|id| !wanted.contains_key(*id)).cloned().collect();
+        let gone: Vec<(TaskId, TaskDefinition)> =
+            removed.iter().filter_map(|id| cluster.tasks.remove(id).map(|t| (id.clone(), t.value))).collect();
+        let (spared, again_in) = self.spared(&cluster);
+        changes += assign(leadership, &cluster, &spared).await?;
+        changes += remove(manager, leadership, &cluster, &gone).await?;
+        states(&cluster);
+        Ok(Pass { changes, again_in })
+    }
+
+    /// The workers that went a moment ago, and when the first of them is given up.
+    fn spared(&self, cluster: &ClusterSnapshot) -> (BTreeSet<WorkerKey>, Option<Duration>) {
+        let now = Instant::now();
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.retain(|worker, _| !cluster.workers.contains_key(worker));
+        for assignment in cluster.assignments.iter().filter(|a| !cluster.workers.contains_key(&a.worker)) {
+            missing.entry(assignment.worker.clone()).or_insert(now);
+        }
+        let left = |since: &Instant| GRACE.checked_sub(now.duration_since(*since)).filter(|left| !left.is_zero());
+        let spared: BTreeSet<WorkerKey> =
+            missing.iter().filter(|(_, since)| left(since).is_some()).map(|(w, _)| w.clone()).collect();
+        (spared, missing.values().filter_map(left).min())
+    }
+}
+
+/// Makes topics and definitions; each definition is written after its topics are there.
+async fn define(
+    manager: &Manager,
+    leadership: &Leadership,
+    cluster: &ClusterSnapshot,
+    wanted: &BTreeMap<TaskId, TaskDefinition>,
+) -> Result<u32, ManagerError> {
+    let mut changes = 0;
+    for (id, definition) in wanted {
+        let existing = cluster.tasks.get(id);
+        // Topics of a log that has begun are never made again: an empty one in their place would hide a loss (P8).
+        if let Some(log) = definition
+            .log
+            .as_ref()
+            .filter(|log| !existing.is_some_and(|t| t.value.begun && t.value.log.as_ref() == Some(log)))
+        {
+            changes += make_topics(manager, id, log).await?;
+        }
+        match existing {
+            None => {
+                leadership.create_task(id, definition).await?;
+                TaskDefined { task: id, what: "defined" }.emit();
+            }
+            Some(stored) if same(&stored.value, definition) => continue,
+            Some(stored) => {
+                leadership.update_task(id, definition, stored.version).await?;
+                TaskDefined { task: id, what: "redefined" }.emit();
+            }
+        }
+        changes += 1;
+    }
+    Ok(changes)
+}
+
+fn same(a: &TaskDefinition, b: &TaskDefinition) -> bool {
+    *a == TaskDefinition { begun: a.begun, ..b.clone() }
+}
+
+async fn make_topics(manager: &Manager, task: &TaskId, log: &LogRef) -> Result<u32, ManagerError> {
+    let kafka = &manager.inner.kafka;
+    let admin = kafka.admin().await?;
+    let mut made = 0;
+    if !admin.topic_exists(&log.topic).await? {
+        admin.create_log_topic(&log.topic, &kafka.topics).await?;
+        TopicsMade { task, topic: &log.topic }.emit();
+        made += 1;
+    }
+    if !admin.topic_exists(&log.schemas_topic).await? {
+        admin.create_schema_topic(&log.schemas_topic, kafka.topics.replication).await?;
+        made += 1;
+    }
+    Ok(made)
+}
+
+async fn assign(
+    leadership: &Leadership,
+    cluster: &ClusterSnapshot,
+    spared: &BTreeSet<WorkerKey>,
+) -> Result<u32, ManagerError> {
+    let moves = moves(cluster, spared);
+    for change in &moves {
+        match change {
+            Move::Assign(task, worker) => {
+                leadership.assign(task, worker).await?;
+                TaskAssigned { task, worker: Some(worker) }.emit();
+            }
+            Move::Unassign(task) => {
+                leadership.unassign(task).await?;
+                TaskAssigned { task, worker: None }.emit();
+            }
+        }
+    }
+    let dead: BTreeSet<&WorkerKey> = cluster
+        .assignments
+        .iter()
+        .map(|a| &a.worker)
+        .filter(|w| !cluster.workers.contains_key(w) && !spared.contains(w))
+        .collect();
+    for worker in dead {
+        leadership.forget_worker(worker).await?;
+    }
+    Ok(u32::try_from(moves.len()).unwrap_or(u32::MAX))
+}
+
+/// Removes tasks whose documents are gone, once nobody runs them: first the topics, then the definition that names them.
+async fn remove(
+    manager: &Manager,
+    leadership: &Leadership,
+    cluster: &ClusterSnapshot,
+    gone: &[(TaskId, TaskDefinition)],
+) -> Result<u32, ManagerError> {
+    let mut changes = 0;
+    for (id, definition) in gone.iter().filter(|(id, _)| !cluster.running.contains_key(id)) {
+        if let Some(log) = &definition.log {
+            let admin = manager.inner.kafka.admin().await?;
+            admin.delete_topic(&log.topic).await?;
+            admin.delete_topic(&log.schemas_topic).await?;
+        }
+        leadership.delete_task(id).await?;
+        TaskDefined { task: id, what: "removed" }.emit();
+        changes += 1;
+    }
+    Ok(changes)
+}
+
+fn states(cluster: &ClusterSnapshot) {
+    const ALL: [&str; 8] = ["CREATED", "PENDING", "ASSIGNED", "RUNNING", "PAUSED", "FAILED", "COMPLETED", "CANCELLED"];
+    let mut states: BTreeMap<String, u32> = ALL.iter().map(|s| ((*s).to_owned(), 0)).collect();
+    for state in cluster.tasks.keys().filter_map(|task| cluster.state_of(task)) {
+        *states.entry(state.to_string()).or_default() += 1;
+    }
+    TaskStates { states: &states }.emit();
+}

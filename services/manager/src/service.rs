@@ -1,0 +1,65 @@
+//! Wiring only.
+
+use std::sync::Arc;
+
+use lutra_coordination::{Coordination, CoordinationConfig, LeaderElection};
+use lutra_kafka::KafkaConfig;
+use lutra_runtime::{Context, TaskKind};
+use tokio::sync::watch;
+
+use crate::config::ManagerArgs;
+use crate::error::ManagerError;
+use crate::manager::{CALL_TIMEOUT, Inner, Kafka, Manager};
+use crate::reconcile::Reconciler;
+use crate::{api, leader};
+
+/// The manager's life.
+pub async fn run(context: Context, args: ManagerArgs) -> Result<(), ManagerError> {
+    let zookeeper = context.health.probe("zookeeper");
+    let common = &context.common;
+    let coordination = Coordination::connect(CoordinationConfig::new(&common.zookeeper, &common.cluster)).await?;
+    zookeeper.ready();
+    let (leads, leadership) = watch::channel(None);
+    let kafka = KafkaConfig { brokers: common.kafka.clone(), properties: common.kafka_property_map() };
+    let manager = Manager {
+        inner: Arc::new(Inner {
+            store: coordination.store(),
+            coordination: coordination.clone(),
+            kafka: Kafka::new(kafka, args.log_topic()),
+            http: reqwest::Client::builder()
+                .connect_timeout(CALL_TIMEOUT)
+                .no_proxy()
+                .build()
+                .map_err(ManagerError::Client)?,
+            token: args.token(),
+            leadership,
+            reconciler: Reconciler::default(),
+        }),
+    };
+    let bound = context.serve(api::router(&manager)).await.map_err(ManagerError::Serve)?;
+    let address = args.advertise.clone().unwrap_or_else(|| bound.to_string());
+    tracing::info!(%address, zookeeper = common.zookeeper, kafka = common.kafka, cluster = common.cluster, token = args.token_file.is_some(), "manager is up");
+    let election = LeaderElection::new(coordination.clone(), address);
+    let shutdown = context.shutdown.clone();
+    context.supervisor.spawn(TaskKind::Critical, "leader", leader::run(manager.clone(), election, leads, shutdown));
+    let watched = manager.clone();
+    context.supervisor.spawn(TaskKind::Critical, "zookeeper", {
+        let shutdown = context.shutdown.clone();
+        async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => return Ok::<(), ManagerError>(()),
+                    () = watched.inner.coordination.connection_changed() => {}
+                }
+                if watched.inner.coordination.is_connected() {
+                    zookeeper.ready()
+                } else {
+                    zookeeper.not_ready("no session")
+                }
+            }
+        }
+    });
+    context.shutdown.cancelled().await;
+    Ok(())
+}
