@@ -152,6 +152,22 @@ pub enum Halt {
         /// The GTIDs applied so far.
         applied: GtidSet,
     },
+    /// P3: an accepted unit whose source does not know what was applied.
+    #[error(
+        "unit {number} at offset {offset} is new, but {missing} of the applied set {applied} is not in its source's set: \
+         the log lost its tail and the source has another order since; \
+         compare the target with the source, then `lutra adopt … --from-target`"
+    )]
+    GtidForgotten {
+        /// Where.
+        offset: i64,
+        /// The unit.
+        number: Number,
+        /// What was applied and is unknown there.
+        missing: GtidSet,
+        /// The GTIDs applied so far.
+        applied: GtidSet,
+    },
     /// P3: the restart that a gap asked for did not close it.
     #[error(
         "unit {found} at offset {offset} does not follow unit {expected}, also after the writer's restart: \

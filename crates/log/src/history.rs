@@ -96,7 +96,8 @@ impl History {
     /// Judges the record at `offset` and takes over what an accepted unit carries.
     ///
     /// # Errors
-    /// [`Halt::GtidAppliedTwice`], [`Halt::GtidNeverApplied`]: numbers and GTIDs disagree about what was applied.
+    /// [`Halt::GtidAppliedTwice`], [`Halt::GtidNeverApplied`], [`Halt::GtidForgotten`]: numbers and GTIDs disagree about
+    /// what was applied.
     pub fn feed(&mut self, offset: i64, kind: BodyKind, header: &Header) -> Result<Verdict, Box<Halt>> {
         let last = self.chain.last();
         let verdict = self.chain.judge(kind, header);
@@ -122,14 +123,18 @@ impl History {
     }
 
     fn check_accepted(&self, offset: i64, header: &Header, source: &SourceState) -> Result<(), Box<Halt>> {
-        match &source.gtid {
-            Some(gtid) if !self.rules.no_gtid_check && self.applied.contains(gtid) => {
-                Err(Box::new(Halt::GtidAppliedTwice {
-                    offset,
-                    number: header.number,
-                    gtid: gtid.clone(),
-                    applied: self.applied.clone(),
-                }))
+        if self.rules.no_gtid_check {
+            return Ok(());
+        }
+        let number = header.number;
+        if let Some(gtid) = source.gtid.as_ref().filter(|g| self.applied.contains(g)) {
+            let (gtid, applied) = (gtid.clone(), self.applied.clone());
+            return Err(Box::new(Halt::GtidAppliedTwice { offset, number, gtid, applied }));
+        }
+        match &source.gtid_set {
+            GtidState::Whole(set) if !self.applied.is_subset(set) => {
+                let (missing, applied) = (self.applied.minus(set), self.applied.clone());
+                Err(Box::new(Halt::GtidForgotten { offset, number, missing, applied }))
             }
             _ => Ok(()),
         }
@@ -207,6 +212,14 @@ mod tests {
         assert!(matches!(*found, Halt::GtidAppliedTwice { offset: 4, .. }), "{found}");
         let rules = Rules { no_gtid_check: true, ..Rules::ALL };
         assert!(applied_x(rules).feed(4, BodyKind::Changes, &x).is_ok(), "without the rule X is applied twice");
+    }
+
+    #[test]
+    fn what_was_applied_must_stay_in_the_set() {
+        // Another history: its unit 2 knows nothing of X.
+        let z = with_gtid(transaction(2, 2), 3, [2, 3]);
+        let found = applied_x(Rules::ALL).feed(4, BodyKind::Changes, &z).unwrap_err();
+        assert!(matches!(*found, Halt::GtidForgotten { offset: 4, .. }), "{found}");
     }
 
     #[test]

@@ -175,9 +175,9 @@ impl<R: ReadTransport> LogReader<R> {
         let bounds = self.transport.bounds().await?;
         self.core.check_bounds(bounds).map_err(|found| halt(&self.transport, found))?;
         let mut chosen = None;
-        for cursor in self.core.candidates() {
-            if place::held(&mut self.transport, self.core.log_id, &cursor, bounds).await? == Held::Yes {
-                chosen = Some(cursor);
+        for place in self.core.candidates() {
+            if place::held(&mut self.transport, self.core.log_id, &place, bounds).await? == Held::Yes {
+                chosen = Some(place.cursor);
                 break;
             }
         }

@@ -58,11 +58,11 @@ pub(super) fn run(seed: u64, scope: Scope) -> Result<Outcome, Violation> {
     let mut world = World::new(rng, scope);
     let mut sessions: Vec<Session> = Vec::new();
     let mut readers: Vec<Observer> = (0..READERS).map(Observer::new).collect();
-    for _ in 0..STEPS {
-        step(&mut world, &mut sessions, &mut readers)?;
-    }
-    finish(&mut world, &mut sessions, &mut readers)?;
-    observer::judge_together(&world, &readers).map_err(|Violation(what)| Violation(what + &world.dump()))?;
+    let judged = (0..STEPS)
+        .try_for_each(|_| step(&mut world, &mut sessions, &mut readers))
+        .and_then(|()| finish(&mut world, &mut sessions, &mut readers))
+        .and_then(|()| observer::judge_together(&world, &readers));
+    judged.map_err(|Violation(what)| Violation(what + &world.dump()))?;
     Ok(Outcome {
         records: world.log.len(),
         halted_readers: readers.iter().filter(|r| r.halted.is_some()).count(),

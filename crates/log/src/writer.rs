@@ -14,7 +14,7 @@ pub use self::draft::{HeaderDraft, SourceDraft};
 use self::start::StartCore;
 use crate::bookmark::{Bookmark, LastUnit, SourcePlace};
 use crate::error::{AttemptEnd, Halt, LogError};
-use crate::place::{self, Held};
+use crate::place::{self, Held, Place};
 use crate::transport::{
     AppendError, AppendTransport, ReadTransport, RecordHeaders, StoredRecord, Ticket, TransportError, TransportFactory,
 };
@@ -111,12 +111,16 @@ impl<F: TransportFactory> LogWriter<F> {
         // Only now: as long as our record is in its place, nothing below it changes any more.
         let mut reader = factory.reader().await?;
         let bounds = reader.bounds().await?;
-        let from = start.begin_at(first_held(&mut reader, &options, bounds).await?, bounds)?;
+        let from = start.begin_at(first_held(&mut reader, &options, bounds, false).await?, bounds)?;
         reader.seek(from).await?;
         while !start.is_done() {
             match next_or_end(&mut reader, start.position()).await? {
                 Some(stored) => start.read(&stored)?,
                 None => return Err(start.lost()),
+            }
+            if start.is_in_doubt() {
+                let from = start.begin_at(first_held(&mut reader, &options, bounds, true).await?, bounds)?;
+                reader.seek(from).await?;
             }
         }
         let (core, tail) = start.finish(options.begun)?;
@@ -277,9 +281,10 @@ async fn first_held<R: ReadTransport>(
     reader: &mut R,
     options: &WriterOptions,
     bounds: (i64, i64),
+    only_proven: bool,
 ) -> Result<Option<Bookmark>, LogError> {
-    for bookmark in start::candidates(options) {
-        if place::held(reader, options.log_id, &bookmark.cursor, bounds).await? == Held::Yes {
+    for bookmark in start::candidates(options, only_proven) {
+        if place::held(reader, options.log_id, &Place::of_bookmark(bookmark), bounds).await? == Held::Yes {
             return Ok(Some(bookmark.clone()));
         }
     }

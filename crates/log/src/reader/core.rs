@@ -11,6 +11,7 @@ use crate::chain::{Chain, Verdict, Void};
 use crate::codec;
 use crate::error::Halt;
 use crate::history::History;
+use crate::place::Place;
 use crate::rules::Rules;
 use crate::transport::StoredRecord;
 
@@ -121,9 +122,10 @@ impl ReaderCore {
     }
 
     /// Places to begin at, the best first; offset 0, which needs no proof, is not among them.
-    pub(crate) fn candidates(&self) -> Vec<Cursor> {
-        let before = self.bookmarks.iter().map(|b| b.cursor).filter(|c| c.next_offset < self.cursor.next_offset);
-        let own = (!self.distrust_cursor).then_some(self.cursor);
+    pub(crate) fn candidates(&self) -> Vec<Place> {
+        let before =
+            self.bookmarks.iter().map(Place::of_bookmark).filter(|p| p.cursor.next_offset < self.cursor.next_offset);
+        let own = (!self.distrust_cursor).then_some(Place::of_cursor(self.cursor));
         own.into_iter().chain(before).collect()
     }
 

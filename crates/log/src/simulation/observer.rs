@@ -179,11 +179,12 @@ fn place(core: &mut ReaderCore, world: &World) -> Result<i64, Box<Halt>> {
     let bounds = (0, world.end());
     core.check_bounds(bounds)?;
     let mut chosen = None;
-    for cursor in core.candidates() {
+    for place in core.candidates() {
+        let cursor = place.cursor;
         let held = match place::held_by_bounds(&cursor, bounds.0, bounds.1) {
             Some(held) => held,
             None => match world.get(cursor.next_offset - 1) {
-                Some(before) => place::held_by_record(world.log_id, &cursor, before.offset, &before.value)?,
+                Some(before) => place::held_by_record(world.log_id, &place, before.offset, &before.value)?,
                 None => Held::TailLost,
             },
         };

@@ -11,7 +11,7 @@ use super::Violation;
 use super::world::{World, gtid, pick};
 use crate::bookmark::Bookmark;
 use crate::error::LogError;
-use crate::place::{self, Held};
+use crate::place::{self, Held, Place};
 use crate::transport::{Delivery, Ticket, TransportError};
 use crate::writer::core::{Wanted, WriterCore};
 use crate::writer::draft::{HeaderDraft, SourceDraft};
@@ -163,7 +163,7 @@ impl Session {
         let options = self.options(world);
         let mut core = StartCore::new("sim", &options, self.epoch).with_rules(world.scope.rules);
         if world.scope.rules.no_read_back {
-            core.begin_at(held(world, &options), (0, world.end()))?;
+            core.begin_at(held(world, &options, false), (0, world.end()))?;
             while let Some(stored) = world.get(core.position()) {
                 core.read(&stored)?;
             }
@@ -178,12 +178,16 @@ impl Session {
         core.delivered(report, Ticket(0))?;
         if !world.scope.rules.no_read_back {
             let options = self.options(world);
-            core.begin_at(held(world, &options), (0, world.end()))?;
+            core.begin_at(held(world, &options, false), (0, world.end()))?;
         }
         while !core.is_done() {
             match world.get(core.position()) {
                 Some(stored) => core.read(&stored)?,
                 None => return Err(core.lost()),
+            }
+            if core.is_in_doubt() {
+                let options = self.options(world);
+                core.begin_at(held(world, &options, true), (0, world.end()))?;
             }
         }
         let (core, tail) = core.finish(false)?;
@@ -248,15 +252,15 @@ impl Session {
     }
 }
 
-fn held(world: &World, options: &WriterOptions) -> Option<Bookmark> {
-    start::candidates(options).into_iter().find(|b| holds(world, b)).cloned()
+fn held(world: &World, options: &WriterOptions, only_proven: bool) -> Option<Bookmark> {
+    start::candidates(options, only_proven).into_iter().find(|b| holds(world, b)).cloned()
 }
 
 fn holds(world: &World, bookmark: &Bookmark) -> bool {
     let cursor = &bookmark.cursor;
     let held = place::held_by_bounds(cursor, 0, world.end()).or_else(|| {
         let before = world.get(cursor.next_offset - 1)?;
-        place::held_by_record(world.log_id, cursor, before.offset, &before.value).ok()
+        place::held_by_record(world.log_id, &Place::of_bookmark(bookmark), before.offset, &before.value).ok()
     });
     held == Some(Held::Yes)
 }

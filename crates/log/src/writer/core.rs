@@ -310,3 +310,139 @@ fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use lutra_wire::record::Heartbeat;
+
+    use super::*;
+    use crate::testing::{LOG, transaction};
+
+    /// A writer behind its `EpochStart` at offset 9, unit 4 being the last, with units 5, 6, … handed over.
+    fn writer(units: u64, rules: Rules) -> WriterCore {
+        let history = History::new(Chain::new(LOG, Epoch::new(2, 0), Number::new(4, 0)));
+        let mut core = WriterCore::new("t", history, 9, true, rules);
+        for n in 0..units {
+            core.handed_over(Ticket(n), BodyKind::Changes, transaction(2, 5 + n), 100);
+        }
+        core
+    }
+
+    fn acknowledge(core: &mut WriterCore, ticket: u64, offset: Option<i64>) -> Result<(), LogError> {
+        core.delivered(Delivery::Acknowledged { ticket: Ticket(ticket), offset })
+    }
+
+    fn stored(offset: i64, kind: BodyKind, header: &Header) -> StoredRecord {
+        let body = match kind {
+            BodyKind::EpochStart => {
+                RawBody::epoch_start(&lutra_wire::record::EpochStart { cluster: "c".into(), rules_version: 0 })
+            }
+            _ => RawBody::heartbeat(&Heartbeat { at: 0, clock_offset: 0 }),
+        };
+        StoredRecord { offset, value: codec::encode(header, &body), appended_at: 0, headers: Default::default() }
+    }
+
+    fn number(core: &WriterCore) -> u64 {
+        core.bookmark().unwrap().cursor.number.sequence
+    }
+
+    #[test]
+    fn an_acknowledged_offset_that_does_not_rise_ends_the_attempt() {
+        let mut core = writer(3, Rules::ALL);
+        acknowledge(&mut core, 0, Some(10)).unwrap();
+        acknowledge(&mut core, 1, Some(11)).unwrap();
+        let lost = acknowledge(&mut core, 2, Some(11)).unwrap_err();
+        assert!(matches!(lost, LogError::Attempt { reason: AttemptEnd::TailLost { acknowledged: 11, last: 11 }, .. }));
+        // Without the rule the writer goes on behind unit 7, although unit 6 is not in the log.
+        let mut core = writer(3, Rules { no_offset_check: true, ..Rules::ALL });
+        for (ticket, offset) in [(0, 10), (1, 11), (2, 11)] {
+            acknowledge(&mut core, ticket, Some(offset)).unwrap();
+        }
+        assert_eq!(number(&core), 7);
+    }
+
+    #[test]
+    fn what_lies_between_our_records_is_read_before_it_counts() {
+        let mut core = writer(1, Rules::ALL);
+        acknowledge(&mut core, 0, Some(12)).unwrap();
+        assert_eq!((core.wanted(), number(&core)), (Wanted::Record { from: 10 }, 4));
+        core.read(&stored(10, BodyKind::Heartbeat, &transaction(1, 5))).unwrap();
+        assert_eq!((core.wanted(), number(&core)), (Wanted::Record { from: 11 }, 4));
+        core.read(&stored(11, BodyKind::EpochStart, &transaction(1, 5))).unwrap();
+        assert_eq!((core.wanted(), number(&core)), (Wanted::Report, 5));
+        assert!(core.is_settled());
+    }
+
+    #[test]
+    fn a_higher_start_between_our_records_fences() {
+        let mut core = writer(1, Rules::ALL);
+        acknowledge(&mut core, 0, Some(11)).unwrap();
+        let fenced = core.read(&stored(10, BodyKind::EpochStart, &transaction(3, 5))).unwrap_err();
+        assert!(matches!(fenced, LogError::Fenced { by, .. } if by == Epoch::new(3, 0)));
+    }
+
+    #[test]
+    fn a_record_of_our_epoch_that_we_did_not_write_ends_the_attempt() {
+        let mut core = writer(1, Rules::ALL);
+        acknowledge(&mut core, 0, Some(11)).unwrap();
+        let reused = core.read(&stored(10, BodyKind::Heartbeat, &transaction(2, 5))).unwrap_err();
+        assert!(matches!(reused, LogError::Attempt { reason: AttemptEnd::EpochReused { offset: 10, .. }, .. }));
+    }
+
+    #[test]
+    fn an_acknowledgement_without_offset_is_settled_by_reading_back() {
+        let mut core = writer(2, Rules::ALL);
+        acknowledge(&mut core, 0, None).unwrap();
+        acknowledge(&mut core, 1, Some(12)).unwrap();
+        core.read(&stored(10, BodyKind::Heartbeat, &transaction(1, 9))).unwrap();
+        assert_eq!(number(&core), 4);
+        core.read(&stored(11, BodyKind::Heartbeat, &transaction(2, 5))).unwrap();
+        assert_eq!((number(&core), core.is_settled()), (6, true));
+    }
+
+    #[test]
+    fn a_failed_delivery_ends_the_attempt() {
+        let mut core = writer(1, Rules::ALL);
+        let error = crate::transport::TransportError::OutOfRange { topic: "t".into(), offset: 0 };
+        let failed = core.delivered(Delivery::Failed { ticket: Ticket(0), error }).unwrap_err();
+        assert!(matches!(failed, LogError::Attempt { reason: AttemptEnd::DeliveryFailed { part: 1, .. }, .. }));
+    }
+
+    #[test]
+    fn only_the_place_behind_the_start_is_a_proven_bookmark() {
+        let mut core = writer(1, Rules::ALL);
+        assert!(core.bookmark().unwrap().proven);
+        acknowledge(&mut core, 0, Some(10)).unwrap();
+        assert!(!core.bookmark().unwrap().proven);
+    }
+
+    #[test]
+    fn what_would_break_the_chain_never_leaves() {
+        let body = RawBody::heartbeat(&Heartbeat { at: 0, clock_offset: 0 });
+        let draft = |previous, number| HeaderDraft {
+            number: Number::new(number, 0),
+            previous: Number::new(previous, 0),
+            part: 1,
+            end: PartEnd::Commit,
+            source: None,
+            committed_at: 0,
+            read_at: 0,
+            input: None,
+            origins: Vec::new(),
+            totals: None,
+        };
+        for (previous, number) in [(5, 6), (3, 5), (3, 4)] {
+            let refused = writer(0, Rules::ALL).draft(draft(previous, number), &body).unwrap_err();
+            assert!(matches!(refused, LogError::Halt { found, .. } if matches!(*found, Halt::BreaksChain { .. })));
+        }
+        assert!(writer(0, Rules::ALL).draft(draft(4, 5), &body).is_ok());
+
+        let empty = History::new(Chain::new(LOG, Epoch::new(2, 0), Number::ZERO));
+        let mut core = WriterCore::new("t", empty, 0, true, Rules::ALL);
+        assert!(core.draft(draft(0, 1), &body).is_err(), "a log begins with its origin");
+        let origin = HeaderDraft { number: Number::ORIGIN, ..draft(0, 0) };
+        assert!(core.draft(origin, &body).is_ok());
+        assert_eq!(core.last_appended(), Number::ORIGIN);
+    }
+}

@@ -7,7 +7,7 @@ use lutra_wire::record::{BodyKind, EpochStart, Header, PartEnd, RawBody};
 use super::core::WriterCore;
 use super::{Tail, WriterOptions, attempt_over, halted};
 use crate::bookmark::Bookmark;
-use crate::chain::{Chain, Verdict};
+use crate::chain::{Chain, Verdict, Void};
 use crate::codec;
 use crate::error::{AttemptEnd, Halt, LogError};
 use crate::history::History;
@@ -15,8 +15,9 @@ use crate::rules::Rules;
 use crate::transport::{Delivery, StoredRecord, Ticket, TransportError};
 
 /// Bookmarks to try, the latest first.
-pub(crate) fn candidates(options: &WriterOptions) -> Vec<&Bookmark> {
-    let mut bookmarks: Vec<_> = options.bookmarks.iter().filter(|b| b.cursor.log_id == options.log_id).collect();
+pub(crate) fn candidates(options: &WriterOptions, only_proven: bool) -> Vec<&Bookmark> {
+    let fits = |b: &&Bookmark| b.cursor.log_id == options.log_id && (b.proven || !only_proven);
+    let mut bookmarks: Vec<_> = options.bookmarks.iter().filter(fits).collect();
     bookmarks.sort_by_key(|b| std::cmp::Reverse(b.cursor.next_offset));
     bookmarks
 }
@@ -43,6 +44,8 @@ pub(crate) struct StartCore {
     own_log_seen: bool,
     /// Reading began at a place beyond doubt.
     proven: bool,
+    /// What was read contradicts the bookmark that reading began at.
+    in_doubt: bool,
     rules: Rules,
 }
 
@@ -56,6 +59,7 @@ impl StartCore {
             own: Own::InFlight,
             own_log_seen: false,
             proven: true,
+            in_doubt: false,
             rules: Rules::default(),
         }
     }
@@ -77,8 +81,14 @@ impl StartCore {
                 self.proven = bookmark.proven;
             }
             None if first > 0 => return Err(halted(&self.topic, Halt::HeadLost { needed: 0, first })),
-            None => self.position = 0,
+            None => {
+                let chain = Chain::new(self.history.chain().log_id(), Epoch::ZERO, Number::ZERO);
+                self.history = History::new(chain).with_rules(self.rules);
+                self.position = 0;
+                self.proven = true;
+            }
         }
+        self.in_doubt = false;
         tracing::debug!(topic = self.topic, epoch = %self.epoch, from = self.position, to = end, "reading back");
         Ok(self.position)
     }
@@ -129,6 +139,12 @@ impl StartCore {
         self.position
     }
 
+    /// Whether reading must begin again at a [proven](Bookmark::only_proven) bookmark, since the one chosen may count units
+    /// that are not in the log.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.in_doubt
+    }
+
     /// Whether the own `EpochStart` was read back.
     pub(crate) fn is_done(&self) -> bool {
         matches!(self.own, Own::Found(_))
@@ -160,7 +176,13 @@ impl StartCore {
         {
             self.history.believe_whatever_comes(header.previous);
         }
-        let verdict = self.history.feed(offset, kind, header).map_err(|found| halted(&self.topic, found))?;
+        let verdict = self.history.feed(offset, kind, header);
+        let doubtful = matches!(verdict, Err(_) | Ok(Verdict::Gap { .. } | Verdict::Void(Void::UnknownEpoch)));
+        if doubtful && !self.proven {
+            self.in_doubt = true;
+            return Ok(());
+        }
+        let verdict = verdict.map_err(|found| halted(&self.topic, found))?;
         self.position = offset + 1;
         let by = self.history.chain().in_force();
         if by > self.epoch {
