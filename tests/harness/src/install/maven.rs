@@ -67,7 +67,7 @@ pub(super) fn install(
     fs::write(&project, pom(set)).context("write the list of artifacts")?;
     let mut command = Command::new(tools.maven());
     command.envs(tools.java_env()).args(["-q", "-B"]).arg(COPY_DEPENDENCIES);
-    command.arg(format!("-Dmaven.repo.local={}", cache.join("maven").display()));
+    command.arg(format!("-Dmaven.repo.local={}", cache.join("maven-repository").display()));
     command.arg("-f").arg(&project).args(tools.maven_properties());
     command.arg("-DincludeScope=runtime").arg(format!("-DoutputDirectory={}", fresh.path().display()));
     run(&mut command, &format!("get {} {} with Maven", set.name, set.version))?;
