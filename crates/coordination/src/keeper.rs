@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::taking::{Taking, Wake};
 use crate::agent::AgentOptions;
+use crate::events::{RunFailed, RunStarted};
 use crate::model::{DesiredState, FailureReport, ObservedState, TaskDefinition, WorkerInfo};
 use crate::session::Coordination;
 use crate::task::{Disposition, FailureNode, TaskContext, TaskEnd, TaskFailure, TaskHandle, TaskRunner};
@@ -188,6 +189,8 @@ impl<R: TaskRunner> TaskKeeper<R> {
         taking.consume_restart().await;
         taking.epochs.set_floor(definition.epoch_floor);
         taking.starting(definition.spec_version);
+        let (term, spec_version) = (taking.epochs.term(), definition.spec_version);
+        RunStarted { task: &self.task, term, spec_version }.emit();
         let stop = CancellationToken::new();
         let mut runs = JoinSet::new();
         runs.spawn(start(Arc::clone(&self.runner), self.context(taking, definition, &stop)));
@@ -256,7 +259,7 @@ impl<R: TaskRunner> TaskKeeper<R> {
     ) -> Next {
         let delay = failures.delay(failure.disposition);
         let report = self.report(failure, failures.count, delay);
-        log_failure(&self.task, failure, &report, delay);
+        RunFailed { task: &self.task, failure, failures: report.failures, retry_in: delay }.emit();
         let detail = json!({
             "message": report.message, "hint": report.hint, "failures": report.failures, "retry_at": report.retry_at,
         });
@@ -340,15 +343,4 @@ fn fenced(task: &TaskId) -> TaskFailure {
     let hint = "it is taken anew; if that repeats, ZooKeeper was restored or made anew and its terms are too low: \
                 run `lutra adopt`";
     TaskFailure::message(message, Disposition::Retry, hint)
-}
-
-fn log_failure(task: &TaskId, failure: &TaskFailure, report: &FailureReport, delay: Duration) {
-    let (message, hint, failures) = (&failure.message, &failure.hint, report.failures);
-    let (chain, retry_seconds) = (failure.chain.join(": "), delay.as_secs_f32());
-    match failure.disposition {
-        Disposition::Halt => {
-            tracing::error!(%task, message, hint, chain, failures, retry_seconds, "task halted: a person must act");
-        }
-        Disposition::Retry => tracing::warn!(%task, message, hint, chain, failures, retry_seconds, "task failed"),
-    }
 }

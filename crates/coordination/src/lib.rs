@@ -16,6 +16,7 @@
 pub mod agent;
 pub mod changes;
 pub mod error;
+mod events;
 mod keeper;
 pub mod leader;
 pub mod model;

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use zookeeper_client::{Client, SessionState};
 
 use crate::error::{CoordinationError, Result};
+use crate::events::{self, SessionLost, SessionOpened, SessionRefused};
 use crate::node::{PERSISTENT, Session};
 use crate::store::Store;
 use crate::tree::Tree;
@@ -183,17 +184,18 @@ async fn keep_sessions(
     sessions: watch::Sender<Option<Session>>,
     closed: CancellationToken,
 ) {
+    events::describe();
     let mut backoff = Backoff::new(BackoffPolicy::CONNECT);
     loop {
         let opened = tokio::select! {
             biased;
             () = closed.cancelled() => return,
-            opened = open(&config, &tree) => opened,
+            opened = open_in_time(&config, &tree) => opened,
         };
         match opened {
             Ok(session) => {
                 backoff.reset();
-                tracing::info!(session = %session.client.session_id(), "ZooKeeper session opened");
+                SessionOpened { session: session.client.session_id() }.emit();
                 let client = session.client.clone();
                 sessions.send_replace(Some(session));
                 let ended = tokio::select! {
@@ -202,17 +204,25 @@ async fn keep_sessions(
                 };
                 sessions.send_replace(None);
                 let Some(state) = ended else { return };
-                tracing::warn!(%state, "ZooKeeper session lost; running tasks go on");
+                SessionLost { state }.emit();
             }
             Err(error) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::warn!(hosts = config.hosts, attempt = backoff.attempts() + 1, %error, cause, "no ZooKeeper");
+                SessionRefused { hosts: &config.hosts, attempt: backoff.attempts() + 1, error: &error }.emit();
             }
         }
         if backoff.wait(&closed).await.is_err() {
             return;
         }
     }
+}
+
+/// A server that accepts and does not answer must not hold the keeper for ever.
+async fn open_in_time(config: &CoordinationConfig, tree: &Tree) -> Result<Session> {
+    let opened = tokio::time::timeout(config.session_timeout * 2, open(config, tree)).await;
+    let late = |_elapsed| {
+        Err(CoordinationError::operation("open a session with", &config.hosts, zookeeper_client::Error::Timeout))
+    };
+    opened.unwrap_or_else(late)
 }
 
 /// Opens a session and makes the tree's fixed nodes (a rebuilt ZooKeeper has none).

@@ -220,12 +220,10 @@ impl Store {
     /// apart.
     pub async fn snapshot(&self) -> Result<ClusterSnapshot> {
         let tasks = self.tasks().await?;
-        let mut failures = BTreeMap::new();
-        for task in tasks.keys() {
-            if let Some(failure) = self.failure(task).await? {
-                failures.insert(task.clone(), failure);
-            }
-        }
+        let paths: Vec<String> = tasks.keys().map(|task| self.tree().failure(task)).collect();
+        let paths = &paths;
+        let failed = self.retry(|session| async move { session.read_all::<FailureReport>(paths).await }).await?;
+        let failures = tasks.keys().cloned().zip(failed).filter_map(|(task, node)| Some((task, node?.value))).collect();
         let (workers, assignments, running) = (self.workers().await?, self.assignments().await?, self.running().await?);
         Ok(ClusterSnapshot { tasks, workers, assignments, running, failures })
     }

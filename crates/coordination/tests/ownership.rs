@@ -5,7 +5,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use lutra_coordination::{CoordinationError, ObservedState};
+use lutra_change::{TaskId, TaskKind};
+use lutra_coordination::{CoordinationError, DesiredState, ObservedState};
 use support::{Act, Agent, Cluster, Link, ScriptedRunner, definition, load, until, until_state, worker, zookeeper};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -169,4 +170,33 @@ async fn a_moved_task_starts_elsewhere_when_it_is_drained_here() {
     assert!(run_a.ended, "b may start only when a has ended");
     assert!(run_b.epoch > run_a.epoch);
     assert_eq!(manager.store().assignments().await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changed_during_a_short_cut_is_seen_when_the_link_is_back() {
+    let Some(hosts) = zookeeper() else { return };
+    let cluster = Cluster::new("shortcut", hosts);
+    let link = Link::open(&cluster.hosts).await;
+    let manager = cluster.connect().await;
+    let lead = cluster.lead(&manager).await;
+    let own = cluster.connect_by(&link.address, Duration::from_secs(8)).await;
+    let (info, runner) = (worker("a"), ScriptedRunner::new([]));
+    let _agent = Agent::start(&own, info.clone(), runner.clone());
+    let second = TaskId::new(TaskKind::Load, "second");
+    lead.create_task(&load(), &definition()).await.unwrap();
+    lead.create_task(&second, &definition()).await.unwrap();
+    lead.assign(&load(), &info.key()).await.unwrap();
+    until_state(&manager, &load(), ObservedState::Running).await;
+    let before = manager.store().running().await.unwrap().remove(&load()).unwrap();
+
+    link.cut();
+    let mut stored = manager.store().task(&load()).await.unwrap().unwrap();
+    stored.value.desired = DesiredState::Paused;
+    lead.update_task(&load(), &stored.value, stored.version).await.unwrap();
+    lead.assign(&second, &info.key()).await.unwrap();
+    link.mend();
+    until_state(&manager, &load(), ObservedState::Paused).await;
+    until_state(&manager, &second, ObservedState::Running).await;
+    let after = manager.store().running().await.unwrap().remove(&load()).unwrap();
+    assert_eq!(before.owner, after.owner, "the session has lived on");
 }

@@ -126,9 +126,10 @@ impl<A: ServiceArgs> Boot<A> {
             metrics: telemetry.metrics.clone(),
         };
         let result = runtime.block_on(live(context, self.args, service));
+        // Before the runtime goes: the exporter's client lives in it.
+        telemetry.shutdown();
         // Blocking calls that still run must not hold the process.
         runtime.shutdown_timeout(Duration::from_secs(1));
-        telemetry.shutdown();
         result
     }
 }

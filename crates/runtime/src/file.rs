@@ -96,7 +96,9 @@ mod tests {
     fn parse(file: &str, arguments: &[&str]) -> (Option<Service>, Violations) {
         let mut violations = Violations::default();
         let table = file.parse().unwrap();
-        let command = apply_table(&table, "lutra.toml", Service::command(), &mut violations);
+        // The environment wins over the file, and that of a test run names real servers.
+        let bare = Service::command().mut_args(|argument| argument.env(clap::builder::Resettable::Reset));
+        let command = apply_table(&table, "lutra.toml", bare, &mut violations);
         let matches = command.try_get_matches_from(std::iter::once(&"service").chain(arguments));
         (matches.ok().map(|matches| Service::from_arg_matches(&matches).unwrap()), violations)
     }

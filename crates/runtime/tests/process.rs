@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStderr, Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lutra_runtime::{Boot, CommonArgs, Context, ServiceArgs, TaskKind, Violations};
 
@@ -35,7 +35,7 @@ impl ServiceArgs for Args {
 
 async fn service(context: Context, args: Args) -> Result<(), std::io::Error> {
     let address = context.serve(axum::Router::new()).await?;
-    tracing::info!(%address, "ready");
+    tracing::info_span!("work").in_scope(|| tracing::info!(%address, "ready"));
     match args.act.as_str() {
         "fail" => return Err(std::io::Error::other("the disk is gone")),
         "panic" => context.supervisor.spawn(TaskKind::Critical, "core", async {
@@ -57,12 +57,13 @@ fn main() -> ExitCode {
             Err(code) => code,
         };
     }
-    let tests: [(&str, fn()); 6] = [
+    let tests: [(&str, fn()); 7] = [
         ("a_bad_configuration_ends_with_64_and_all_violations", bad_configuration),
         ("help_ends_with_0", help),
         ("a_stop_signal_ends_in_order_with_0", stop_signal),
         ("a_second_signal_ends_at_once", second_signal),
         ("a_failed_service_ends_with_1_and_its_reason", failed_service),
+        ("traces_go_to_the_collector_and_do_not_hold_up_the_end", traces),
         ("the_panic_of_a_critical_task_ends_with_1", critical_panic),
     ];
     for (name, test) in tests {
@@ -158,6 +159,29 @@ fn second_signal() {
     signal(&child, "-INT");
     line_with(&mut stderr, "second stop signal");
     assert_eq!(end(child, stderr).0, Some(130));
+}
+
+fn traces() {
+    // Not a collector: it takes the connection and never answers.
+    let collector = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", collector.local_addr().unwrap());
+    let (child, stderr, _) = start_service(&["--otlp-endpoint", &url, "--otlp-sample-ratio", "1"]);
+    signal(&child, "-TERM");
+    collector.set_nonblocking(true).unwrap();
+    let started = Instant::now();
+    let mut connection = loop {
+        match collector.accept() {
+            Ok((connection, _)) => break connection,
+            Err(error) => assert!(started.elapsed() < Duration::from_secs(10), "nobody connects: {error}"),
+        }
+        std::thread::yield_now();
+    };
+    connection.set_nonblocking(false).unwrap();
+    let mut preface = [0; 14];
+    connection.read_exact(&mut preface).unwrap();
+    assert_eq!(&preface, b"PRI * HTTP/2.0");
+    assert_eq!(end(child, stderr).0, Some(0));
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
 }
 
 fn failed_service() {
