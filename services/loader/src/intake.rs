@@ -102,7 +102,7 @@ impl<R: ReadTransport, S: Schemas> Intake<R, S> {
                     self.messages.send(alive).await.is_ok()
                 }
                 Delivered::EpochStart { .. } => true,
-                Delivered::Gap { offset, expected, found } => {
+                Delivered::Gap { offset, expected, found, .. } => {
                     tracing::error!(offset, %expected, %found, "the log has a gap; its writer is asked to start again");
                     self.gaps.send_replace(Some(GapSeen { offset, expected, found }));
                     self.discard().await

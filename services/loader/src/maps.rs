@@ -52,8 +52,8 @@ impl<T: Target> MapCache<T> {
     /// See [`MapCache::of_table`].
     pub async fn add(&mut self, segment: &Segment, number: Number, maps: &mut Maps) -> Result<(), LoadError> {
         for table in &segment.tables {
-            if !maps.contains_key(&Arc::as_ptr(table)) {
-                maps.insert(Arc::as_ptr(table), self.of_table(table, number).await?);
+            if !maps.contains_key(&table.fingerprint) {
+                maps.insert(table.fingerprint, self.of_table(table, number).await?);
             }
         }
         Ok(())

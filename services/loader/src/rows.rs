@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lutra_change::{ColumnSet, Number, RowFlags, Value};
 use lutra_mysql::sql;
-use lutra_wire::WireError;
+use lutra_wire::{Fingerprint, WireError};
 use lutra_wire::record::RowChange;
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 
@@ -44,8 +44,8 @@ impl Session {
     }
 }
 
-/// The maps of the tables of a batch, by their row table.
-pub type Maps = FxHashMap<*const RowTable, Arc<TableMap>>;
+/// The maps of the tables of a batch, by their row schema.
+pub type Maps = FxHashMap<Fingerprint, Arc<TableMap>>;
 
 /// Rows of a batch, written out.
 #[derive(Debug, Default)]
@@ -63,7 +63,7 @@ impl Written {
     /// [`LoadError::Row`] when a datum does not fit its schema.
     pub fn add(&mut self, segment: &Segment, maps: &Maps, number: Number) -> Result<(), LoadError> {
         let tables: Vec<Option<(&Arc<RowTable>, &Arc<TableMap>)>> =
-            segment.tables.iter().map(|t| maps.get(&Arc::as_ptr(t)).map(|m| (t, m))).collect();
+            segment.tables.iter().map(|t| maps.get(&t.fingerprint).map(|m| (t, m))).collect();
         for row in &segment.rows {
             let index = usize::try_from(row.table).unwrap_or(usize::MAX);
             let Some((table, map)) = tables.get(index).copied().flatten() else {

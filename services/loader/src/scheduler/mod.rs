@@ -71,7 +71,6 @@ enum Waiting {
 #[derive(Debug)]
 struct Flight {
     id: u64,
-    slot: u16,
     batch: Arc<Batch>,
     since: Instant,
     waiting: bool,
@@ -199,7 +198,7 @@ impl<T: Target> Scheduler<T> {
         self.next_id += 1;
         let job = Job::Batch { id, batch: Arc::clone(&batch), planned: None };
         self.give(slot, job).await?;
-        self.flights.push_back(Flight { id, slot, batch, since: Instant::now(), waiting: false, done: false });
+        self.flights.push_back(Flight { id, batch, since: Instant::now(), waiting: false, done: false });
         Ok(())
     }
 
@@ -286,7 +285,7 @@ impl<T: Target> Scheduler<T> {
             return false;
         }
         let Some(Waiting::Unit(first)) = self.queue.front() else { return false };
-        tally::now_micros() - first.end.taken_at < i64::try_from(age.as_micros()).unwrap_or(i64::MAX)
+        now_micros() - first.end.taken_at < i64::try_from(age.as_micros()).unwrap_or(i64::MAX)
     }
 
     /// Whole units that fit one batch, positions between them included; at least one.

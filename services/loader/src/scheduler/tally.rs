@@ -13,7 +13,7 @@ use crate::progress::Progress;
 use crate::slot::Place;
 
 /// Now, microseconds since the epoch.
-pub fn now_micros() -> i64 {
+pub(crate) fn now_micros() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|d| i64::try_from(d.as_micros()).ok()).unwrap_or(0)
 }
 
