@@ -440,7 +440,7 @@ mod tests {
 
         let empty = History::new(Chain::new(LOG, Epoch::new(2, 0), Number::ZERO));
         let mut core = WriterCore::new("t", empty, 0, true, Rules::ALL);
-        assert!(core.draft(draft(0, 1), &body).is_err(), "a log begins with its origin");
+        assert!(core.draft(draft(0, 0), &body).is_err(), "a log begins with its origin");
         let origin = HeaderDraft { number: Number::ORIGIN, ..draft(0, 0) };
         assert!(core.draft(origin, &body).is_ok());
         assert_eq!(core.last_appended(), Number::ORIGIN);
