@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication, TopicResult,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::KafkaError as Cause;
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -175,7 +177,7 @@ impl KafkaAdmin {
         &self,
         topic: &str,
         operation: &'static str,
-        outcome: Result<Vec<Result<String, (String, Code)>>, Cause>,
+        outcome: Result<Vec<TopicResult>, Cause>,
         harmless: Code,
     ) -> Result<(), KafkaError> {
         let request = |source| KafkaError::Request { topic: topic.to_owned(), operation, source };

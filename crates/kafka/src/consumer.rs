@@ -44,7 +44,7 @@ impl KafkaReader {
     }
 
     /// Begins at the first record that the topic holds, whatever its offset: for compacted topics.
-    pub(crate) fn from_first_held(mut self) -> Self {
+    pub(crate) fn at_first_held(mut self) -> Self {
         self.position = FIRST_HELD;
         self
     }

@@ -41,7 +41,7 @@ impl SchemaTopic {
     pub async fn open(config: &KafkaConfig, topic: &str) -> Result<Self, KafkaError> {
         let made = config.producer().create();
         let producer = made.map_err(|source| KafkaError::Client { brokers: config.brokers.clone(), source })?;
-        let reader = Mutex::new(KafkaReader::new(config, topic)?.from_first_held());
+        let reader = Mutex::new(KafkaReader::new(config, topic)?.at_first_held());
         let known = RwLock::default();
         Ok(Self { inner: Arc::new(Inner { topic: topic.to_owned(), known, reader, producer }) })
     }

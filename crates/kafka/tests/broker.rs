@@ -345,3 +345,43 @@ mod ordered_log {
         admin.delete_topic(&topic).await.unwrap();
     }
 }
+
+#[tokio::test]
+#[ignore = "needs a broker"]
+async fn schemas_are_found_by_fingerprint_by_whoever_reads_the_topic() {
+    use lutra_change::{Column, ColumnType, TableName, TableSchema};
+    use lutra_kafka::SchemaTopic;
+    use lutra_wire::RowSchema;
+
+    let admin = KafkaAdmin::connect(&config()).await.unwrap();
+    let topic = format!("kafka-test-schemas-{}", uuid::Uuid::new_v4().simple());
+    admin.create_schema_topic(&topic, 1).await.unwrap();
+    let schema = |columns: usize| {
+        let column =
+            |n| Column { name: format!("c{n}"), column_type: ColumnType::Json, nullable: true, invisible: false };
+        let table = TableSchema {
+            name: TableName { database: "shop".into(), table: "t".into() },
+            columns: (0..columns).map(column).collect(),
+            primary_key: Vec::new(),
+        };
+        RowSchema::from_table(&table).unwrap()
+    };
+    let writer = SchemaTopic::open(&config(), &topic).await.unwrap();
+    let reader = SchemaTopic::open(&config(), &topic).await.unwrap();
+    for columns in 1..4 {
+        writer.ensure(&schema(columns)).await.unwrap();
+        writer.ensure(&schema(columns)).await.unwrap();
+        let found = reader.get(schema(columns).fingerprint()).await.unwrap();
+        assert_eq!(found.json(), schema(columns).json());
+    }
+    // All at once, some known and some not.
+    let late = SchemaTopic::open(&config(), &topic).await.unwrap();
+    let (one, two) = tokio::join!(late.get(schema(3).fingerprint()), late.get(schema(1).fingerprint()));
+    assert_eq!(
+        (one.unwrap().fingerprint(), two.unwrap().fingerprint()),
+        (schema(3).fingerprint(), schema(1).fingerprint())
+    );
+    let mut log = KafkaLog::new(&config(), &topic).reader().await.unwrap();
+    assert_eq!(log.bounds().await.unwrap(), (0, 3), "each is written once");
+    admin.delete_topic(&topic).await.unwrap();
+}

@@ -15,6 +15,7 @@ use crate::transport::{ReadTransport, RecordHeaders, TransportError};
 
 /// Where reading begins.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "made once per start")]
 pub enum ReadFrom {
     /// The reader's own cursor, with the GTIDs that it has applied up to there.
     Cursor(Cursor, GtidSet),
@@ -149,7 +150,7 @@ impl<R: ReadTransport> LogReader<R> {
 
     /// The place behind the last complete unit or heartbeat. Parts delivered up to there never come again.
     pub fn cursor(&self) -> Cursor {
-        self.core.handed_out
+        self.core.cursor
     }
 
     /// Every GTID up to the last complete unit.

@@ -43,9 +43,9 @@ impl Gaps {
 pub(crate) struct ReaderCore {
     pub(crate) log_id: LogId,
     pub(crate) history: History,
-    pub(crate) cursor: Cursor,
+    pub(crate) read_to: Cursor,
     /// The cursor as the caller may know it.
-    pub(crate) handed_out: Cursor,
+    pub(crate) cursor: Cursor,
     /// Reading has to begin again at the cursor: the log may have been cut below the place where we read.
     pub(crate) must_place: bool,
     /// Reading has to begin before the cursor.
@@ -80,8 +80,8 @@ impl ReaderCore {
         Ok(Self {
             log_id: start.log_id,
             history,
+            read_to: cursor,
             cursor,
-            handed_out: cursor,
             must_place: true,
             distrust_cursor: false,
             bookmarks,
@@ -105,17 +105,17 @@ impl ReaderCore {
     pub(crate) fn pop(&mut self) -> Option<Delivered> {
         let next = self.pending.pop_front();
         if self.pending.is_empty() {
-            self.handed_out = self.cursor;
+            self.cursor = self.read_to;
         }
         next
     }
 
     /// P8: a log that has lost what we have yet to read, or everything.
     pub(crate) fn check_bounds(&self, (first, end): (i64, i64)) -> Result<(), Box<Halt>> {
-        if self.cursor.next_offset < first {
-            return Err(Box::new(Halt::HeadLost { needed: self.cursor.next_offset, first }));
+        if self.read_to.next_offset < first {
+            return Err(Box::new(Halt::HeadLost { needed: self.read_to.next_offset, first }));
         }
-        if end == 0 && self.cursor.next_offset > 0 {
+        if end == 0 && self.read_to.next_offset > 0 {
             return Err(Box::new(Halt::EmptyLog { log_id: self.log_id }));
         }
         Ok(())
@@ -124,8 +124,8 @@ impl ReaderCore {
     /// Places to begin at, the best first; offset 0, which needs no proof, is not among them.
     pub(crate) fn candidates(&self) -> Vec<Place> {
         let before =
-            self.bookmarks.iter().map(Place::of_bookmark).filter(|p| p.cursor.next_offset < self.cursor.next_offset);
-        let own = (!self.distrust_cursor).then_some(Place::of_cursor(self.cursor));
+            self.bookmarks.iter().map(Place::of_bookmark).filter(|p| p.cursor.next_offset < self.read_to.next_offset);
+        let own = (!self.distrust_cursor).then_some(Place::of_cursor(self.read_to));
         own.into_iter().chain(before).collect()
     }
 
@@ -140,13 +140,13 @@ impl ReaderCore {
         let beginning = Cursor { log_id: self.log_id, next_offset: 0, epoch: Epoch::ZERO, number: Number::ZERO };
         let place = chosen.unwrap_or(beginning);
         self.distrust_cursor = false;
-        if place != self.cursor {
-            tracing::warn!(cursor = %self.cursor, back_to = %place, "the log lost its tail below the cursor; reading again");
+        if place != self.read_to {
+            tracing::warn!(cursor = %self.read_to, back_to = %place, "the log lost its tail below the cursor; reading again");
         }
         self.own_log_seen |= place.next_offset > 0;
         let in_force = if self.rules.cursor_without_epoch { Epoch::ZERO } else { place.epoch };
         self.history.rewind(&Chain::new(self.log_id, in_force, place.number));
-        self.cursor = Cursor { number: self.history.chain().last(), ..place };
+        self.read_to = Cursor { number: self.history.chain().last(), ..place };
         Ok(place.next_offset)
     }
 
@@ -226,7 +226,7 @@ impl ReaderCore {
     fn advance(&mut self, offset: i64) {
         let chain = self.history.chain();
         if !chain.is_open() {
-            self.cursor =
+            self.read_to =
                 Cursor { log_id: self.log_id, next_offset: offset + 1, epoch: chain.in_force(), number: chain.last() };
         }
     }

@@ -118,7 +118,7 @@ impl Observer {
             if let Some(core) = &self.core
                 && self.open.is_empty()
             {
-                self.durable = Some(Durable { cursor: core.handed_out, gtids: core.history.applied().clone() });
+                self.durable = Some(Durable { cursor: core.cursor, gtids: core.history.applied().clone() });
             }
         }
         Ok(())
