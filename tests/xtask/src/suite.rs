@@ -33,12 +33,32 @@ const SLOW_PACKAGE: &str = "lutra-scenarios";
 pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let home = Home::from_env();
     let installation = arguments.consent.install(&home)?;
-    Binaries::build(installation.tools(), Profile::from_env())?;
+    build(arguments, &installation)?;
     // Dies with this process; the tests that can share use it.
     let stack = Stack::start(&installation, StackSpec::pair("suite").relaxed()).await?;
     let done = tokio::task::block_in_place(|| run_both(arguments, &installation, &stack));
     stack.down()?;
     done
+}
+
+/// The scenarios run the services' programs. For the whole workspace everything is built at once, as `cargo test` does
+/// it: building the programs alone chooses other features of shared crates and would compile those twice.
+fn build(arguments: &Arguments, installation: &Installation) -> Result<()> {
+    let profile = Profile::from_env();
+    if profile == Profile::Debug && arguments.package.is_empty() && !arguments.slow {
+        let mut command = cargo(installation.tools());
+        command.args(["build", "--locked", "--workspace", "--all-targets"]);
+        let status = command.stdin(Stdio::null()).status().context("start cargo build")?;
+        if !status.success() {
+            bail!("the build failed");
+        }
+    } else if arguments.slow
+        || arguments.package.is_empty()
+        || arguments.package.iter().any(|name| name == SLOW_PACKAGE)
+    {
+        Binaries::build(installation.tools(), profile)?;
+    }
+    Ok(())
 }
 
 fn run_both(arguments: &Arguments, installation: &Installation, stack: &Stack) -> Result<()> {

@@ -89,10 +89,10 @@ impl Installation {
         let missing = Missing::find(home);
         let need = |wanted: bool, what: &str, from, mib| wanted.then(|| Need { what: what.to_owned(), from, mib });
         [
-            need(missing.java, "a Java runtime", "Debian", 45),
+            need(missing.java, "a Java runtime", "Debian", 55),
             need(missing.maven, "Maven", "Debian", 10),
             need(missing.build, "make, pkg-config, headers of OpenSSL and zlib", "Debian", 6),
-            need(missing.mysql, "MySQL server and client", "Debian sid", 70),
+            need(missing.mysql, "MySQL server and client", "Debian sid", 65),
             need(missing.kafka, &format!("Apache Kafka {KAFKA_VERSION}"), "Maven Central", 70),
             need(missing.zookeeper, &format!("Apache ZooKeeper {ZOOKEEPER_VERSION}"), "Maven Central", 15),
         ]
