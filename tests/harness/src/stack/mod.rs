@@ -3,6 +3,7 @@
 mod layout;
 mod ports;
 mod shared;
+mod spec;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,91 +20,12 @@ use crate::install::{Installation, Progress};
 use crate::process::{Guard, ProcessId, nap};
 use crate::server::{Kind, Server, remembered};
 pub use shared::SharedStack;
-
-/// Whether a stack may outlive who started it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Life {
-    /// Killed and removed when the [`Stack`] is dropped, and killed by the kernel when the process ends otherwise.
-    Test,
-    /// Runs on until [`Stack::down`].
-    Kept,
-}
-
-/// One MySQL server of a stack.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MySqlSpec {
-    /// Its name.
-    pub name: String,
-    /// Commits do not wait for the disk (`sync_binlog=0`, `innodb_flush_log_at_trx_commit=2`).
-    pub relaxed: bool,
-    /// More lines for its settings file, as `name=value`; a later line wins over an earlier one.
-    pub settings: Vec<String>,
-}
-
-/// Which servers a stack has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StackSpec {
-    /// Its name; of a kept stack also the name of its folder.
-    pub name: String,
-    /// The MySQL servers.
-    pub mysql: Vec<MySqlSpec>,
-    /// Whether there is a Kafka.
-    pub kafka: bool,
-    /// Whether there is a ZooKeeper.
-    pub zookeeper: bool,
-    /// Whether it may outlive the starter.
-    pub life: Life,
-}
+pub use spec::{Life, MySqlSpec, StackSpec};
 
 /// The name of the Kafka server in a stack.
 pub const KAFKA_NAME: &str = "kafka";
 /// The name of the ZooKeeper server in a stack.
 pub const ZOOKEEPER_NAME: &str = "zookeeper";
-
-impl MySqlSpec {
-    /// A server with the default durability.
-    #[must_use]
-    pub fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), ..Self::default() }
-    }
-}
-
-impl StackSpec {
-    /// MySQL `source` and `target` with default durability, Kafka and ZooKeeper, gone with the starter.
-    #[must_use]
-    pub fn pair(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            mysql: vec![MySqlSpec::named("source"), MySqlSpec::named("target")],
-            kafka: true,
-            zookeeper: true,
-            life: Life::Test,
-        }
-    }
-
-    /// The same with commits that do not wait for the disk.
-    #[must_use]
-    pub fn relaxed(mut self) -> Self {
-        self.mysql.iter_mut().for_each(|server| server.relaxed = true);
-        self
-    }
-
-    /// The same, running on after the starter.
-    #[must_use]
-    pub fn kept(mut self) -> Self {
-        self.life = Life::Kept;
-        self
-    }
-
-    /// The same with more settings for every MySQL server.
-    #[must_use]
-    pub fn with_mysql_settings(mut self, settings: &[&str]) -> Self {
-        for server in &mut self.mysql {
-            server.settings.extend(settings.iter().map(|line| (*line).to_owned()));
-        }
-        self
-    }
-}
 
 /// A running set of servers.
 #[derive(Debug)]

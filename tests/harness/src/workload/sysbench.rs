@@ -90,7 +90,7 @@ pub async fn create(url: &str, db: &str, workload: Workload) -> anyhow::Result<(
             if workload == Workload::W1 { w1_body() } else { w4_body() }
         }
         Workload::W2 => {
-            run_all(&mut conn, &[table(db, 1), fill(1), format!("CREATE TABLE sink LIKE sbtest1")]).await?;
+            run_all(&mut conn, &[table(db, 1), fill(1), "CREATE TABLE sink LIKE sbtest1".to_owned()]).await?;
             "INSERT INTO sink (k, c, pad) SELECT k, c, pad FROM sbtest1 LIMIT 1000;".to_owned()
         }
         Workload::W3 => {
