@@ -127,6 +127,7 @@ where
         server.ensure_same_server(&self.config, &place)?;
         server.ensure_not_behind(&place.gtid_set).await?;
         let (start, known) = server.dump_start(&self.config, &place, tail.last_unit.as_ref());
+        let half = server.half(&self.config, tail.last_unit.as_ref());
         server.ensure_fit(&self.config, Some(start.clone())).await?;
 
         let mut tasks = JoinSet::new();
@@ -143,7 +144,7 @@ where
         .emit();
         *got_going = true;
         let clock = watch_clock(&mut tasks, server);
-        let resume = resume(number, place, &start, known);
+        let resume = Resume { half, ..resume(number, place, &start, known) };
         let run = Run {
             assembler: Assembler::new(Arc::new(self.config.spec.clone()), resume),
             decoder: Decoder::new(),
@@ -198,7 +199,7 @@ fn resume(number: Number, place: SourcePlace, start: &DumpStart, known: Option<K
         DumpStart::Gtid(set) => set.clone(),
         DumpStart::Position(_) => GtidSet::new(),
     };
-    Resume { number, position: place.position, gtid_set, known }
+    Resume { number, position: place.position, gtid_set, known, half: None }
 }
 
 /// Measures the source's clock once a second, for as long as the server answers.

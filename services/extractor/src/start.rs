@@ -165,6 +165,11 @@ impl Server {
         (DumpStart::Gtid(set), known)
     }
 
+    /// The log ends inside a `CREATE TABLE … SELECT`: only such a unit has no GTID. Its commit time.
+    pub fn half(&self, config: &ExtractConfig, last: Option<&LastUnit>) -> Option<i64> {
+        last.filter(|last| config.spec.gtid && last.gtid.is_none()).map(|last| last.committed_at)
+    }
+
     fn known(&self, place: &SourcePlace, last: &LastUnit) -> Option<Known> {
         let gtid = last.gtid().filter(|g| place.gtid_set.contains(g) && !self.identity.gtid_purged.contains(g))?;
         let same_server = last.server_uuid == self.uuid;

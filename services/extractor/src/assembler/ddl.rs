@@ -23,12 +23,19 @@ impl Assembler {
         let statement =
             classify(query.statement, query.database, lexis_of(query)).ok_or(AssembleError::UnreadableStatement)?;
         match statement.kind {
-            StatementKind::Begin | StatementKind::XaStart => self.begin_group(&query.context),
+            StatementKind::Begin => self.begin_group(&query.context),
+            StatementKind::XaStart => {
+                self.begin_group(&query.context)?;
+                self.opened()?.xid = xid_of(query.statement).to_vec();
+                Ok(())
+            }
             StatementKind::Commit => self.commit(),
             StatementKind::Rollback => self.rollback("ROLLBACK").and_then(|()| self.commit()),
             StatementKind::RollbackTo => self.rollback("ROLLBACK TO"),
             StatementKind::Savepoint | StatementKind::XaEnd => Ok(()),
-            StatementKind::XaPrepare => Err(AssembleError::Xa { what: "XA PREPARE" }),
+            StatementKind::XaPrepare => self.xa_prepare(),
+            StatementKind::XaCommit if self.prepared.remove(xid_of(query.statement)) => self.uncaptured(None),
+            // Prepared before the log began, or before this start: what it changes is not known.
             StatementKind::XaCommit => Err(AssembleError::Xa { what: "XA COMMIT" }),
             StatementKind::RowChange if !lutra_mysql::catalogue::is_system(query.database) => {
                 let words = String::from_utf8_lossy(query.statement);
@@ -41,6 +48,17 @@ impl Assembler {
             }
             _ => self.definition(query, &statement),
         }
+    }
+
+    /// P11: an XA transaction with captured rows is not carried yet; one without makes no unit.
+    pub(super) fn xa_prepare(&mut self) -> Result<(), AssembleError> {
+        let open = self.opened()?;
+        if open.rows > 0 {
+            return Err(AssembleError::Xa { what: "XA PREPARE" });
+        }
+        let xid = std::mem::take(&mut open.xid);
+        self.prepared.insert(xid);
+        self.commit()
     }
 
     /// P11: a group with captured rows that is rolled back by a logged statement held tables without transactions.
@@ -59,14 +77,40 @@ impl Assembler {
     }
 
     fn definition(&mut self, query: &QueryEvent<'_>, statement: &Statement) -> Result<(), AssembleError> {
+        if statement.rows_follow.is_some() && self.open.is_none() && !self.spec.gtid {
+            self.begin_half(query);
+            return Ok(());
+        }
         let wanted = !statement.temporary && self.is_captured(statement)?;
         if self.tail.is_some() || !wanted {
             // With rows behind it the group goes on.
             let database = statement.tables.first().map(|t| t.database.as_str());
             return if statement.rows_follow.is_some() { Ok(()) } else { self.uncaptured(database) };
         }
+        if statement.rows_follow.is_some() && self.is_second_half(query)? {
+            return Ok(());
+        }
         let text = statement.rows_follow.and_then(|at| query.statement.get(..at)).unwrap_or(query.statement);
         self.give_ddl(query, statement, text, statement.rows_follow.is_some())
+    }
+
+    /// Without GTIDs the log ended inside this statement: what follows are its rows.
+    fn begin_half(&mut self, query: &QueryEvent<'_>) {
+        let committed_at = query.context.timestamp_micros.unwrap_or(0);
+        self.open = Some(super::open::Open { committed_at, group: true, ..super::open::Open::default() });
+        let _ = self.begin_group(&query.context);
+    }
+
+    /// Whether the log has this `CREATE TABLE … SELECT` already, and ends behind it.
+    fn is_second_half(&mut self, query: &QueryEvent<'_>) -> Result<bool, AssembleError> {
+        let Some(committed_at) = self.half.take() else { return Ok(false) };
+        let open = self.opened()?;
+        if open.committed_at != committed_at {
+            let what = format!("the log ends inside a CREATE TABLE … SELECT of {committed_at} µs, the source goes on elsewhere");
+            return Err(AssembleError::NotContinuous { what });
+        }
+        self.begin_group(&query.context)?;
+        Ok(true)
     }
 
     /// The unit of a DDL statement. With `rows_follow` (`CREATE TABLE … SELECT`) the rows come behind it, as a unit of
@@ -79,8 +123,10 @@ impl Assembler {
         rows_follow: bool,
     ) -> Result<(), AssembleError> {
         let open = self.opened()?;
-        let (gtid, committed_at) = (open.gtid.clone(), open.committed_at);
-        open.group |= rows_follow;
+        let (gtid, committed_at, inside) = (open.gtid.clone(), open.committed_at, open.inside);
+        if rows_follow {
+            self.begin_group(&query.context)?;
+        }
         if !rows_follow {
             if let Some(gtid) = &gtid {
                 self.executed.insert(gtid);
@@ -97,7 +143,11 @@ impl Assembler {
         });
         let previous = self.number;
         self.number = self.number.next_sequence();
-        let place = Some(self.unit_place(if rows_follow { None } else { gtid }));
+        let mut place = self.unit_place(gtid.filter(|_| !rows_follow));
+        if rows_follow && !self.spec.gtid {
+            // A stream that begins there begins with this very statement, outside a transaction.
+            place.position.offset = inside;
+        }
         self.output.push_back(Output::Part(UnitPart {
             number: self.number,
             previous,
@@ -105,7 +155,7 @@ impl Assembler {
             end: PartEnd::Commit,
             body,
             rows: 0,
-            place,
+            place: Some(place),
             committed_at,
             read_at: self.now,
             origins: Vec::new(),
@@ -144,6 +194,14 @@ impl Assembler {
 /// Whether the table of that name got it in the same statement from a captured one.
 fn came_from_captured(renames: &[TableName], name: &TableName, captures: impl Fn(&TableName) -> bool) -> bool {
     renames.chunks_exact(2).any(|pair| matches!(pair, [old, new] if new == name && captures(old)))
+}
+
+/// The XID behind the two words of an XA statement.
+fn xid_of(statement: &[u8]) -> &[u8] {
+    let text = statement.trim_ascii();
+    let behind = |text: &'_ [u8]| text.iter().position(u8::is_ascii_whitespace).unwrap_or(text.len());
+    let rest = text.get(behind(text)..).unwrap_or_default().trim_ascii_start();
+    rest.get(behind(rest)..).unwrap_or_default().trim_ascii()
 }
 
 fn lexis_of(query: &QueryEvent<'_>) -> Lexis {

@@ -10,7 +10,7 @@ mod table;
 mod tail;
 mod unit;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use lutra_binlog::{EventData, EventHeader, PositionTracker, Rotate, Scratch, TableCache, event_type};
@@ -39,6 +39,9 @@ pub struct Resume {
     pub gtid_set: GtidSet,
     /// What the log knows of the transaction that comes first, when that is to be looked at again (P7).
     pub known: Option<Known>,
+    /// The log ends inside a `CREATE TABLE … SELECT`: its definition is in the log, its rows are not. The commit time of
+    /// that transaction, which comes first.
+    pub half: Option<i64>,
 }
 
 /// Transactions that were passed over since the last unit.
@@ -74,6 +77,9 @@ pub struct Assembler {
     passed: Passed,
     open: Option<Open>,
     tail: Option<TailCheck>,
+    half: Option<i64>,
+    /// Prepared XA transactions without captured rows, by their XIDs as statements write them.
+    prepared: HashSet<Vec<u8>>,
     output: VecDeque<Output>,
     now: i64,
     transactions: u64,
@@ -99,6 +105,8 @@ impl Assembler {
             passed: Passed::default(),
             open: None,
             tail: resume.known.map(TailCheck::new),
+            half: resume.half,
+            prepared: HashSet::new(),
             output: VecDeque::new(),
             now: 0,
             transactions: 0,
@@ -180,7 +188,10 @@ impl Assembler {
                 self.tracker.advance(header)?;
                 return self.commit();
             }
-            EventData::XaPrepare(_) => return Err(AssembleError::Xa { what: "XA PREPARE" }),
+            EventData::XaPrepare(_) => {
+                self.tracker.advance(header)?;
+                return self.xa_prepare();
+            }
             EventData::Incident(incident) => {
                 let message = String::from_utf8_lossy(incident.message).into_owned();
                 return Err(AssembleError::Incident { message });

@@ -23,20 +23,24 @@ pub(super) struct Open {
     pub(super) committed_at: i64,
     /// `BEGIN` was seen: it ends with a commit. Without, it is one statement.
     pub(super) group: bool,
+    /// Where the event behind the one that began it lies.
+    pub(super) inside: u64,
     /// Parts given out.
     pub(super) parts: u32,
     /// Captured rows.
     pub(super) rows: u64,
-    digest: UnitDigest,
+    pub(super) digest: UnitDigest,
     /// It touched a table that is neither captured nor Lutra's.
     pub(super) foreign: bool,
     /// It touched Lutra's own tables.
     pub(super) own: bool,
     /// It is a loader's: it changed a slot.
-    marked: bool,
-    origins: Vec<String>,
-    context: SessionContext,
-    tables: BTreeSet<TableName>,
+    pub(super) marked: bool,
+    pub(super) origins: Vec<String>,
+    /// XID of an XA transaction, as the statement writes it.
+    pub(super) xid: Vec<u8>,
+    pub(super) context: SessionContext,
+    pub(super) tables: BTreeSet<TableName>,
 }
 
 impl Assembler {
@@ -63,7 +67,8 @@ impl Assembler {
         }
         self.transactions += 1;
         let gtid = event.gtid.clone().filter(|_| self.spec.gtid);
-        self.open = Some(Open { gtid, committed_at, ..Open::default() });
+        let inside = self.tracker.position() + u64::from(header.event_size);
+        self.open = Some(Open { gtid, committed_at, inside, ..Open::default() });
         Ok(())
     }
 
