@@ -26,6 +26,9 @@ const READ_ATTEMPTS: u32 = 3;
 /// Bookmarks kept per task: the newest, and enough older ones for a pipeline that begins further back.
 const BOOKMARKS: usize = 32;
 
+/// Bytes of all bookmarks of a task. A server drops the connection of a client that sends it more than 1 MiB.
+const BOOKMARK_BYTES: usize = 512 * 1024;
+
 /// Typed access to the tree.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -256,13 +259,33 @@ pub(crate) async fn read_definition(
 pub(crate) async fn append_bookmark(session: &Session, tree: &Tree, task: &TaskId, bookmark: &Value) -> Result<()> {
     let path = tree.bookmarks(task);
     let mut node = session.read::<BookmarksNode>(&path).await?.map(|node| node.value).unwrap_or_default();
-    if node.bookmarks.last() == Some(bookmark) {
-        return Ok(());
+    if add_bookmark(&mut node.bookmarks, bookmark) { session.put(&path, &node).await } else { Ok(()) }
+}
+
+/// Adds a bookmark within both bounds; says whether there is anything to write. One that is too large by itself is left
+/// out: the one before it costs a reader time, nothing else.
+fn add_bookmark(bookmarks: &mut Vec<Value>, bookmark: &Value) -> bool {
+    if bookmarks.last() == Some(bookmark) {
+        return false;
     }
-    node.bookmarks.push(bookmark.clone());
-    let surplus = node.bookmarks.len().saturating_sub(BOOKMARKS);
-    node.bookmarks.drain(..surplus);
-    session.put(&path, &node).await
+    let size = |bookmark: &Value| bookmark.to_string().len();
+    let added = size(bookmark);
+    if added > BOOKMARK_BYTES {
+        tracing::warn!(bytes = added, "a bookmark is too large for ZooKeeper and is not kept");
+        return false;
+    }
+    bookmarks.push(bookmark.clone());
+    let mut bytes: usize = bookmarks.iter().map(size).sum();
+    let mut surplus = bookmarks.len().saturating_sub(BOOKMARKS);
+    for (index, old) in bookmarks.iter().enumerate() {
+        if index >= surplus && bytes <= BOOKMARK_BYTES {
+            break;
+        }
+        bytes -= size(old);
+        surplus = surplus.max(index + 1);
+    }
+    bookmarks.drain(..surplus);
+    true
 }
 
 /// Everything that a reconciler or a status needs.
@@ -301,5 +324,29 @@ impl ClusterSnapshot {
             DesiredState::Running if failed => ObservedState::Failed,
             DesiredState::Running => ObservedState::Pending,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn bookmarks_are_bounded_by_number_and_by_bytes() {
+        let mut bookmarks = Vec::new();
+        for number in 0..100 {
+            assert!(add_bookmark(&mut bookmarks, &json!(number)));
+            assert!(!add_bookmark(&mut bookmarks, &json!(number)), "the newest is not repeated");
+        }
+        assert_eq!((bookmarks.len(), bookmarks.first()), (BOOKMARKS, Some(&json!(68))));
+        let large = |mark: &str| json!(mark.repeat(200 * 1024));
+        for mark in ["a", "b", "c"] {
+            assert!(add_bookmark(&mut bookmarks, &large(mark)));
+        }
+        assert_eq!(bookmarks, [large("b"), large("c")]);
+        assert!(!add_bookmark(&mut bookmarks, &json!("x".repeat(BOOKMARK_BYTES))));
+        assert_eq!(bookmarks.len(), 2);
     }
 }
