@@ -139,31 +139,39 @@ impl Rules {
         }
         let subject = || format!("database {source}");
         let mut targets: Vec<String> = Vec::new();
-        let mut whole = false;
+        let mut whole: Option<String> = None;
         for route in &self.routes {
             let Some(captures) = route.pattern.database_captures(source) else { continue };
-            whole |= route.pattern.matches_whole_database(source)
-                && route.to.as_ref().is_none_or(|t| t.distinct_captures() == route.pattern.wildcards());
             let target = match &route.to {
                 None => source.to_owned(),
                 Some(to) => to
                     .expand_database(&captures)
                     .ok_or_else(|| fault(subject(), format!("its tables go to databases named by {to}")))?,
             };
+            let keeps_apart = route.to.as_ref().is_none_or(|t| t.distinct_captures() == route.pattern.wildcards());
+            if route.pattern.matches_whole_database(source) && keeps_apart {
+                whole.get_or_insert_with(|| target.clone());
+            }
             if !targets.contains(&target) {
                 targets.push(target);
             }
         }
-        match (targets.pop(), targets.is_empty()) {
-            (None, _) => Ok(None),
-            (Some(_), false) => Err(fault(subject(), "its tables go to several databases".to_owned())),
-            (Some(target), true) if kind == DdlKind::DropDatabase && !(whole && self.sole_source(source, &target)) => {
-                Err(fault(
-                    subject(),
-                    format!("database {target} of the target may hold tables that did not come from it"),
-                ))
+        let sole = targets.len() <= 1;
+        let Some(first) = targets.first() else { return Ok(None) };
+        if kind != DdlKind::DropDatabase {
+            // Where most of its tables go; else its own name, if some stay there; else the one there is.
+            let own = targets.iter().find(|t| *t == source);
+            return match whole.as_ref().or(own).or(Some(first).filter(|_| sole)) {
+                Some(target) => Ok(Some(target.clone())),
+                None => Err(fault(subject(), "its tables go to several databases".to_owned())),
+            };
+        }
+        match whole {
+            Some(target) if sole && self.sole_source(source, &target) => Ok(Some(target)),
+            _ => {
+                let names = targets.join(", ");
+                Err(fault(subject(), format!("{names} of the target may hold tables that did not come from it")))
             }
-            (Some(target), true) => Ok(Some(target)),
         }
     }
 
@@ -172,7 +180,7 @@ impl Rules {
         self.routes.iter().filter(|r| r.pattern.single().is_none_or(|t| t.database != source)).all(|route| match &route
             .to
         {
-            None => true,
+            None => source == target || !route.pattern.matches_database(target),
             Some(to) if route.pattern.database_wildcards() == 0 => {
                 route.pattern.matches_database(source) || to.fixed_database().is_none_or(|d| d != target)
             }

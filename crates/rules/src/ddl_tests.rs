@@ -96,7 +96,13 @@ fn databases_follow_their_tables() {
         "> ALTER DATABASE `crm` CHARACTER SET utf8mb4"
     );
     assert_eq!(route(whole, DdlKind::CreateDatabase, "CREATE DATABASE other"), "NotCarried");
-    assert!(route(ROUTES, DdlKind::CreateDatabase, "CREATE DATABASE shop").contains("several databases"));
+    assert_eq!(route(ROUTES, DdlKind::CreateDatabase, "CREATE DATABASE shop"), "> CREATE DATABASE shop");
+    let split = "[{match: shop.a, to: crm.a}, {match: shop.b, to: mall.b}]";
+    assert!(route(split, DdlKind::CreateDatabase, "CREATE DATABASE shop").contains("several databases"));
+    assert!(
+        route("[{match: 'shop.*', to: 'crm.$1'}, {match: 'crm.*'}]", DdlKind::DropDatabase, "DROP DATABASE shop")
+            .starts_with("fault")
+    );
     assert!(route("[{match: shop.a, to: crm.a}]", DdlKind::DropDatabase, "DROP DATABASE shop").starts_with("fault"));
     let merged = "[{match: 'shop.*', to: 'crm.$1'}, {match: 'mall.*', to: 'crm.m_$1'}]";
     assert!(route(merged, DdlKind::DropDatabase, "DROP DATABASE shop").starts_with("fault"));

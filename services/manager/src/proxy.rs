@@ -1,7 +1,7 @@
 //! Writes that come to a manager that does not lead go on to the one that does.
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{OriginalUri, Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -30,7 +30,9 @@ async fn forward(manager: &Manager, request: Request) -> Result<Response, Manage
     let address = manager.store().leader_address().await?.ok_or(ManagerError::NoLeader)?;
     let fault = |source| ManagerError::Leader { address: address.clone(), source };
     let (parts, body) = request.into_parts();
-    let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
+    // The uri itself has lost the prefix under which these routes are nested.
+    let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
+    let path = uri.path_and_query().map_or("/", |p| p.as_str());
     let bytes = axum::body::to_bytes(body, LARGEST_BODY)
         .await
         .map_err(|e| ManagerError::Invalid(format!("the request's body cannot be read: {e}")))?;

@@ -76,12 +76,12 @@ async fn ask(manager: &Manager, task: &TaskId, gtid_set: &str, timeout: Duration
     };
     let address = worker.info.address;
     let fault = |source| ManagerError::Worker { worker: key.to_string(), address: address.clone(), source };
-    let millis = timeout.as_millis().to_string();
+    let seconds = timeout.as_secs_f64().to_string();
     let answer = manager
         .inner
         .http
         .get(format!("http://{address}/v1/tasks/{task}/wait"))
-        .query(&[("gtid_set", gtid_set), ("timeout", &format!("{millis}ms"))])
+        .query(&[("gtid_set", gtid_set), ("timeout", &seconds)])
         .timeout(timeout + Duration::from_secs(5))
         .send()
         .await

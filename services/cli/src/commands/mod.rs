@@ -3,6 +3,7 @@
 mod adopt;
 mod doctor;
 mod documents;
+mod keys;
 mod pipeline;
 mod status;
 mod tail;

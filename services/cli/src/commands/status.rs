@@ -138,7 +138,7 @@ fn collect_lags(value: &Value, found: &mut Vec<String>) {
 
 /// The number and the place in the binlog, as far as the worker tells them.
 fn position(measured: &Value) -> String {
-    let number = measured.get("number").map(|n| n.as_str().map_or_else(|| n.to_string(), str::to_owned));
+    let number = ["number", "acknowledged"].iter().find_map(|key| measured.get(key)).map(number);
     let place = ["position", "source_position"].iter().find_map(|key| measured.get(key)).map(|p| match p {
         Value::String(text) => text.clone(),
         other => format!("{}:{}", text(other, "file"), other.get("offset").and_then(Value::as_u64).unwrap_or_default()),
@@ -151,6 +151,17 @@ fn position(measured: &Value) -> String {
     }
 }
 
+/// A unit's number as people write it: the sequence, and behind a point what lies between two sequences.
+fn number(value: &Value) -> String {
+    let part = |key: &str| value.get(key).and_then(Value::as_u64);
+    match (value.as_str(), part("sequence"), part("sub")) {
+        (Some(text), _, _) => text.to_owned(),
+        (_, Some(sequence), Some(0)) => sequence.to_string(),
+        (_, Some(sequence), Some(sub)) => format!("{sequence}.{sub}"),
+        _ => value.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -160,10 +171,10 @@ mod tests {
     #[test]
     fn only_what_is_measured_is_shown() {
         let task = json!({"task": "load/p", "state": "RUNNING", "worker": "loader.x", "measured":
-            {"number": "17", "lags": {"apply_lag_seconds": 0.01}, "position": {"file": "b.1", "offset": 4}}});
+            {"number": {"sequence": 17, "sub": 2}, "lags": {"apply_lag_seconds": 0.01}, "position": {"file": "b.1", "offset": 4}}});
         let silent = json!({"task": "extract/s", "state": "FAILED", "failure": {"message": "gone", "hint": "mend it"}});
         let shown = tasks([&task, &silent].into_iter());
-        assert!(shown.contains("apply 0.010 s") && shown.contains("#17 b.1:4"), "{shown}");
+        assert!(shown.contains("apply 0.010 s") && shown.contains("#17.2 b.1:4"), "{shown}");
         assert!(shown.contains("what to do: mend it"), "{shown}");
     }
 }

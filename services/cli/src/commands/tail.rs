@@ -1,16 +1,21 @@
 //! `lutra log tail`: an ordered log, record by record, for people.
 
+use std::collections::VecDeque;
+
 use lutra_change::{Epoch, Operation};
-use lutra_kafka::{KafkaConfig, KafkaLog};
+use lutra_kafka::{KafkaConfig, KafkaLog, SchemaTopic};
 use lutra_log::{ReadTransport, StoredRecord, TransportError, TransportFactory};
 use lutra_wire::record::{Body, BodyKind, Changes, Header, PartEnd, Record};
 use serde_json::{Value, json};
 
+use super::keys::Keys;
 use crate::arguments::TailArguments;
 use crate::client::Client;
 use crate::error::CliError;
 use crate::output::Output;
 
+/// Keys of one table and operation that are printed for people; `--json` prints all.
+const KEYS_SHOWN: usize = 3;
 
 pub(super) async fn run(client: &Client, arguments: &TailArguments, output: &Output) -> Result<(), CliError> {
     let log = client.get(&format!("/v1/logs/{}", arguments.name)).await?;
@@ -20,9 +25,19 @@ pub(super) async fn run(client: &Client, arguments: &TailArguments, output: &Out
     let fault = |error: TransportError| CliError::Kafka { brokers: brokers.clone(), source: Box::new(error) };
     let mut reader = KafkaLog::new(&config, text("topic")).reader().await.map_err(fault)?;
     let (first, end) = reader.bounds().await.map_err(fault)?;
-    let from = beginning(arguments, first, end)?;
-    let mut printer =
-        Printer { output, heartbeats: arguments.heartbeats, in_force: None, log_id: text("log_id").to_owned() };
+    let from = match &arguments.from {
+        None => newest(&mut reader, arguments, first, end).await.map_err(fault)?,
+        Some(place) => beginning(place, first, end)?,
+    };
+    let schemas = SchemaTopic::open(&config, text("schemas_topic")).await;
+    let schemas = schemas.map_err(|error| CliError::Kafka { brokers: brokers.clone(), source: Box::new(error) })?;
+    let mut printer = Printer {
+        output,
+        keys: Keys::new(schemas),
+        heartbeats: arguments.heartbeats,
+        in_force: None,
+        log_id: text("log_id").to_owned(),
+    };
     if from >= end && !arguments.follow {
         return Ok(());
     }
@@ -33,7 +48,7 @@ pub(super) async fn run(client: &Client, arguments: &TailArguments, output: &Out
             record = reader.next() => record.map_err(fault)?,
         };
         let last = record.offset + 1 >= end;
-        printer.print(&record);
+        printer.print(&record).await;
         if last && !arguments.follow {
             return Ok(());
         }
@@ -48,12 +63,48 @@ fn properties(pairs: &[String]) -> Result<std::collections::BTreeMap<String, Str
     pairs.iter().map(split).collect()
 }
 
-fn beginning(arguments: &TailArguments, first: i64, end: i64) -> Result<i64, CliError> {
-    match arguments.from.as_deref() {
-        None => Ok((end - i64::from(arguments.last)).max(first)),
-        Some("beginning") => Ok(first),
-        Some("end") => Ok(end),
-        Some(text) => {
+/// Where the newest records begin that are to be printed. An idle log is full of heartbeats: looks further and further
+/// back until there are enough others.
+async fn newest(
+    reader: &mut impl ReadTransport,
+    arguments: &TailArguments,
+    first: i64,
+    end: i64,
+) -> Result<i64, TransportError> {
+    let wanted = usize::try_from(arguments.last.max(1)).unwrap_or(usize::MAX);
+    let mut back = i64::from(arguments.last.max(1)) * 4;
+    loop {
+        let from = end.saturating_sub(back).max(first);
+        let mut found = VecDeque::new();
+        reader.seek(from).await?;
+        let mut at = from;
+        while at < end {
+            let record = reader.next().await?;
+            at = record.offset + 1;
+            if arguments.heartbeats || !is_heartbeat(&record) {
+                found.push_back(record.offset);
+                if found.len() > wanted {
+                    found.pop_front();
+                }
+            }
+        }
+        match found.front() {
+            Some(offset) if found.len() == wanted || from == first => return Ok(*offset),
+            None if from == first => return Ok(end),
+            _ => back = back.saturating_mul(8),
+        }
+    }
+}
+
+fn is_heartbeat(stored: &StoredRecord) -> bool {
+    Record::decode(&stored.value).is_ok_and(|record| record.body.kind() == BodyKind::Heartbeat)
+}
+
+fn beginning(place: &str, first: i64, end: i64) -> Result<i64, CliError> {
+    match place {
+        "beginning" => Ok(first),
+        "end" => Ok(end),
+        text => {
             let offset = text.parse::<i64>().ok().filter(|o| (first..=end).contains(o));
             offset.ok_or_else(|| {
                 CliError::input(format!("--from {text:?} must be beginning, end, or an offset from {first} to {end}"))
@@ -64,6 +115,7 @@ fn beginning(arguments: &TailArguments, first: i64, end: i64) -> Result<i64, Cli
 
 struct Printer<'o> {
     output: &'o Output,
+    keys: Keys,
     heartbeats: bool,
     /// The highest epoch whose start was seen; before the first one nothing is known.
     in_force: Option<Epoch>,
@@ -71,7 +123,7 @@ struct Printer<'o> {
 }
 
 impl Printer<'_> {
-    fn print(&mut self, stored: &StoredRecord) {
+    async fn print(&mut self, stored: &StoredRecord) {
         let record = match Record::decode(&stored.value) {
             Ok(record) => record,
             Err(error) => {
@@ -94,7 +146,7 @@ impl Printer<'_> {
         let body = record.body.decode();
         let mut value = described(stored, &record.header, kind, void);
         let summary = match &body {
-            Ok(body) => contents(body, &mut value),
+            Ok(body) => self.contents(body, &mut value).await,
             Err(error) => format!("cannot be read: {error}"),
         };
         let people = self.people(stored, &record.header, void, &summary);
@@ -158,59 +210,93 @@ fn word(kind: BodyKind) -> &'static str {
     }
 }
 
-/// What a body says: for programs into `value`, for people as the result.
-fn contents(body: &Body, value: &mut Value) -> String {
-    match body {
-        Body::Changes(changes) => rows(changes, value),
-        Body::Chunk(chunk) => format!("chunk {} for {}: {}", chunk.id, chunk.addressee, rows(&chunk.changes, value)),
-        Body::XaPrepare(prepare) => format!("XA prepare: {}", rows(&prepare.changes, value)),
-        Body::XaDecision(decision) => {
-            value["commit"] = Value::from(decision.commit);
-            format!("XA {}", if decision.commit { "commit" } else { "rollback" })
+impl Printer<'_> {
+    /// What a body says: for programs into `value`, for people as the result.
+    async fn contents(&mut self, body: &Body, value: &mut Value) -> String {
+        match body {
+            Body::Changes(changes) => self.rows(changes, value).await,
+            Body::Chunk(chunk) => {
+                let rows = self.rows(&chunk.changes, value).await;
+                format!("chunk {} for {}: {rows}", chunk.id, chunk.addressee)
+            }
+            Body::XaPrepare(prepare) => format!("XA prepare: {}", self.rows(&prepare.changes, value).await),
+            Body::XaDecision(decision) => {
+                value["commit"] = Value::from(decision.commit);
+                format!("XA {}", if decision.commit { "commit" } else { "rollback" })
+            }
+            Body::Ddl(ddl) => {
+                let statement = String::from_utf8_lossy(&ddl.statement).into_owned();
+                let line = statement.split_whitespace().collect::<Vec<_>>().join(" ");
+                value["database"] = Value::from(ddl.database.clone());
+                value["tables"] = Value::from(ddl.tables.iter().map(ToString::to_string).collect::<Vec<_>>());
+                value["statement"] = Value::from(statement);
+                format!("DDL in {:?}: {line}", ddl.database)
+            }
+            Body::Heartbeat(heartbeat) => {
+                value["at"] = Value::from(heartbeat.at);
+                format!("heartbeat of {}", time(heartbeat.at))
+            }
+            Body::EpochStart(start) => {
+                value["cluster"] = Value::from(start.cluster.clone());
+                value["rules_version"] = Value::from(start.rules_version);
+                format!("start of an epoch, rules {}", start.rules_version)
+            }
         }
-        Body::Ddl(ddl) => {
-            let statement = String::from_utf8_lossy(&ddl.statement).into_owned();
-            let line = statement.split_whitespace().collect::<Vec<_>>().join(" ");
-            value["database"] = Value::from(ddl.database.clone());
-            value["tables"] = Value::from(ddl.tables.iter().map(ToString::to_string).collect::<Vec<_>>());
-            value["statement"] = Value::from(statement);
-            format!("DDL in {:?}: {line}", ddl.database)
+    }
+
+    /// Rows by table and operation, with their keys.
+    async fn rows(&mut self, changes: &Changes, value: &mut Value) -> String {
+        let mut groups: Vec<Group> = Vec::new();
+        for row in &changes.rows {
+            let Some(table) = changes.tables.get(row.table as usize) else { continue };
+            let key = self.keys.of(table, row).await;
+            let index = match groups.iter().position(|g| g.table == row.table && g.operation == row.operation) {
+                Some(index) => index,
+                None => {
+                    groups.push(Group {
+                        table: row.table,
+                        name: table.name.to_string(),
+                        operation: row.operation,
+                        rows: 0,
+                        keys: Vec::new(),
+                    });
+                    groups.len() - 1
+                }
+            };
+            if let Some(group) = groups.get_mut(index) {
+                group.rows += 1;
+                group.keys.extend(key);
+            }
         }
-        Body::Heartbeat(heartbeat) => {
-            value["at"] = Value::from(heartbeat.at);
-            format!("heartbeat of {}", time(heartbeat.at))
-        }
-        Body::EpochStart(start) => {
-            value["cluster"] = Value::from(start.cluster.clone());
-            value["rules_version"] = Value::from(start.rules_version);
-            format!("start of an epoch, rules {}", start.rules_version)
-        }
+        let list: Vec<Value> = groups
+            .iter()
+            .map(|g| json!({"table": g.name, "operation": g.operation, "rows": g.rows, "keys": g.keys}))
+            .collect();
+        value["changes"] = Value::from(list);
+        groups.iter().map(Group::text).collect::<Vec<_>>().join(", ")
     }
 }
 
-fn rows(changes: &Changes, value: &mut Value) -> String {
-    let mut counts: Vec<(u32, Operation, u64)> = Vec::new();
-    for row in &changes.rows {
-        match counts.iter_mut().find(|(table, operation, _)| *table == row.table && *operation == row.operation) {
-            Some((_, _, count)) => *count += 1,
-            None => counts.push((row.table, row.operation, 1)),
-        }
+/// Rows of one table and operation.
+struct Group {
+    table: u32,
+    name: String,
+    operation: Operation,
+    rows: u64,
+    keys: Vec<String>,
+}
+
+impl Group {
+    fn text(&self) -> String {
+        let verb = match self.operation {
+            Operation::Insert => "+",
+            Operation::Update => "~",
+            Operation::Delete => "-",
+            Operation::Read => "=",
+        };
+        let shown = self.keys.iter().take(KEYS_SHOWN).cloned().collect::<Vec<_>>().join(" ");
+        let more = if self.keys.len() > KEYS_SHOWN { " …" } else { "" };
+        let keys = if shown.is_empty() { String::new() } else { format!(" [{shown}{more}]") };
+        format!("{verb}{} {}{keys}", self.rows, self.name)
     }
-    let name = |table: u32| changes.tables.get(table as usize).map(|t| t.name.to_string()).unwrap_or_default();
-    let list: Vec<Value> = counts
-        .iter()
-        .map(|(table, operation, count)| json!({"table": name(*table), "operation": operation, "rows": count}))
-        .collect();
-    value["changes"] = Value::from(list);
-    let verb = |operation| match operation {
-        Operation::Insert => "+",
-        Operation::Update => "~",
-        Operation::Delete => "-",
-        Operation::Read => "=",
-    };
-    counts
-        .iter()
-        .map(|(table, operation, count)| format!("{}{count} {}", verb(*operation), name(*table)))
-        .collect::<Vec<_>>()
-        .join(", ")
 }

@@ -4,8 +4,8 @@ pub mod cluster;
 pub mod documents;
 pub mod pipelines;
 
-use axum::extract::DefaultBodyLimit;
-use axum::http::{StatusCode, Uri};
+use axum::extract::{DefaultBodyLimit, OriginalUri};
+use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -72,11 +72,11 @@ pub fn router(manager: &Manager) -> Router {
     Router::new().nest("/v1", v1).route("/openapi.json", get(|| async { Json(Description::openapi()) }))
 }
 
-async fn no_route(uri: Uri) -> ManagerError {
+async fn no_route(OriginalUri(uri): OriginalUri) -> ManagerError {
     ManagerError::NotFound { what: "path", name: uri.path().to_owned() }
 }
 
-async fn no_method(uri: Uri) -> Response {
+async fn no_method(OriginalUri(uri): OriginalUri) -> Response {
     let message = format!("{} does not take this method", uri.path());
     (StatusCode::METHOD_NOT_ALLOWED, Json(json!({"error": {"code": "method", "message": message}}))).into_response()
 }
