@@ -132,7 +132,7 @@ impl History {
             return Err(Box::new(Halt::GtidAppliedTwice { offset, number, gtid, applied }));
         }
         match &source.gtid_set {
-            GtidState::Whole(set) if !self.applied.is_subset(set) => {
+            GtidState::Whole(set) if !self.rules.gtid_check_only_when_applying && !self.applied.is_subset(set) => {
                 let (missing, applied) = (self.applied.minus(set), self.applied.clone());
                 Err(Box::new(Halt::GtidForgotten { offset, number, missing, applied }))
             }

@@ -22,7 +22,8 @@ pub(crate) struct Rules {
     pub(crate) cursor_without_epoch: bool,
     /// P3 off: GTIDs are not compared, neither of accepted nor of covered units.
     pub(crate) no_gtid_check: bool,
-    /// P3 off: GTIDs are compared when a unit is accepted, not when it is dropped.
+    /// P3 off: a unit's own GTID is compared when it is accepted, and nothing else: neither when it is dropped, nor
+    /// whether its source still knows what was applied before.
     pub(crate) gtid_check_only_when_applying: bool,
     /// P1 off: a second part 1 of the open unit changes nothing.
     pub(crate) part_one_does_not_replace: bool,
