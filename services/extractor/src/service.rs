@@ -39,7 +39,7 @@ impl ServiceArgs for Args {
 pub async fn run(context: Context, args: Args) -> Result<(), anyhow::Error> {
     let board = Board::default();
     let identity = context.worker_identity()?;
-    let address = context.serve(board.router()).await?;
+    let address = context.advertised(context.serve(board.router()).await?);
     let probe = context.health.probe("coordination");
     let kafka = KafkaConfig { brokers: args.common.kafka.clone(), properties: args.common.kafka_property_map() };
     let extractor = Extractor { kafka, board, traced: args.common.otlp_endpoint.is_some() };

@@ -4,6 +4,8 @@
 mod support;
 
 use lutra_change::{Number, Operation};
+use lutra_extractor::error::ExtractError;
+use lutra_spec::SourceStart;
 use lutra_wire::record::{BodyKind, DdlKind, PartEnd};
 use support::{Scene, Seen};
 
@@ -121,4 +123,110 @@ async fn transactions_that_are_not_captured_make_a_heartbeat_move() {
     assert_eq!(heartbeat.kind, BodyKind::Heartbeat);
     assert_eq!(heartbeat.end, PartEnd::Commit);
     assert_eq!((seen[0].number.sequence, seen[0].previous.sequence), (1, 0));
+}
+
+#[tokio::test]
+#[ignore = "needs the stack"]
+async fn the_least_grants_are_enough() {
+    let mut scene = Scene::new("ex_grants").await;
+    scene.sql("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20))").await;
+    scene.batch("SET sql_log_bin = 0; DROP USER IF EXISTS ex_reader; CREATE USER ex_reader IDENTIFIED BY 'l3st'").await;
+    for grant in lutra_mysql::checks::source_grants("ex_reader") {
+        scene.sql(&grant).await;
+    }
+    scene.sql("SET sql_log_bin = 1").await;
+    let mut config = scene.config(&["ex_grants.*"]);
+    for server in &mut config.servers {
+        server.user = "ex_reader".to_owned();
+        server.password = Some(lutra_mysql::Password::new("l3st"));
+    }
+    config.spec.user = "ex_reader".to_owned();
+    let following = scene.follow_as(config).await;
+    scene.sql("INSERT INTO t VALUES (1, 'a')").await;
+    assert_eq!(scene.read(1).await.len(), 1);
+    following.stop().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the stack"]
+async fn a_source_without_the_logs_transactions_is_refused_and_they_are_named() {
+    let mut scene = Scene::new("ex_phantom").await;
+    let mut config = scene.config(&["ex_phantom.*"]);
+    let mut set = scene.executed().await;
+    let phantom = "3e11fa47-71ca-11e1-9e33-c80aa9429562:5-7";
+    set.union_with(&phantom.parse().unwrap());
+    config.spec.start = SourceStart::Gtid(set);
+    match scene.start(config).failure().await {
+        ExtractError::SourceBehindLog { phantom: found, .. } => assert_eq!(found.to_string(), phantom),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the stack"]
+async fn a_server_that_is_not_fit_is_refused_with_what_mends_it() {
+    let mut scene = Scene::new("ex_unfit").await;
+    let mut config = scene.config(&["ex_unfit.*"]);
+    config.server_id = scene.source.query_text("SELECT @@server_id").await.unwrap().unwrap().parse().unwrap();
+    match scene.start(config).failure().await {
+        ExtractError::Unfit { faults, .. } => assert_eq!(faults[0].name, "ensure_server_id"),
+        other => panic!("{other}"),
+    }
+    // By position, behind the binlog's end.
+    let mut config = scene.config(&["ex_unfit.*"]);
+    config.spec.start = SourceStart::Position(lutra_change::BinlogPosition::new("nowhere.000001", 4));
+    match scene.start(config).failure().await {
+        ExtractError::Unfit { faults, .. } => assert_eq!(faults[0].name, "ensure_binlog_not_purged"),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the stack"]
+async fn capture_can_begin_at_a_position_with_and_without_gtid() {
+    for gtid in [true, false] {
+        let mut scene = Scene::new(if gtid { "ex_position" } else { "ex_file" }).await;
+        scene.sql("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20))").await;
+        scene.sql("INSERT INTO t VALUES (1, 'before')").await;
+        let (position, _) = lutra_mysql::catalogue::binlog_end(&mut scene.source).await.unwrap();
+        scene.sql("INSERT INTO t VALUES (2, 'behind')").await;
+        let mut config = scene.config(&[if gtid { "ex_position.*" } else { "ex_file.*" }]);
+        config.spec.gtid = gtid;
+        config.spec.start = SourceStart::Position(position);
+        let following = scene.follow_as(config.clone()).await;
+        let seen = scene.read(1).await;
+        following.stop().await;
+        assert_eq!(seen[0].rows[0].3.as_deref(), Some("2,behind"));
+        assert_eq!(seen[0].gtid.is_some(), gtid);
+
+        scene.sql("CREATE TABLE u AS SELECT * FROM t").await;
+        config.begun = true;
+        let following = scene.follow_as(config).await;
+        scene.sql("INSERT INTO t VALUES (3, 'later')").await;
+        let seen = scene.read(4).await;
+        following.stop().await;
+        assert_eq!(seen.iter().map(|u| u.number.sequence).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        assert_eq!(seen[3].rows[0].3.as_deref(), Some("3,later"));
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the stack"]
+async fn a_loaders_mark_says_where_a_transaction_came_from() {
+    let mut scene = Scene::new("ex_mark").await;
+    scene.sql("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20))").await;
+    scene.batch(
+        "CREATE DATABASE IF NOT EXISTS lutra; CREATE TABLE IF NOT EXISTS lutra.slot (task VARCHAR(100), slot INT, \
+         origins TEXT, PRIMARY KEY (task, slot)); REPLACE INTO lutra.slot (task, slot) VALUES ('load/ex_mark', 0)",
+    ).await;
+    let following = scene.follow(&["ex_mark.*"]).await;
+    scene.batch(
+        "BEGIN; UPDATE lutra.slot SET origins = 'crm,shop' WHERE task = 'load/ex_mark'; INSERT INTO t VALUES (1, 'a'); COMMIT",
+    ).await;
+    scene.sql("UPDATE lutra.slot SET origins = 'crm' WHERE task = 'load/ex_mark'").await;
+    scene.sql("INSERT INTO t VALUES (2, 'b')").await;
+    let seen = scene.read(2).await;
+    following.stop().await;
+    assert_eq!(seen.iter().map(|u| u.origins.join(" ")).collect::<Vec<_>>(), ["crm shop", ""]);
+    assert_eq!(seen[1].previous, seen[0].number, "a transaction of Lutra's tables alone does not move a heartbeat at once");
 }

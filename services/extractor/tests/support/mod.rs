@@ -72,6 +72,7 @@ pub(crate) struct Seen {
     pub(crate) totals: Option<UnitTotals>,
     pub(crate) rows: Vec<RowSeen>,
     pub(crate) parts: Vec<usize>,
+    pub(crate) origins: Vec<String>,
     pub(crate) ddl: Option<(DdlKind, Vec<String>, String)>,
 }
 
@@ -248,6 +249,7 @@ impl Scene {
                     previous: part.header.previous,
                     gtid: part.header.source.as_ref().and_then(|s| s.gtid.as_ref()).map(ToString::to_string),
                     totals: part.header.totals,
+                    origins: part.header.origins.clone(),
                     rows: std::mem::take(&mut rows),
                     parts: std::mem::take(&mut parts),
                     ddl,
