@@ -119,7 +119,9 @@ fn cargo_deny(tools: &Toolchain, home: &Home) -> Result<PathBuf> {
     if !program.is_file() {
         eprintln!("building cargo-deny into {} (once, some minutes)", root.display());
         let mut command = cargo(tools);
-        command.args(["install", "cargo-deny", "--locked", "--quiet", "--root"]).arg(&root);
+        command.args(["install", "cargo-deny", "--locked", "--quiet", "--debug", "--root"]).arg(&root);
+        // It runs for seconds: a quick build is worth more than a quick program.
+        command.env("CARGO_PROFILE_DEV_DEBUG", "0");
         // A folder of its own: the workspace's may be named by CARGO_TARGET_DIR.
         command.arg("--target-dir").arg(home.cache().join("cargo-deny-target"));
         succeed(&mut command).context("build cargo-deny")?;
