@@ -1,5 +1,13 @@
 //! The benchmark workloads W1–W4, written by stored procedures so that the source is never what is measured.
+//!
+//! Every statement of a transaction hits exactly the rows it names: ids are drawn before the statement (`RAND()` in a
+//! `WHERE` is drawn anew for each row), from the range of ids that is known to be there. The procedures live in a database
+//! of their own that never comes into the binlog.
 
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use super::run_all;
@@ -28,6 +36,16 @@ impl Workload {
         }
     }
 
+    /// Rows that one transaction inserts, updates and deletes.
+    pub fn shape(self) -> [u64; 3] {
+        match self {
+            Self::W1 => [2, 6, 2],
+            Self::W2 => [1_000, 0, 0],
+            Self::W3 => [0, 10, 0],
+            Self::W4 => [0, 1, 0],
+        }
+    }
+
     /// `w1` … `w4`.
     pub fn name(self) -> &'static str {
         match self {
@@ -39,110 +57,229 @@ impl Workload {
     }
 }
 
-/// Rows each of the 8 tables starts with.
-const START_ROWS: u32 = 10_000;
+const TABLES: u32 = 8;
+/// As sysbench fills them: 120 and 60 characters.
+const LONG: &str = "REPEAT(HEX(RANDOM_BYTES(20)), 3)";
+const PAD: &str = "HEX(RANDOM_BYTES(30))";
 
-fn table(db: &str, n: u32) -> String {
-    format!(
-        "CREATE TABLE `{db}`.sbtest{n} (id INT NOT NULL AUTO_INCREMENT, k INT NOT NULL DEFAULT 0, c CHAR(120) NOT NULL DEFAULT '', \
-         pad CHAR(60) NOT NULL DEFAULT '', PRIMARY KEY (id), KEY k_{n} (k))"
-    )
-}
+/// Types of the wide table's columns by turns, with what a new value is.
+const KINDS: [(&str, &str); 13] = [
+    ("INT", "FLOOR(RAND() * 2147483647)"),
+    ("BIGINT UNSIGNED", "FLOOR(RAND() * 9000000000000000000)"),
+    ("VARCHAR(40)", "HEX(RANDOM_BYTES(16))"),
+    ("DECIMAL(12,4)", "ROUND(RAND() * 99999999, 4)"),
+    ("DATETIME(3)", "NOW(3)"),
+    ("DOUBLE", "RAND()"),
+    ("TINYINT", "FLOOR(RAND() * 127)"),
+    ("DATE", "DATE_ADD('2000-01-01', INTERVAL FLOOR(RAND() * 9000) DAY)"),
+    ("VARBINARY(24)", "RANDOM_BYTES(24)"),
+    ("TIMESTAMP NULL", "NOW()"),
+    ("ENUM('small','medium','large')", "ELT(1 + FLOOR(RAND() * 3), 'small', 'medium', 'large')"),
+    ("TIME", "SEC_TO_TIME(FLOOR(RAND() * 86000))"),
+    ("TEXT", "HEX(RANDOM_BYTES(30))"),
+];
+const WIDE_COLUMNS: usize = 39;
 
-fn wide_table(db: &str) -> String {
-    let kinds = [
-        "INT", "BIGINT UNSIGNED", "VARCHAR(40)", "DECIMAL(12,4)", "DATETIME(3)", "DOUBLE", "TINYINT", "DATE", "VARBINARY(24)", "TIMESTAMP NULL",
-    ];
-    let columns: Vec<String> = (0..39).map(|i| format!("c{i} {}", kinds[i % kinds.len()])).collect();
-    format!("CREATE TABLE `{db}`.wide (id INT NOT NULL PRIMARY KEY, {})", columns.join(", "))
-}
-
-/// One transaction of W1 in the procedure language: ids rise, so deletes and inserts never meet.
-fn w1_body() -> String {
-    let mut body = String::new();
-    for i in 0..10u32 {
-        // table by turns: each branch is one static statement, so nothing is prepared at run time
-        let arms: Vec<String> = (1..=8)
-            .map(|n| {
-                let statement = match i {
-                    0 | 5 => format!("INSERT INTO sbtest{n} (k, c, pad) VALUES (FLOOR(RAND()*100000), REPEAT(MD5(RAND()),3), MD5(RAND()))"),
-                    4 | 9 => format!("DELETE FROM sbtest{n} WHERE id >= @low{n} ORDER BY id LIMIT 1"),
-                    _ => format!("UPDATE sbtest{n} SET k = k + 1, c = REPEAT(MD5(RAND()),3) WHERE id = @low{n} + 200 + FLOOR(RAND()*9000)"),
-                };
-                let after = if matches!(i, 4 | 9) { format!("SET @low{n} = @low{n} + 1; ") } else { String::new() };
-                format!("WHEN {} THEN {statement}; {after}", n - 1)
-            })
-            .collect();
-        body.push_str(&format!("CASE (i + {}) % 8 {} END CASE;\n", i * 3, arms.join(" ")));
+/// The wide table's column `i`: type and new value. The last one is JSON.
+fn wide_column(i: usize) -> (&'static str, &'static str) {
+    if i + 1 == WIDE_COLUMNS {
+        ("JSON", "JSON_OBJECT('n', FLOOR(RAND() * 1000), 'tag', HEX(RANDOM_BYTES(4)))")
+    } else {
+        KINDS[i % KINDS.len()]
     }
-    body
 }
 
-/// Creates the workload's database, tables, rows and procedure `run(transactions)`.
-pub async fn create(url: &str, db: &str, workload: Workload) -> anyhow::Result<()> {
-    let mut conn = connect(url).await?;
-    run_all(&mut conn, &[format!("DROP DATABASE IF EXISTS `{db}`"), format!("CREATE DATABASE `{db}`"), format!("USE `{db}`")]).await?;
-    let body = match workload {
-        Workload::W1 | Workload::W4 => {
-            for n in 1..=8 {
-                run_all(&mut conn, &[table(db, n), fill(n)]).await?;
-            }
-            if workload == Workload::W1 { w1_body() } else { w4_body() }
-        }
-        Workload::W2 => {
-            run_all(&mut conn, &[table(db, 1), fill(1), "CREATE TABLE sink LIKE sbtest1".to_owned()]).await?;
-            "INSERT INTO sink (k, c, pad) SELECT k, c, pad FROM sbtest1 LIMIT 1000;".to_owned()
-        }
-        Workload::W3 => {
-            run_all(&mut conn, &[wide_table(db), wide_fill()]).await?;
-            w3_body()
-        }
-    };
-    let lows: Vec<String> = (1..=8).map(|n| format!("SET @low{n} = COALESCE(@low{n}, 1);")).collect();
-    let procedure = format!(
-        "CREATE PROCEDURE run(transactions INT) BEGIN DECLARE i INT DEFAULT 0; {} WHILE i < transactions DO START TRANSACTION; {body} COMMIT; SET i = i + 1; END WHILE; END",
-        lows.join(" ")
+fn narrow_table(db: &str, n: u32) -> [String; 2] {
+    let create = format!(
+        "CREATE TABLE `{db}`.sbtest{n} (id INT NOT NULL, k INT NOT NULL DEFAULT 0, c CHAR(120) NOT NULL DEFAULT '', \
+         pad CHAR(60) NOT NULL DEFAULT '', PRIMARY KEY (id), KEY k_{n} (k))"
     );
-    run_all(&mut conn, &[procedure]).await
+    let fill = format!(
+        "INSERT INTO `{db}`.sbtest{n} (id, k, c, pad) {SERIES} SELECT 1 + s.i + 1000 * t.i, FLOOR(RAND() * 100000), {LONG}, {PAD} FROM s, t"
+    );
+    [create, fill]
 }
 
-fn fill(n: u32) -> String {
-    format!(
-        "INSERT INTO sbtest{n} (k, c, pad) WITH RECURSIVE s (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 1000), \
-         t (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM t WHERE i < {}) \
-         SELECT FLOOR(RAND()*100000), REPEAT(MD5(RAND()),3), MD5(RAND()) FROM s, t",
-        START_ROWS / 1_000
-    )
+fn wide_table(db: &str) -> [String; 2] {
+    let columns: Vec<String> = (0..WIDE_COLUMNS).map(|i| format!("c{i} {}", wide_column(i).0)).collect();
+    let values: Vec<&str> = (0..WIDE_COLUMNS).map(|i| wide_column(i).1).collect();
+    [
+        format!("CREATE TABLE `{db}`.wide (id INT NOT NULL PRIMARY KEY, {})", columns.join(", ")),
+        format!("INSERT INTO `{db}`.wide {SERIES} SELECT 1 + s.i + 1000 * t.i, {} FROM s, t", values.join(", ")),
+    ]
 }
 
-fn wide_fill() -> String {
-    "INSERT INTO wide (id) WITH RECURSIVE s (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 1000) SELECT i FROM s".to_owned()
+/// The 10,000 rows that each table starts with, ids from 1: a recursion may be 1,000 deep.
+const SERIES: &str = "WITH RECURSIVE s (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i < 999), \
+                      t (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM t WHERE i < 9)";
+
+/// One transaction of W1: `@l` and `@h` hold, per table, the lowest id of the session's lane and the next free one, so that
+/// rows between them are there. Over the transactions each table gets as many inserts as deletes.
+fn w1_body(db: &str) -> String {
+    let statement = |step: u32, n: u32| match step {
+        0 | 5 => format!(
+            "INSERT INTO `{db}`.sbtest{n} VALUES (@h{n}, FLOOR(RAND() * 100000), {LONG}, {PAD}); SET @h{n} = @h{n} + @lanes;"
+        ),
+        4 | 9 => format!("DELETE FROM `{db}`.sbtest{n} WHERE id = @l{n}; SET @l{n} = @l{n} + @lanes;"),
+        _ => format!(
+            "SET @r = CAST(@l{n} + @lanes * FLOOR(RAND() * ((@h{n} - @l{n}) DIV @lanes)) AS SIGNED); \
+             UPDATE `{db}`.sbtest{n} SET k = k + 1, c = {LONG} WHERE id = @r;"
+        ),
+    };
+    let step = |step: u32| {
+        let arms: Vec<String> = (1..=TABLES).map(|n| format!("WHEN {} THEN {}", n - 1, statement(step, n))).collect();
+        format!("CASE (n + {}) % {TABLES} {} END CASE;\n", step * 3, arms.join(" "))
+    };
+    (0..10).map(step).collect()
 }
 
-fn w3_body() -> String {
-    let update = "UPDATE wide SET c0 = i, c1 = 18446744073709551615 - i, c2 = MD5(RAND()), c3 = RAND()*1000000, c4 = NOW(3), c5 = RAND(), \
-                  c6 = i % 100, c7 = CURDATE(), c8 = UNHEX(MD5(RAND())), c9 = NOW(), c12 = MD5(RAND()), c13 = RAND()*100 WHERE id = 1 + FLOOR(RAND()*1000);";
+fn w3_body(db: &str) -> String {
+    let values: Vec<String> = (0..KINDS.len()).map(|i| format!("c{i} = {}", wide_column(i).1)).collect();
+    let update = format!("SET @r = {ANY_ROW}; UPDATE `{db}`.wide SET {} WHERE id = @r;\n", values.join(", "));
     update.repeat(10)
 }
 
-fn w4_body() -> String {
-    let arms: Vec<String> = (1..=8)
-        .map(|n| format!("WHEN {} THEN UPDATE sbtest{n} SET k = k + 1, c = REPEAT(MD5(RAND()),3) WHERE id = 1 + FLOOR(RAND()*{START_ROWS}); ", n - 1))
-        .collect();
-    format!("CASE i % 8 {} END CASE;", arms.join(" "))
+fn w4_body(db: &str) -> String {
+    let arm = |n: u32| {
+        format!("WHEN {} THEN UPDATE `{db}`.sbtest{n} SET k = k + 1, c = {LONG} WHERE id = @r; ", n - 1)
+    };
+    format!("SET @r = {ANY_ROW}; CASE n % {TABLES} {} END CASE;", (1..=TABLES).map(arm).collect::<String>())
 }
 
-/// Writes that many transactions, as fast as the server can with relaxed durability when `relaxed`; returns rows written.
+const ANY_ROW: &str = "CAST(1 + FLOOR(RAND() * 10000) AS SIGNED)";
+
+/// The database of the procedures.
+fn driver(db: &str) -> String {
+    format!("{db}_driver")
+}
+
+/// Creates the workload's database, tables and rows, and its procedures. The table `mark` (one column, `id`) is for whoever
+/// measures: see [`mark`] and [`Lane::transaction`].
+///
+/// # Errors
+/// When a statement fails.
+pub async fn create(url: &str, db: &str, workload: Workload) -> anyhow::Result<()> {
+    let mut conn = connect(url).await?;
+    let mut statements = vec![
+        format!("DROP DATABASE IF EXISTS `{db}`"),
+        format!("CREATE DATABASE `{db}`"),
+        format!("CREATE TABLE `{db}`.mark (id BIGINT UNSIGNED NOT NULL PRIMARY KEY)"),
+    ];
+    match workload {
+        Workload::W1 | Workload::W4 => statements.extend((1..=TABLES).flat_map(|n| narrow_table(db, n))),
+        Workload::W2 => {
+            statements.extend(narrow_table(db, 1));
+            statements.push(format!(
+                "CREATE TABLE `{db}`.sink (id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, k INT NOT NULL, c CHAR(120) NOT NULL, \
+                 pad CHAR(60) NOT NULL, KEY (k))"
+            ));
+        }
+        Workload::W3 => statements.extend(wide_table(db)),
+    }
+    run_all(&mut conn, &statements).await?;
+    create_procedures(&mut conn, db, workload).await
+}
+
+async fn create_procedures(conn: &mut Conn, db: &str, workload: Workload) -> anyhow::Result<()> {
+    let driver = driver(db);
+    let range = |n| format!("SELECT MIN(id), MAX(id) + lanes INTO @l{n}, @h{n} FROM `{db}`.sbtest{n} WHERE id % lanes = lane; ");
+    let (ranges, body) = match workload {
+        Workload::W1 => ((1..=TABLES).map(range).collect(), w1_body(db)),
+        Workload::W2 => {
+            (String::new(), format!("INSERT INTO `{db}`.sink (k, c, pad) SELECT k, c, pad FROM `{db}`.sbtest1 WHERE id <= 1000;"))
+        }
+        Workload::W3 => (String::new(), w3_body(db)),
+        Workload::W4 => (String::new(), w4_body(db)),
+    };
+    let statements = [
+        "SET SESSION sql_log_bin = 0".to_owned(),
+        format!("DROP DATABASE IF EXISTS `{driver}`"),
+        format!("CREATE DATABASE `{driver}`"),
+        format!(
+            "CREATE PROCEDURE `{driver}`.open_lane(lane BIGINT, lanes BIGINT) BEGIN SET @lanes = lanes, @n = lane; {ranges} END"
+        ),
+        format!("CREATE PROCEDURE `{driver}`.body(n BIGINT) BEGIN {body} END"),
+        format!(
+            "CREATE PROCEDURE `{driver}`.run(transactions BIGINT) BEGIN DECLARE i BIGINT DEFAULT 0; WHILE i < transactions DO \
+             START TRANSACTION; CALL body(@n); COMMIT; SET i = i + 1, @n = @n + 1; END WHILE; END"
+        ),
+        format!(
+            "CREATE PROCEDURE `{driver}`.begin_marked(id BIGINT UNSIGNED) BEGIN START TRANSACTION; CALL body(@n); SET @n = @n + 1; \
+             INSERT INTO `{db}`.mark VALUES (id); END"
+        ),
+        "SET SESSION sql_log_bin = 1".to_owned(),
+    ];
+    run_all(conn, &statements).await
+}
+
+/// One session of several that write the workload side by side; each has rows of its own.
+#[derive(Debug)]
+pub struct Lane {
+    conn: Conn,
+    driver: String,
+}
+
+impl Lane {
+    /// Opens lane `lane` of `lanes`.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, or [`create`] was not run.
+    pub async fn open(url: &str, db: &str, lane: u32, lanes: u32) -> anyhow::Result<Self> {
+        let (mut conn, driver) = (connect(url).await?, driver(db));
+        conn.query_drop(format!("CALL `{driver}`.open_lane({lane}, {lanes})")).await.context("open a lane of a workload")?;
+        Ok(Self { conn, driver })
+    }
+
+    /// Runs transactions one after the other, as fast as the server can.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn run(&mut self, transactions: u64) -> anyhow::Result<()> {
+        let call = format!("CALL `{}`.run({transactions})", self.driver);
+        self.conn.query_drop(call).await.context("run transactions of a workload")
+    }
+
+    /// Runs one transaction that also writes the mark `id`; returns how long its commit took.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn transaction(&mut self, id: u64) -> anyhow::Result<Duration> {
+        let call = format!("CALL `{}`.begin_marked({id})", self.driver);
+        self.conn.query_drop(call).await.context("run a transaction of a workload")?;
+        let began = Instant::now();
+        self.conn.query_drop("COMMIT").await.context("commit a transaction of a workload")?;
+        Ok(began.elapsed())
+    }
+}
+
+/// Writes the mark `id` in a transaction of its own.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn mark(url: &str, db: &str, id: u64) -> anyhow::Result<()> {
+    crate::mysql::execute(url, &[&format!("INSERT INTO `{db}`.mark VALUES ({id})")]).await
+}
+
+/// Writes that many transactions in one session, with relaxed durability meanwhile when `relaxed`; returns rows written.
+///
+/// # Errors
+/// When a statement fails.
 pub async fn run(url: &str, db: &str, workload: Workload, transactions: u64, relaxed: bool) -> anyhow::Result<u64> {
     let mut conn = connect(url).await?;
+    let before: Option<(u64, u64)> =
+        conn.query_first("SELECT @@GLOBAL.sync_binlog, @@GLOBAL.innodb_flush_log_at_trx_commit").await?;
     if relaxed {
-        run_all(&mut conn, &["SET GLOBAL sync_binlog = 0", "SET GLOBAL innodb_flush_log_at_trx_commit = 2"]).await?;
+        set_durability(&mut conn, (0, 2)).await?;
     }
-    conn.query_drop(format!("USE `{db}`")).await?;
-    let result = conn.query_drop(format!("CALL run({transactions})")).await;
-    if relaxed {
-        run_all(&mut conn, &["SET GLOBAL sync_binlog = 1", "SET GLOBAL innodb_flush_log_at_trx_commit = 1"]).await?;
+    let written = async { Lane::open(url, db, 0, 1).await?.run(transactions).await }.await;
+    if let Some(before) = before {
+        set_durability(&mut conn, before).await?;
     }
-    result?;
+    written?;
     Ok(transactions * workload.rows_per_transaction())
+}
+
+async fn set_durability(conn: &mut Conn, (binlog, log): (u64, u64)) -> anyhow::Result<()> {
+    let statement = format!("SET GLOBAL sync_binlog = {binlog}, GLOBAL innodb_flush_log_at_trx_commit = {log}");
+    run_all(conn, &[statement]).await
 }
