@@ -62,6 +62,10 @@ pub struct CommonArgs {
     #[arg(long, env = "LUTRA_BIND", value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     pub bind: String,
 
+    /// Address under which others reach this process [default: the address that is bound]
+    #[arg(long, env = "LUTRA_ADVERTISE", value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+
     /// Directory for what must survive a restart: the worker id and its lock [default: lutra/ in the state directory]
     #[arg(long, env = "LUTRA_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -143,6 +147,14 @@ impl CommonArgs {
         }
         if self.bind.parse::<SocketAddr>().is_err() {
             violations.add("bind", &self.bind, "must be IP:PORT, such as 127.0.0.1:0 (a name is not an address)");
+        }
+        match &self.advertise {
+            Some(address) if !is_host_port(address) => violations.add("advertise", address, "must be HOST:PORT"),
+            None if self.bind_address().ip().is_unspecified() => {
+                let reason = format!("must be given, since --bind {} is no address to call", self.bind);
+                violations.add("advertise", "", reason);
+            }
+            _ => {}
         }
         if let Err(error) = self.log_level.parse::<tracing_subscriber::EnvFilter>() {
             violations.add("log-level", &self.log_level, format!("must be a level or filter directives ({error})"));
@@ -269,6 +281,14 @@ mod tests {
             "otlp-endpoint",
         ];
         assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn a_process_that_binds_all_addresses_must_say_how_it_is_called() {
+        let base = ["--zookeeper", "h:1", "--kafka", "h:1", "--bind", "0.0.0.0:7070"];
+        assert_eq!(check(&base), ["advertise"]);
+        assert_eq!(check(&[&base[..], &["--advertise", "worker"]].concat()), ["advertise"]);
+        assert!(check(&[&base[..], &["--advertise", "worker:7070"]].concat()).is_empty());
     }
 
     #[test]

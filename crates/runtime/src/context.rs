@@ -37,6 +37,11 @@ impl Context {
         http::serve(address, extra, self.health.clone(), self.metrics.clone(), &self.supervisor).await
     }
 
+    /// The address under which others reach what was bound at `bound`.
+    pub fn advertised(&self, bound: SocketAddr) -> String {
+        self.common.advertise.clone().unwrap_or_else(|| bound.to_string())
+    }
+
     /// The directory for what must survive a restart.
     pub fn data_dir(&self) -> PathBuf {
         self.common.data_dir.clone().unwrap_or_else(default_data_dir)

@@ -20,10 +20,6 @@ pub struct ManagerArgs {
     #[arg(long, env = "LUTRA_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
-    /// Address under which other managers and the command line reach this one [default: the address that is bound]
-    #[arg(long, env = "LUTRA_ADVERTISE", value_name = "HOST:PORT")]
-    pub advertise: Option<String>,
-
     /// Replicas of every topic that is created
     #[arg(long, env = "LUTRA_REPLICATION", value_name = "N", default_value_t = 1)]
     pub replication: i32,
@@ -56,9 +52,6 @@ impl ServiceArgs for ManagerArgs {
                 "",
                 format!("must be given, since --bind {address} can be reached from elsewhere"),
             );
-        }
-        if address.ip().is_unspecified() && self.advertise.is_none() {
-            violations.add("advertise", "", format!("must be given, since --bind {address} is no address to call"));
         }
         if let Some(file) = &self.token_file
             && let Err(reason) = read_token(file)
@@ -120,7 +113,7 @@ mod tests {
     #[test]
     fn a_manager_that_can_be_reached_from_elsewhere_needs_a_token() {
         assert!(check(&[]).is_empty());
-        assert_eq!(check(&["--bind", "0.0.0.0:8080"]), ["token-file", "advertise"]);
+        assert_eq!(check(&["--bind", "0.0.0.0:8080"]), ["token-file"]);
         assert_eq!(check(&["--token-file", "/nowhere"]), ["token-file"]);
         let file = std::env::temp_dir().join(format!("lutra-manager-token-{}", std::process::id()));
         std::fs::write(&file, "0123456789abcdef\n").unwrap();

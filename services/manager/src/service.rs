@@ -37,7 +37,7 @@ pub async fn run(context: Context, args: ManagerArgs) -> Result<(), ManagerError
         }),
     };
     let bound = context.serve(api::router(&manager)).await.map_err(ManagerError::Serve)?;
-    let address = args.advertise.clone().unwrap_or_else(|| bound.to_string());
+    let address = context.advertised(bound);
     tracing::info!(%address, zookeeper = common.zookeeper, kafka = common.kafka, cluster = common.cluster, token = args.token_file.is_some(), "manager is up");
     let election = LeaderElection::new(coordination.clone(), address);
     let shutdown = context.shutdown.clone();

@@ -26,7 +26,7 @@ pub async fn run(context: Context, args: TransformerArgs) -> Result<(), anyhow::
     let board = Arc::new(Board::default());
     let shown = Arc::clone(&board);
     let routes = Router::new().route("/v1/tasks", get(move || std::future::ready(Json(shown.show()))));
-    let address = context.serve(routes).await?;
+    let address = context.advertised(context.serve(routes).await?);
     let mut kafka = KafkaConfig::new(&context.common.kafka);
     kafka.properties = context.common.kafka_property_map();
     let coordination = Coordination::connect(CoordinationConfig::new(&context.common.zookeeper, &context.common.cluster)).await?;

@@ -16,7 +16,7 @@ use crate::process::{Guard, Launch, Process, ProcessId, Usage, describe};
 use crate::stack::Stack;
 
 /// The packages whose programs a running Lutra consists of.
-const PACKAGES: [&str; 5] = ["lutra-manager", "lutra-extractor", "lutra-transformer", "lutra-loader", "lutra-cli"];
+pub const PACKAGES: [&str; 5] = ["lutra-manager", "lutra-extractor", "lutra-transformer", "lutra-loader", "lutra-cli"];
 
 /// One of the four services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -161,6 +161,47 @@ pub fn target_folder() -> Result<PathBuf> {
     Ok(metadata.target_directory)
 }
 
+/// Ends the services that were started below `folder` and run on, whoever started them: in order (SIGTERM) where they go
+/// within `grace`, else by SIGKILL.
+///
+/// # Errors
+/// When one of them does not go.
+pub fn end_kept(folder: &Path, grace: Duration) -> Result<()> {
+    let mut found = Vec::new();
+    find_processes(folder, SERVICE_FOLDERS, &mut found);
+    for id in &found {
+        id.signal(Signal::SIGTERM)?;
+    }
+    let deadline = Instant::now() + grace;
+    while found.iter().any(|id| id.is_alive()) && Instant::now() < deadline {
+        crate::process::nap();
+    }
+    for id in found {
+        id.signal(Signal::SIGKILL)?;
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while id.is_alive() {
+            if Instant::now() > deadline {
+                bail!("end the service of process {}: it is still there after 30 s", id.pid);
+            }
+            crate::process::nap();
+        }
+    }
+    Ok(())
+}
+
+/// How deep the folders of services lie below the stack's `services`: a cluster's, then one per service.
+const SERVICE_FOLDERS: u32 = 2;
+
+fn find_processes(folder: &Path, depth: u32, found: &mut Vec<ProcessId>) {
+    found.extend(crate::server::remembered(folder).filter(|id| id.is_alive()));
+    if depth == 0 {
+        return;
+    }
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
+        find_processes(&entry.path(), depth - 1, found);
+    }
+}
+
 /// Starts Lutra's services against one ZooKeeper and one Kafka, each with a folder of its own.
 #[derive(Debug, Clone)]
 pub struct Launcher {
@@ -185,7 +226,7 @@ impl Launcher {
     }
 
     /// Services that run on when this process has ended; [`crate::process::ProcessId`]s are left in `process.json` in each
-    /// one's folder.
+    /// one's folder. [`Stack::services_folder`] is where [`Stack::down`] finds and ends them.
     #[must_use]
     pub fn kept(mut self) -> Self {
         self.guard = Guard::Kept;

@@ -22,7 +22,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let home = Home::from_env();
     // `--yes` may stand behind the benchmark too.
-    let (yes, bench): (Vec<_>, Vec<_>) = arguments.bench.iter().partition(|word| matches!(word.as_str(), "--yes" | "-y"));
+    let (yes, bench): (Vec<_>, Vec<_>) =
+        arguments.bench.iter().partition(|word| matches!(word.as_str(), "--yes" | "-y"));
     let consent = Consent { yes: arguments.consent.yes || !yes.is_empty() };
     let installation = consent.install(&home)?;
     Binaries::build(installation.tools(), Profile::Release)?;

@@ -11,6 +11,7 @@ use lutra_harness::install::Toolchain;
 use lutra_harness::process::describe;
 use lutra_harness::services::cargo;
 
+use crate::compose;
 use crate::consent::Consent;
 use crate::edges;
 
@@ -33,6 +34,8 @@ enum Step {
     Format,
     /// The dependency edges are those of docs/dependency-edges.txt
     Edges,
+    /// compose.yaml and deploy/ say the same as the harness
+    Compose,
     /// Licences, sources and bans of deny.toml
     Deny,
     /// Clippy has nothing to say
@@ -71,6 +74,7 @@ impl Step {
                 succeed(&mut command)
             }
             Self::Deny => deny(tools, home),
+            Self::Compose => compose::check(&repository()),
             Self::Edges => check_edges(tools, bless),
             Self::Docs => {
                 let mut command = cargo(tools);

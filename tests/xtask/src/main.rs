@@ -1,8 +1,11 @@
 //! `cargo xtask`: the servers, the tests and the gate, one command each.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod bench;
 mod check;
+mod compose;
 mod consent;
+mod demo;
 mod edges;
 mod stack;
 mod suite;
@@ -15,7 +18,7 @@ use lutra_harness::Home;
 /// The environment lacks something that was not allowed to be fetched.
 const EXIT_ENVIRONMENT: u8 = 3;
 
-/// Lutra's own tasks: servers, tests, checks.
+/// Lutra's own tasks: the demo, servers, tests, checks.
 ///
 /// Real MySQL, Kafka and ZooKeeper are downloaded and run without root, all in one folder: .lutra in the repository, or
 /// the one that LUTRA_HOME names.
@@ -31,6 +34,8 @@ const EXIT_CODES: &str =
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Follow a real MySQL into another one, watched live, with a SIGKILL on the way
+    Demo(demo::Arguments),
     /// Real MySQL (source and target), Kafka and ZooKeeper on this machine
     #[command(subcommand)]
     Stack(stack::Command),
@@ -40,15 +45,19 @@ enum Task {
     Test(suite::Arguments),
     /// The gate: format, lints, licences, dependency edges, documentation
     Check(check::Arguments),
+    /// Measure on real servers, with release programs
+    Bench(bench::Arguments),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Arguments::parse().task {
+        Task::Demo(arguments) => demo::run(&arguments).await,
         Task::Stack(command) => stack::run(command).await,
         Task::Env(consent) => print_env(consent),
         Task::Test(arguments) => suite::run(&arguments).await,
         Task::Check(arguments) => check::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -19,10 +19,11 @@ pub(crate) enum Command {
         #[arg(long)]
         relaxed: bool,
     },
-    /// Kill its servers and remove its folder
+    /// Kill its servers and services and remove its folder
     Down {
-        #[command(flatten)]
-        named: Named,
+        /// Only the stack of this name; without it all of them
+        #[arg(long)]
+        name: Option<String>,
         /// All stacks, and the downloads and programs too: the whole folder
         #[arg(long)]
         purge: bool,
@@ -50,7 +51,8 @@ pub(crate) async fn run(command: Command) -> Result<()> {
             up(&home, if relaxed { spec.relaxed() } else { spec }, consent).await
         }
         Command::Down { purge: true, .. } => purge(&home),
-        Command::Down { named, .. } => down(&home, &named.name),
+        Command::Down { name: Some(name), .. } => down(&home, &name),
+        Command::Down { name: None, .. } => down_all(&home),
         Command::Status { named } => status(&home, &named.name),
     }
 }
@@ -77,10 +79,12 @@ fn down(home: &Home, name: &str) -> Result<()> {
     }
 }
 
+fn down_all(home: &Home) -> Result<()> {
+    lutra_harness::stack::kept(home).iter().try_for_each(|name| down(home, name))
+}
+
 fn purge(home: &Home) -> Result<()> {
-    for name in lutra_harness::stack::kept(home) {
-        down(home, &name)?;
-    }
+    down_all(home)?;
     match std::fs::remove_dir_all(home.root()) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove {}", home.root().display()))

@@ -29,6 +29,9 @@ const MYSQL: PackageSet = PackageSet {
     keep: |name| !name.starts_with("perl") && !name.starts_with("libperl") && !name.starts_with("libgdbm"),
 };
 
+/// The Debian packages that building takes beside a C compiler.
+pub const BUILD_PACKAGES: &[&str] = BUILD.packages;
+
 /// Something the machine lacks and that would be downloaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Need {

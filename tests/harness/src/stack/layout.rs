@@ -57,6 +57,41 @@ pub(super) fn servers(
     Ok(servers)
 }
 
+/// What Lutra and its users rely on in a MySQL server; everything else is a matter of place and size.
+pub const MYSQL_SETTINGS: &[(&str, &str)] = &[
+    ("gtid_mode", "ON"),
+    ("enforce_gtid_consistency", "ON"),
+    ("binlog_row_metadata", "FULL"),
+    ("max_allowed_packet", "1G"),
+];
+
+/// The same for Kafka with one broker.
+pub const KAFKA_SETTINGS: &[(&str, &str)] = &[
+    ("process.roles", "broker,controller"),
+    ("node.id", "1"),
+    ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"),
+    ("controller.listener.names", "CONTROLLER"),
+    ("inter.broker.listener.name", "PLAINTEXT"),
+    ("auto.create.topics.enable", "false"),
+    ("offsets.topic.replication.factor", "1"),
+    ("transaction.state.log.replication.factor", "1"),
+    ("transaction.state.log.min.isr", "1"),
+    ("min.insync.replicas", "1"),
+];
+
+/// The same for ZooKeeper.
+pub const ZOOKEEPER_SETTINGS: &[(&str, &str)] =
+    &[("tickTime", "500"), ("admin.enableServer", "false"), ("4lw.commands.whitelist", "ruok,srvr,stat,mntr")];
+
+/// Options of the Java machine.
+pub const KAFKA_HEAP: &str = "-Xmx512m";
+/// Options of the Java machine.
+pub const ZOOKEEPER_HEAP: &str = "-Xmx64m";
+
+fn lines_of(settings: &[(&str, &str)]) -> String {
+    settings.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
+}
+
 type CommandLine = (PathBuf, Vec<String>, Vec<(String, String)>);
 
 /// How a server of the stack in `folder` is started.
@@ -80,10 +115,10 @@ fn make(folder: &Path) -> Result<PathBuf> {
 fn my_cnf(installation: &Installation, spec: &MySqlSpec, server_id: usize, port: u16, own: &Path) -> String {
     let mut lines = mysql_base(installation, own);
     lines += &format!(
-        "port={port}\nserver-id={server_id}\nbind-address=127.0.0.1\nlog-bin=binlog\ngtid_mode=ON\nenforce_gtid_consistency=ON\n\
-         binlog_row_metadata=FULL\nmax_allowed_packet=1G\ninnodb_buffer_pool_size=256M\nperformance_schema=OFF\n\
-         max_connections=200\n"
+        "port={port}\nserver-id={server_id}\nbind-address=127.0.0.1\nlog-bin=binlog\ninnodb_buffer_pool_size=256M\n\
+         performance_schema=OFF\nmax_connections=200\n"
     );
+    lines += &lines_of(MYSQL_SETTINGS);
     if spec.relaxed {
         // Written to the kernel at each commit: the end of the process loses nothing, that of the machine may.
         lines += "sync_binlog=0\ninnodb_flush_log_at_trx_commit=2\n";
@@ -167,17 +202,14 @@ fn run_logged(command: &mut Command, log: &Path, what: &str) -> Result<()> {
 /// A killed broker is let in again when its old session has run out: 4 s instead of the default 9.
 fn kafka_properties(port: u16, controller: u16, own: &Path) -> String {
     format!(
-        "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
+        "{}controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
          listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
          advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
-         controller.listener.names=CONTROLLER\ninter.broker.listener.name=PLAINTEXT\nlog.dirs={}/data\n\
-         auto.create.topics.enable=false\ngroup.initial.rebalance.delay.ms=0\noffsets.topic.num.partitions=4\n\
-         offsets.topic.replication.factor=1\ntransaction.state.log.num.partitions=4\n\
-         transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
-         share.coordinator.state.topic.num.partitions=1\nshare.coordinator.state.topic.replication.factor=1\n\
-         share.coordinator.state.topic.min.isr=1\nmin.insync.replicas=1\nlog.cleaner.dedupe.buffer.size=8388608\n\
-         broker.session.timeout.ms=4000\nbroker.heartbeat.interval.ms=1000\n",
+         log.dirs={}/data\ngroup.initial.rebalance.delay.ms=0\noffsets.topic.num.partitions=4\n\
+         transaction.state.log.num.partitions=4\nshare.coordinator.state.topic.num.partitions=1\n\
+         share.coordinator.state.topic.replication.factor=1\nshare.coordinator.state.topic.min.isr=1\n\
+         log.cleaner.dedupe.buffer.size=8388608\nbroker.session.timeout.ms=4000\nbroker.heartbeat.interval.ms=1000\n",
+        lines_of(KAFKA_SETTINGS),
         own.display()
     )
 }
@@ -188,7 +220,7 @@ const KAFKA_LOGGING: &str = "status=error\nappender.out.type=Console\nappender.o
 
 fn kafka_java(installation: &Installation, own: &Path) -> Vec<String> {
     vec![
-        "-Xmx512m".to_owned(),
+        KAFKA_HEAP.to_owned(),
         format!("-Dlog4j2.configurationFile={}", own.join("log4j2.properties").display()),
         "-cp".to_owned(),
         installation.kafka_classpath(),
@@ -219,15 +251,15 @@ pub(super) fn prepare_kafka(installation: &Installation, stack: &Stack) -> Resul
 
 fn zoo_cfg(port: u16, own: &Path) -> String {
     format!(
-        "tickTime=500\ndataDir={}/data\nclientPort={port}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n\
-         maxClientCnxns=0\n4lw.commands.whitelist=ruok,srvr,stat,mntr\n",
+        "{}dataDir={}/data\nclientPort={port}\nclientPortAddress=127.0.0.1\nmaxClientCnxns=0\n",
+        lines_of(ZOOKEEPER_SETTINGS),
         own.display()
     )
 }
 
 fn zookeeper_command(installation: &Installation, own: &Path) -> CommandLine {
     let args = [
-        "-Xmx64m",
+        ZOOKEEPER_HEAP,
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
         "-cp",
         &installation.zookeeper_classpath(),

@@ -19,6 +19,7 @@ use crate::home::Home;
 use crate::install::{Installation, Progress};
 use crate::process::{Guard, ProcessId, nap};
 use crate::server::{Kind, Server, remembered};
+pub use layout::{KAFKA_HEAP, KAFKA_SETTINGS, MYSQL_SETTINGS, ZOOKEEPER_HEAP, ZOOKEEPER_SETTINGS};
 pub use shared::SharedStack;
 pub use spec::{Life, MySqlSpec, StackSpec};
 
@@ -201,6 +202,12 @@ impl Stack {
         &self.folder
     }
 
+    /// Where the folders of Lutra's own services belong, so that they end with the stack.
+    #[must_use]
+    pub fn services_folder(&self) -> PathBuf {
+        self.folder.join("services")
+    }
+
     /// All servers by name.
     pub fn servers(&self) -> impl Iterator<Item = &Server> {
         self.servers.values()
@@ -260,15 +267,16 @@ impl Stack {
         state.write(&self.folder)
     }
 
-    /// Kills the servers and removes the folder.
+    /// Kills the services below [`Stack::services_folder`] and the servers, and removes the folder.
     ///
     /// # Errors
-    /// When a server does not go, or the folder cannot be removed.
+    /// When one of them does not go, or the folder cannot be removed.
     pub fn down(mut self) -> Result<()> {
         self.end()
     }
 
     fn end(&mut self) -> Result<()> {
+        crate::services::end_kept(&self.services_folder(), Duration::ZERO)?;
         for server in self.servers.values() {
             server.kill()?;
         }

@@ -34,7 +34,8 @@ pub fn is_passing(error: &mysql_async::Error) -> bool {
 /// Holds a loop to a rate.
 pub struct Pacer {
     interval: tokio::time::Interval,
-    per_tick: u64,
+    per_second: u64,
+    /// Hundredths of a permit that are left.
     left: u64,
 }
 
@@ -43,15 +44,15 @@ impl Pacer {
     pub fn new(per_second: u64) -> Self {
         let mut interval = tokio::time::interval(Duration::from_millis(10));
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
-        Self { interval, per_tick: (per_second / 100).max(1), left: 0 }
+        Self { interval, per_second, left: 0 }
     }
 
     /// Waits for the next permit.
     pub async fn permit(&mut self) {
-        while self.left == 0 {
+        while self.left < 100 {
             self.interval.tick().await;
-            self.left = self.per_tick;
+            self.left += self.per_second;
         }
-        self.left -= 1;
+        self.left -= 100;
     }
 }
