@@ -1,6 +1,12 @@
 //! Telemetry: typed events, per batch and never per row; names are constants; no row value ever.
+#![allow(clippy::disallowed_macros, reason = "here they are made")]
+
+use std::collections::HashMap;
+
+use lutra_runtime::trace_context;
 
 use crate::progress::Progress;
+use crate::unit::Unit;
 use crate::writer::Fault;
 
 /// Row changes applied.
@@ -63,6 +69,28 @@ impl BatchRerun<'_> {
             }
             Fault::Over(_) => {}
         }
+    }
+}
+
+/// The span of a batch, inside the trace of its first unit that has one; none where no unit is traced.
+pub fn batch_span(units: &[Unit], rows: u64) -> tracing::Span {
+    let Some(traced) = units.iter().find(|u| u.end.trace.traceparent.is_some()) else { return tracing::Span::none() };
+    let span = tracing::info_span!("load", number = %traced.end.number, rows, units = units.len());
+    let values = [traced.end.trace.traceparent.as_ref(), traced.end.trace.tracestate.as_ref()];
+    let named = trace_context::HEADERS.iter().zip(values);
+    let headers: HashMap<String, String> =
+        named.filter_map(|(name, value)| Some(((*name).to_owned(), value?.clone()))).collect();
+    trace_context::set_parent(&span, &headers);
+    span
+}
+
+/// A row does not fit what the source changed.
+pub struct ConflictFound;
+
+impl ConflictFound {
+    /// Counts it.
+    pub fn emit(self) {
+        metrics::counter!(CONFLICTS).increment(1);
     }
 }
 

@@ -223,7 +223,7 @@ impl<R: ReadTransport, S: Schemas> Intake<R, S> {
     }
 
     async fn send(&mut self, part: &LogPart, body: UnitBody) -> bool {
-        self.messages.send(Message::Unit(Unit { end: self.end(part), body })).await.is_ok()
+        self.messages.send(Message::Unit(Box::new(Unit { end: self.end(part), body }))).await.is_ok()
     }
 
     fn end(&self, part: &LogPart) -> UnitEnd {
@@ -235,6 +235,7 @@ impl<R: ReadTransport, S: Schemas> Intake<R, S> {
             appended_at: part.appended_at,
             taken_at: now_micros(),
             origins: part.header.origins.clone(),
+            trace: part.headers.clone(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The maps of the tables in use: compiled at first use, forgotten after DDL.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use lutra_change::Number;
@@ -52,8 +53,8 @@ impl<T: Target> MapCache<T> {
     /// See [`MapCache::of_table`].
     pub async fn add(&mut self, segment: &Segment, number: Number, maps: &mut Maps) -> Result<(), LoadError> {
         for table in &segment.tables {
-            if !maps.contains_key(&table.fingerprint) {
-                maps.insert(table.fingerprint, self.of_table(table, number).await?);
+            if let Entry::Vacant(vacant) = maps.entry(table.fingerprint) {
+                vacant.insert(self.of_table(table, number).await?);
             }
         }
         Ok(())

@@ -29,6 +29,8 @@ pub struct Progress {
     pub number: Number,
     /// GTIDs of everything that is in the target, or needs not be.
     pub gtid_set: Arc<GtidSet>,
+    /// The first offset of the pipeline's log that is not done.
+    pub next_offset: i64,
     /// Rows applied since the process took the task.
     pub rows_applied: u64,
     /// Source transactions applied.

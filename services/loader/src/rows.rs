@@ -25,6 +25,9 @@ pub struct Session {
 }
 
 impl Session {
+    /// Both checks on, as a new connection has them.
+    pub const PLAIN: Self = Self { foreign_key_checks: true, unique_checks: true };
+
     /// What the source's flags ask for. Where the source logged its cascades as rows, the target must not check or
     /// cascade by itself: every row comes.
     pub fn of(flags: RowFlags) -> Self {
@@ -54,6 +57,8 @@ pub struct Written {
     pub arena: Arena,
     /// The changes, in source order.
     pub changes: Vec<Change>,
+    /// Where the session must be set, and how: index of the first change that needs it. The first is at 0.
+    pub sessions: Vec<(usize, Session)>,
 }
 
 impl Written {
@@ -75,6 +80,10 @@ impl Written {
             };
             let failed = |source| LoadError::Row { table: table.name.clone(), number, source: Box::new(source) };
             let change = self.write(row, table, map).map_err(failed)?;
+            let session = Session::of(row.flags);
+            if self.sessions.last().is_none_or(|(_, last)| *last != session) {
+                self.sessions.push((self.changes.len(), session));
+            }
             self.changes.push(change);
         }
         Ok(())
@@ -134,14 +143,15 @@ pub struct WriteSet {
 
 impl WriteSet {
     /// The write set of these changes.
-    pub fn of(written: &Written, session: Session) -> Self {
+    pub fn of(written: &Written) -> Self {
         let mut set = Self::default();
         let mut buffer = Vec::new();
+        let foreign_key_checks = written.sessions.iter().any(|(_, s)| s.foreign_key_checks);
         for change in &written.changes {
             let map = &change.map;
             set.seeds.insert(map.table_seed);
-            if map.key.is_none() || map.opaque_keys || (map.related && session.foreign_key_checks) {
-                set.wide.insert(if map.related && session.foreign_key_checks { RELATED } else { map.table_seed });
+            if map.key.is_none() || map.opaque_keys || (map.related && foreign_key_checks) {
+                set.wide.insert(if map.related && foreign_key_checks { RELATED } else { map.table_seed });
                 set.seeds.insert(RELATED);
                 continue;
             }

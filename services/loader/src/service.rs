@@ -7,7 +7,7 @@ use lutra_coordination::{
     Coordination, CoordinationConfig, Disposition as TaskDisposition, LogRef, ObservedState, TaskContext, TaskEnd,
     TaskFailure, TaskHandle, TaskRunner, WorkerAgent, WorkerInfo,
 };
-use lutra_kafka::{KafkaConfig, KafkaLog, SchemaTopic};
+use lutra_kafka::{GroupOffsets, KafkaConfig, KafkaLog, SchemaTopic};
 use lutra_log::{Bookmark, TransportFactory};
 use lutra_mysql::{ConnectOptions, Password, TlsMode as ServerTls, TlsOptions};
 use lutra_runtime::{Backoff, BackoffPolicy, Context};
@@ -30,12 +30,12 @@ use crate::target::mysql::MySqlTarget;
 pub async fn serve(context: Context, args: LoaderArgs) -> anyhow::Result<()> {
     let identity = context.worker_identity()?;
     let board = Board::default();
-    let address = context.serve(crate::http::router(board.clone())).await?;
+    let address = context.advertised(context.serve(crate::http::router(board.clone())).await?);
     let zookeeper = CoordinationConfig::new(&context.common.zookeeper, &context.common.cluster);
     let coordination = Coordination::connect(zookeeper).await?;
     let mut kafka = KafkaConfig::new(&context.common.kafka);
     kafka.properties = context.common.kafka_property_map();
-    let info = WorkerInfo::new(context.service, &identity, address, args.capacity);
+    let info = WorkerInfo::new(context.service, &identity, &address, args.capacity);
     tracing::info!(worker = identity.id(), %address, "loader is up");
     let agent = WorkerAgent::new(coordination, info, LoadRunner { kafka, board });
     agent.run(context.shutdown.clone()).await?;
@@ -116,6 +116,8 @@ impl LoadRunner {
         let (gaps, seen) = watch::channel(None);
         let plan = work.plan(bookmarks(&task.handle, &work.log.writer).await);
         let run = attempt(target, Input { transport, schemas, gaps }, plan, epoch, progress.clone(), task.stop.clone());
+        let group = format!("lutra-{}", task.id.name);
+        let offsets = GroupOffsets::new(&self.kafka, &group, &work.log.topic).ok();
         let mut status = tokio::time::interval(std::time::Duration::from_secs(2));
         let mut run = std::pin::pin!(run);
         let mut seen = std::pin::pin!(ask_for_restarts(&task.handle, &work.log.writer, seen));
@@ -124,7 +126,14 @@ impl LoadRunner {
                 biased;
                 ended = &mut run => return ended,
                 () = &mut seen => {}
-                _ = status.tick() => task.handle.set_state(ObservedState::Running, detail(&progress.borrow())),
+                _ = status.tick() => {
+                    let now = progress.borrow().clone();
+                    task.handle.set_state(ObservedState::Running, detail(&now));
+                    // For lag tools only: nobody of ours reads it, and a lost one is of no consequence.
+                    if let Some(offsets) = offsets.as_ref().filter(|_| now.next_offset > 0) {
+                        let _ = offsets.commit(now.next_offset);
+                    }
+                }
             }
         }
     }
@@ -143,7 +152,7 @@ async fn ask_for_restarts(handle: &TaskHandle, writer: &TaskId, mut gaps: watch:
             }
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn bookmarks(handle: &TaskHandle, writer: &TaskId) -> Vec<Bookmark> {

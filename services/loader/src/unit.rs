@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lutra_change::{Cursor, Number, TableName};
+use lutra_log::RecordHeaders;
 use lutra_wire::record::{Ddl, RowChange, SourceState};
 use lutra_wire::{Fingerprint, RowDecoder, RowSchema};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -50,6 +51,8 @@ pub struct UnitEnd {
     pub taken_at: i64,
     /// Origins that the log names.
     pub origins: Vec<String>,
+    /// Trace context of the unit's last part.
+    pub trace: RecordHeaders,
 }
 
 /// A whole unit.
@@ -76,7 +79,7 @@ pub enum UnitBody {
 #[derive(Debug)]
 pub enum Message {
     /// A whole unit.
-    Unit(Unit),
+    Unit(Box<Unit>),
     /// A unit that is larger than the memory for units: applied while it is read.
     Large {
         /// Its number.

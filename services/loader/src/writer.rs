@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use crate::crash::{self, Point, Rule};
 use crate::ddl::{self, DdlJob, DdlState};
 use crate::error::LoadError;
-use crate::planner::{Packet, Script};
+use crate::planner::Packet;
 use crate::rows::Session;
 use crate::scheduler::batch::{Batch, Planned};
 use crate::slot::{Owner, Place};
@@ -52,12 +52,7 @@ pub enum Job {
         session: Session,
     },
     /// More rows of it.
-    More {
-        /// Their statements.
-        planned: Box<Planned>,
-        /// The session they need.
-        session: Session,
-    },
+    More(Box<Planned>),
     /// Its end: the second slot update, then commit.
     Finish(Box<Place>),
     /// It never was.
@@ -130,7 +125,7 @@ pub struct Writer<C> {
 impl<C: TargetConnection> Writer<C> {
     /// The writer of `slot`, which stands at `known`.
     pub fn new(connection: C, owner: Arc<Owner>, slot: u16, known: Number, line: watch::Sender<Line>, ddl: DdlState) -> Self {
-        let session = Session { foreign_key_checks: true, unique_checks: true };
+        let session = Session::PLAIN;
         Self { connection, owner, slot, known, session, line, ddl }
     }
 
@@ -150,7 +145,7 @@ impl<C: TargetConnection> Writer<C> {
         let done = match job {
             Job::Batch { id, batch, planned } => return self.batch(id, &batch, planned.as_deref(), reports).await,
             Job::Begin { number, session } => self.begin(number, session).await,
-            Job::More { planned, session } => self.more(&planned, session).await,
+            Job::More(planned) => self.more(&planned).await,
             Job::Finish(place) => self.finish(&place).await,
             Job::Abort => self.connection.rollback().await.map_err(|e| over("rolling back", e)),
             Job::Ddl(job) => self.ddl(*job).await,
@@ -164,7 +159,7 @@ impl<C: TargetConnection> Writer<C> {
     async fn batch(&mut self, id: u64, batch: &Batch, planned: Option<&Planned>, reports: &mpsc::Sender<Report>) -> Outcome {
         let planned = planned.unwrap_or(&batch.planned);
         let head = self.owner.advance(self.slot, self.known, &batch.place);
-        if let Err(fault) = self.transaction(&head, batch.session, &planned.script).await {
+        if let Err(fault) = self.transaction(&head, planned).await {
             return self.give_up(fault).await;
         }
         crash::pass(Point::BeforeCommit);
@@ -190,12 +185,13 @@ impl<C: TargetConnection> Writer<C> {
     }
 
     /// `BEGIN`, slot update and rows; everything is answered and fits when this returns.
-    async fn transaction(&mut self, head: &str, session: Session, script: &Script) -> Result<(), Fault> {
+    async fn transaction(&mut self, head: &str, planned: &Planned) -> Result<(), Fault> {
+        let (script, (before, behind)) = (&planned.script, planned.sessions);
         let separate = crash::broken(Rule::CheckpointInTransaction);
         let mut text = Vec::with_capacity(script.packets.first().map_or(0, |p| p.text.len()) + head.len() + 128);
         let mut leading = 1;
-        if session != self.session {
-            text.extend_from_slice(session.statement().as_bytes());
+        if before != self.session {
+            text.extend_from_slice(before.statement().as_bytes());
             text.push(b';');
             leading += 1;
         }
@@ -216,7 +212,6 @@ impl<C: TargetConnection> Writer<C> {
         } else {
             self.packet(&text, leading, fence, &Packet::default()).await?;
         }
-        self.session = session;
         for packet in packets {
             self.packet(&packet.text, 0, None, packet).await?;
             crash::pass(Point::MidRows);
@@ -226,6 +221,7 @@ impl<C: TargetConnection> Writer<C> {
             crash::pass(Point::BeforeCommit);
             self.packet(format!("BEGIN;{head};").as_bytes(), 2, None, &Packet::default()).await?;
         }
+        self.session = behind;
         Ok(())
     }
 
@@ -262,7 +258,7 @@ impl<C: TargetConnection> Writer<C> {
 
     async fn give_up(&mut self, fault: Fault) -> Outcome {
         // The session may or may not have been set.
-        self.session = Session { foreign_key_checks: true, unique_checks: true };
+        self.session = Session::PLAIN;
         let text = format!("ROLLBACK;{}", self.session.statement());
         match self.connection.run(text.as_bytes()).await {
             Ok(_) => Outcome::Failed(fault),
@@ -288,19 +284,20 @@ impl<C: TargetConnection> Writer<C> {
 
     async fn begin(&mut self, number: Number, session: Session) -> Result<(), Fault> {
         let head = self.owner.advance_number(self.slot, self.known, number);
-        self.transaction(&head, session, &Script::default()).await
+        self.transaction(&head, &Planned::nothing(session)).await
     }
 
-    async fn more(&mut self, planned: &Planned, session: Session) -> Result<(), Fault> {
-        if session != self.session {
-            let text = format!("{};", session.statement());
+    async fn more(&mut self, planned: &Planned) -> Result<(), Fault> {
+        let (before, behind) = planned.sessions;
+        if before != self.session {
+            let text = format!("{};", before.statement());
             self.packet(text.as_bytes(), 1, None, &Packet::default()).await?;
-            self.session = session;
         }
         for packet in planned.script.packets.iter().filter(|p| !p.text.is_empty()) {
             self.packet(&packet.text, 0, None, packet).await?;
             crash::pass(Point::MidRows);
         }
+        self.session = behind;
         Ok(())
     }
 
@@ -315,7 +312,7 @@ impl<C: TargetConnection> Writer<C> {
     async fn ddl(&mut self, job: DdlJob) -> Result<(), Fault> {
         let number = job.place.number;
         ddl::apply(&mut self.connection, &self.owner, self.slot, self.known, &mut self.ddl, job).await.map_err(Fault::Over)?;
-        self.session = Session { foreign_key_checks: true, unique_checks: true };
+        self.session = Session::PLAIN;
         self.known = number;
         Ok(())
     }

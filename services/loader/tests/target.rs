@@ -45,10 +45,10 @@ async fn ddl_runs_once_under_a_gtid_of_its_own() {
     forget(&mut c, "ld-ddl").await;
     let mut source = Source::new().await;
     let name = TableName::new("ld_ddl", "t");
-    source.ddl("CREATE TABLE ld_ddl.t (id INT PRIMARY KEY, v INT)", DdlKind::CreateTable, &[name.clone()]).await;
+    source.ddl("CREATE TABLE ld_ddl.t (id INT PRIMARY KEY, v INT)", DdlKind::CreateTable, std::slice::from_ref(&name)).await;
     let t = source.table("ld_ddl", "t", vec![int("id"), int("v")], &[0]);
     source.transaction(&[(&t, None, Some(vec![Value::Int(1), Value::Int(1)]))]).await;
-    source.ddl("ALTER TABLE ld_ddl.t ADD w INT", DdlKind::AlterTable, &[name.clone()]).await;
+    source.ddl("ALTER TABLE ld_ddl.t ADD w INT", DdlKind::AlterTable, std::slice::from_ref(&name)).await;
     let t = source.table("ld_ddl", "t", vec![int("id"), int("v"), int("w")], &[0]);
     source.transaction(&[(&t, None, Some(vec![Value::Int(2), Value::Int(2), Value::Int(2)]))]).await;
     source.ddl("TRUNCATE TABLE ld_ddl.t", DdlKind::TruncateTable, &[name]).await;

@@ -13,6 +13,9 @@ use super::{changed_columns, key_bytes};
 use crate::image::{Arena, Image};
 use crate::mapping::{self, Folded, MappedKey, TableMap};
 
+/// Columns that change, and the rows in which they do.
+type UpdateGroup = (Vec<usize>, Vec<(Image, Image)>);
+
 /// What is left for one key.
 #[derive(Clone, Copy, Debug)]
 enum Net {
@@ -146,13 +149,13 @@ impl NetEffect {
                 }
             }
         }
-        !(any && moved > 1) && !taken.iter().any(|value| given_up.contains(value))
+        (!any || moved <= 1) && taken.iter().all(|value| !given_up.contains(value))
     }
 
     /// One statement per kind and set of columns.
     pub(super) fn into_statements(self, map: &Arc<TableMap>, arena: &Arena, out: &mut Vec<Statement>) {
         let (mut deletes, mut inserts) = (Vec::new(), Vec::new());
-        let mut updates: Vec<(Vec<usize>, Vec<(Image, Image)>)> = Vec::new();
+        let mut updates: Vec<UpdateGroup> = Vec::new();
         let mut groups: FxHashMap<Vec<usize>, usize> = FxHashMap::default();
         for net in self.rows {
             match net {

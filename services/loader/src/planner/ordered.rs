@@ -53,6 +53,7 @@ fn mergeable(statement: &Statement, change: &Change) -> bool {
     }
     match statement {
         Statement::Insert { .. } => true,
+        Statement::Session(_) => false,
         // Rows of one delete go in the order of the index, not of the list.
         Statement::Delete { .. } => map.key.is_some() && !map.self_referencing,
         Statement::Update { columns, .. } => {
@@ -66,7 +67,8 @@ fn touches_keys(map: &TableMap, columns: &[usize]) -> bool {
 }
 
 fn merge(last: &mut Statement, next: &Statement) -> bool {
-    if !Arc::ptr_eq(last.map(), next.map()) {
+    let (Some(one), Some(two)) = (last.map(), next.map()) else { return false };
+    if !Arc::ptr_eq(one, two) {
         return false;
     }
     match (last, next) {

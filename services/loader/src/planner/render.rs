@@ -49,6 +49,10 @@ pub fn render(statements: &[Statement], arena: &Arena, compare_image: bool) -> S
     let mut writer = Writer { script: Script { packets: vec![Packet::default()] }, compare_image };
     for (at, statement) in statements.iter().enumerate() {
         match statement {
+            Statement::Session(session) => {
+                writer.open().extend_from_slice(session.statement().as_bytes());
+                writer.close(at, None);
+            }
             Statement::Insert { map, rows, lenient } => {
                 writer.leniently(at, *lenient, |w| w.insert(at, map, rows, arena));
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::image::Image;
 use crate::mapping::TableMap;
+use crate::rows::Session;
 
 /// One row change with its images written out.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub enum Statement {
         /// Needs a session that is not strict.
         lenient: bool,
     },
+    /// What follows needs the session set otherwise.
+    Session(Session),
     /// Rows to delete.
     Delete {
         /// The table.
@@ -53,10 +56,11 @@ pub enum Statement {
 }
 
 impl Statement {
-    /// The table.
-    pub fn map(&self) -> &Arc<TableMap> {
+    /// The table; none for a session setting.
+    pub fn map(&self) -> Option<&Arc<TableMap>> {
         match self {
-            Self::Insert { map, .. } | Self::Update { map, .. } | Self::Delete { map, .. } => map,
+            Self::Insert { map, .. } | Self::Update { map, .. } | Self::Delete { map, .. } => Some(map),
+            Self::Session(_) => None,
         }
     }
 
@@ -66,6 +70,7 @@ impl Statement {
             Self::Insert { .. } => "insert",
             Self::Update { .. } => "update",
             Self::Delete { .. } => "delete",
+            Self::Session(_) => "setting",
         }
     }
 
@@ -74,6 +79,7 @@ impl Statement {
         match self {
             Self::Insert { rows, .. } | Self::Delete { rows, .. } => rows.len(),
             Self::Update { rows, .. } => rows.len(),
+            Self::Session(_) => 0,
         }
     }
 }

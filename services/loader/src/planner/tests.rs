@@ -97,6 +97,7 @@ impl Model {
     /// Rows of one statement go in any order: the last first here.
     fn apply(&mut self, statement: &Statement, arena: &Arena) {
         match statement {
+            Statement::Session(_) => {}
             Statement::Insert { rows, .. } => rows.iter().for_each(|r| self.insert(row_of(arena, *r))),
             Statement::Delete { rows, .. } => rows.iter().rev().for_each(|r| self.delete(row_of(arena, *r))),
             Statement::Update { rows, columns, .. } => rows.iter().rev().for_each(|(before, after)| {

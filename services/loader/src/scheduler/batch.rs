@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::mapping::TableMap;
-use crate::planner::{Conditions, Effort, Script, plan, render};
+use crate::planner::{Conditions, Effort, Script, Statement, plan, render};
 use crate::rows::{Maps, Session, WriteSet, Written};
 use crate::slot::Place;
 use crate::unit::{Unit, UnitBody, UnitEnd};
-use lutra_change::{GtidSet, RowFlags};
+use lutra_change::GtidSet;
 use lutra_wire::record::{GtidState, SourceState};
 
 use crate::error::LoadError;
@@ -26,10 +26,12 @@ pub struct Label {
 pub struct Planned {
     /// The text.
     pub script: Script,
-    /// By statement index.
-    pub labels: Vec<Label>,
+    /// By statement index; none for settings.
+    pub labels: Vec<Option<Label>>,
     /// How far the planner went.
     pub effort: Effort,
+    /// How the session must be set before, and how it is set behind.
+    pub sessions: (Session, Session),
 }
 
 /// Whole units that share one target transaction.
@@ -37,8 +39,6 @@ pub struct Planned {
 pub struct Batch {
     /// Where target, source and log stand behind it.
     pub place: Place,
-    /// How the session must be set.
-    pub session: Session,
     /// Its statements.
     pub planned: Planned,
     /// What it writes.
@@ -49,6 +49,8 @@ pub struct Batch {
     pub rows: u64,
     /// Source transactions in it.
     pub transactions: u64,
+    /// Spans from the source's trace to the commit; closed when the batch is dropped.
+    pub span: tracing::Span,
 }
 
 /// What the next batch must be like.
@@ -67,7 +69,7 @@ pub struct BatchPolicy {
 pub enum Shape {
     /// Rows under one session setting.
     Rows(Session),
-    /// Rows under several settings: row by row events, alone.
+    /// Rows under several settings: a batch of its own.
     Mixed,
     /// A position only.
     Nothing,
@@ -104,28 +106,6 @@ impl Unit {
             _ => 0,
         }
     }
-}
-
-/// A unit whose rows need different sessions is applied as the most careful of them asks.
-fn session_of(units: &[Unit]) -> Session {
-    let mut flags = RowFlags::default();
-    let mut mixed = Session::of(flags);
-    let mut first = true;
-    for unit in units {
-        let UnitBody::Changes(segments) = &unit.body else { continue };
-        for row in segments.iter().flat_map(|s| &s.rows) {
-            flags = row.flags;
-            let session = Session::of(flags);
-            if std::mem::take(&mut first) {
-                mixed = session;
-            }
-            // What one statement switched off must be off for its rows; what is checked needlessly less is still true,
-            // for the source has checked it.
-            mixed.foreign_key_checks &= session.foreign_key_checks;
-            mixed.unique_checks &= session.unique_checks;
-        }
-    }
-    mixed
 }
 
 /// Moves the running place over a unit.
@@ -167,14 +147,14 @@ impl Batch {
     /// # Errors
     /// [`LoadError::Row`] when a datum does not fit its schema.
     pub fn plan(units: Vec<Unit>, place: Place, maps: &Maps, compare_image: bool, effort: Effort) -> Result<Self, LoadError> {
-        let session = session_of(&units);
         let written = write_out(&units, maps)?;
-        let planned = plan_written(&written, session, compare_image, effort);
-        let write_set = WriteSet::of(&written, session);
+        let planned = plan_written(&written, compare_image, effort);
+        let write_set = WriteSet::of(&written);
         let rows = u64::try_from(written.changes.len()).unwrap_or(u64::MAX);
         let transactions = units.iter().filter(|u| u.end.number.sub == 0).count();
         let transactions = u64::try_from(transactions).unwrap_or(u64::MAX);
-        Ok(Self { place, session, planned, write_set, units, rows, transactions })
+        let span = crate::events::batch_span(&units, rows);
+        Ok(Self { place, planned, write_set, units, rows, transactions, span })
     }
 
     /// Plans the same units anew.
@@ -182,7 +162,7 @@ impl Batch {
     /// # Errors
     /// As [`Batch::plan`].
     pub fn replan(&self, maps: &Maps, compare_image: bool, effort: Effort) -> Result<Planned, LoadError> {
-        Ok(plan_written(&write_out(&self.units, maps)?, self.session, compare_image, effort))
+        Ok(plan_written(&write_out(&self.units, maps)?, compare_image, effort))
     }
 }
 
@@ -198,10 +178,24 @@ fn write_out(units: &[Unit], maps: &Maps) -> Result<Written, LoadError> {
     Ok(written)
 }
 
-/// Statements and text for rows that are written out.
-pub fn plan_written(written: &Written, session: Session, compare_image: bool, effort: Effort) -> Planned {
-    let conditions = Conditions { foreign_key_checks: session.foreign_key_checks, effort };
-    let statements = plan(&written.changes, &written.arena, conditions);
-    let labels = statements.iter().map(|s| Label { map: Arc::clone(s.map()), verb: s.verb() }).collect();
-    Planned { script: render(&statements, &written.arena, compare_image), labels, effort }
+/// Statements and text for rows that are written out. Rows are planned apart where the session must be set otherwise.
+pub fn plan_written(written: &Written, compare_image: bool, effort: Effort) -> Planned {
+    let mut statements = Vec::new();
+    let ends = written.sessions.iter().skip(1).map(|(at, _)| *at).chain([written.changes.len()]);
+    for ((begin, session), end) in written.sessions.iter().zip(ends) {
+        if *begin > 0 {
+            statements.push(Statement::Session(*session));
+        }
+        let conditions = Conditions { foreign_key_checks: session.foreign_key_checks, effort };
+        let changes = written.changes.get(*begin..end).unwrap_or_default();
+        statements.append(&mut plan(changes, &written.arena, conditions));
+    }
+    let label = |s: &Statement| s.map().map(|map| Label { map: Arc::clone(map), verb: s.verb() });
+    let of = |found: Option<&(usize, Session)>| found.map_or(Session::PLAIN, |(_, session)| *session);
+    Planned {
+        labels: statements.iter().map(label).collect(),
+        script: render(&statements, &written.arena, compare_image),
+        effort,
+        sessions: (of(written.sessions.first()), of(written.sessions.last())),
+    }
 }

@@ -97,14 +97,14 @@ impl<T: Target> Scheduler<T> {
                 Kind::DuplicateKey => (statement, "a row with the same unique key is there already".to_owned(), Some(error)),
                 Kind::ForeignKey => (statement, "a foreign key of the target forbids it".to_owned(), Some(error)),
                 _ => {
-                    let table = statement.and_then(|s| planned.labels.get(s)).map(|l| l.map.name.to_string());
+                    let table = statement.and_then(|s| planned.labels.get(s)?.as_ref()).map(|l| l.map.name.to_string());
                     let operation = format!("applying rows of {}", table.unwrap_or_else(|| "a table".to_owned()));
                     return LoadError::Statement { operation, number, source: error };
                 }
             },
         };
         self.tally.conflict();
-        let label = statement.and_then(|s| planned.labels.get(s));
+        let label = statement.and_then(|s| planned.labels.get(s)?.as_ref());
         LoadError::Conflict(Box::new(Conflict {
             table: label.map_or_else(|| TableName::new("", ""), |l| l.map.name.clone()),
             verb: label.map_or("change", |l| l.verb),
@@ -143,7 +143,8 @@ impl<T: Target> Scheduler<T> {
         self.place.origins.clear();
         self.advance(&unit.end);
         if self.options.ignore_ddl {
-            self.tally.position(self.next_id - 1, &self.place, true, unit.end.taken_at);
+            self.maps.forget();
+            self.tally.position(self.next_id - 1, &self.place, true);
             return Ok(());
         }
         let job = DdlJob { ddl: *ddl, place: self.place.clone() };
@@ -159,7 +160,7 @@ impl<T: Target> Scheduler<T> {
         match outcome {
             Outcome::Done | Outcome::Recalled => Ok(()),
             Outcome::Failed(Fault::Over(error)) => Err(error),
-            Outcome::Failed(fault) => Err(self.conflict(fault, &Planned::nothing(), &self.place.clone())),
+            Outcome::Failed(fault) => Err(self.conflict(fault, &Planned::nothing(Session::PLAIN), &self.place.clone())),
         }
     }
 
@@ -168,7 +169,7 @@ impl<T: Target> Scheduler<T> {
     pub(super) async fn run_large(&mut self) -> Result<(), LoadError> {
         let Some(Waiting::Large { number, mut pieces }) = self.queue.pop_front() else { return Ok(()) };
         let mut maps = Maps::default();
-        let mut session = None;
+        let mut begun = false;
         let mut rows = 0_u64;
         loop {
             let piece = tokio::select! {
@@ -180,7 +181,7 @@ impl<T: Target> Scheduler<T> {
                 Some(Piece::Rows(segment)) => {
                     self.maps.add(&segment, number, &mut maps).await?;
                     rows += u64::try_from(segment.rows.len()).unwrap_or(0);
-                    self.large_rows(number, segment, &maps, &mut session).await?;
+                    self.large_rows(number, &segment, &maps, &mut begun).await?;
                 }
                 Some(Piece::End(end)) => {
                     self.place.origins.clear();
@@ -191,9 +192,9 @@ impl<T: Target> Scheduler<T> {
                     self.tally.applied_alone(&self.place, rows);
                     return Ok(());
                 }
-                Some(Piece::Discarded) => return self.abort_large(session.is_some()).await,
+                Some(Piece::Discarded) => return self.abort_large(begun).await,
                 None => {
-                    self.abort_large(session.is_some()).await?;
+                    self.abort_large(begun).await?;
                     return if self.stop.is_cancelled() { Ok(()) } else { Err(LoadError::Ended("the intake")) };
                 }
             }
@@ -208,28 +209,20 @@ impl<T: Target> Scheduler<T> {
         Ok(())
     }
 
-    /// Rows of a large unit, cut where the session's settings change.
-    async fn large_rows(
-        &mut self,
-        number: Number,
-        segment: Segment,
-        maps: &Maps,
-        session: &mut Option<Session>,
-    ) -> Result<(), LoadError> {
-        for (wanted, run) in runs(segment) {
-            if session.is_none() {
-                let outcome = self.alone(Job::Begin { number, session: wanted }).await?;
-                self.settle_large(outcome, &Planned::nothing())?;
-            }
-            *session = Some(wanted);
-            let mut written = Written::default();
-            written.add(&run, maps, number)?;
-            let planned = Box::new(plan_written(&written, wanted, self.options.policy.compare_image, Effort::Sets));
-            let outcome = self.alone(Job::More { planned: planned.clone(), session: wanted }).await?;
-            if let Err(error) = self.settle_large(outcome, &planned) {
-                let _ = self.alone(Job::Abort).await;
-                return Err(error);
-            }
+    /// Rows of a large unit.
+    async fn large_rows(&mut self, number: Number, segment: &Segment, maps: &Maps, begun: &mut bool) -> Result<(), LoadError> {
+        let mut written = Written::default();
+        written.add(segment, maps, number)?;
+        let planned = Box::new(plan_written(&written, self.options.policy.compare_image, Effort::Sets));
+        if !std::mem::replace(begun, true) {
+            let session = planned.sessions.0;
+            let outcome = self.alone(Job::Begin { number, session }).await?;
+            self.settle_large(outcome, &planned)?;
+        }
+        let outcome = self.alone(Job::More(planned.clone())).await?;
+        if let Err(error) = self.settle_large(outcome, &planned) {
+            let _ = self.alone(Job::Abort).await;
+            return Err(error);
         }
         Ok(())
     }
@@ -246,29 +239,10 @@ impl<T: Target> Scheduler<T> {
     }
 }
 
-/// The segment, cut where rows need another session.
-fn runs(mut segment: Segment) -> Vec<(Session, Segment)> {
-    let mut runs: Vec<(Session, Segment)> = Vec::new();
-    for row in std::mem::take(&mut segment.rows) {
-        let session = Session::of(row.flags);
-        match runs.last_mut() {
-            Some((last, run)) if *last == session => run.rows.push(row),
-            _ => {
-                let tables = segment.tables.clone();
-                runs.push((session, Segment { tables, rows: vec![row], bytes: 0, permit: None }));
-            }
-        }
-    }
-    // The memory's share is held until the last run is applied.
-    if let Some((_, last)) = runs.last_mut() {
-        last.permit = segment.permit.take();
-    }
-    runs
-}
-
 impl Planned {
-    fn nothing() -> Self {
-        Self { script: crate::planner::Script::default(), labels: Vec::new(), effort: Effort::RowByRow }
+    /// No statement, under that session.
+    pub(crate) fn nothing(session: Session) -> Self {
+        let script = crate::planner::Script::default();
+        Self { script, labels: Vec::new(), effort: Effort::RowByRow, sessions: (session, session) }
     }
 }
-

@@ -64,7 +64,7 @@ pub struct Writers {
 
 #[derive(Debug)]
 enum Waiting {
-    Unit(Unit),
+    Unit(Box<Unit>),
     Large { number: Number, pieces: mpsc::Receiver<crate::unit::Piece> },
 }
 
@@ -241,7 +241,7 @@ impl<T: Target> Scheduler<T> {
     fn absorb(&mut self) {
         if let Some(Waiting::Unit(unit)) = self.queue.pop_front() {
             self.advance(&unit.end);
-            self.tally.position(self.next_id - 1, &self.place, self.flights.is_empty(), unit.end.taken_at);
+            self.tally.position(self.next_id - 1, &self.place, self.flights.is_empty());
         }
     }
 
@@ -314,7 +314,7 @@ impl<T: Target> Scheduler<T> {
             }
             if let Some(Waiting::Unit(unit)) = self.queue.pop_front() {
                 self.advance(&unit.end);
-                units.push(unit);
+                units.push(*unit);
             }
         }
         units

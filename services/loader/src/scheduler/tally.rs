@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::batch::Batch;
-use crate::events::BatchCommitted;
+use crate::events::{BatchCommitted, ConflictFound};
 use crate::progress::Progress;
 use crate::slot::Place;
 
@@ -28,7 +28,12 @@ fn seconds(micros: i64) -> f64 {
 struct Position {
     behind: u64,
     number: Number,
+    next_offset: i64,
     gtid_set: Arc<GtidSet>,
+}
+
+fn next_offset(place: &Place) -> i64 {
+    place.cursor.map_or(0, |c| c.next_offset)
 }
 
 #[derive(Debug)]
@@ -53,17 +58,18 @@ impl Tally {
     }
 
     /// A position behind batch `behind`; nothing is under way when `now`.
-    pub(super) fn position(&mut self, behind: u64, place: &Place, now: bool, _taken_at: i64) {
+    pub(super) fn position(&mut self, behind: u64, place: &Place, now: bool) {
         let gtid_set = Arc::new(place.gtid_set.clone());
         self.unsaved = true;
         if now {
             self.position = None;
             self.progress.send_modify(|p| {
                 p.number = place.number;
+                p.next_offset = next_offset(place);
                 p.gtid_set = gtid_set;
             });
         } else {
-            self.position = Some(Position { behind, number: place.number, gtid_set });
+            self.position = Some(Position { behind, number: place.number, next_offset: next_offset(place), gtid_set });
         }
     }
 
@@ -88,8 +94,13 @@ impl Tally {
         let first_taken = batch.units.first().map_or(now, |u| u.end.taken_at);
         self.progress.send_modify(|p| {
             match position {
-                Some(position) => (p.number, p.gtid_set) = (position.number, position.gtid_set),
-                None => (p.number, p.gtid_set) = (batch.place.number, Arc::new(batch.place.gtid_set.clone())),
+                Some(position) => {
+                    (p.number, p.next_offset, p.gtid_set) = (position.number, position.next_offset, position.gtid_set);
+                }
+                None => {
+                    (p.number, p.next_offset) = (batch.place.number, next_offset(&batch.place));
+                    p.gtid_set = Arc::new(batch.place.gtid_set.clone());
+                }
             }
             p.rows_applied += batch.rows;
             p.transactions_applied += batch.transactions;
@@ -115,6 +126,7 @@ impl Tally {
         self.committed_at = Instant::now();
         self.progress.send_modify(|p| {
             p.number = place.number;
+            p.next_offset = next_offset(place);
             p.gtid_set = Arc::new(place.gtid_set.clone());
             p.rows_applied += rows;
             p.transactions_applied += 1;
@@ -165,6 +177,6 @@ impl Tally {
 
     pub(super) fn conflict(&mut self) {
         self.progress.send_modify(|p| p.conflicts += 1);
-        metrics::counter!(crate::events::CONFLICTS).increment(1);
+        ConflictFound.emit();
     }
 }
