@@ -115,8 +115,8 @@ impl Rules {
             let space = if name.is_none() { " " } else { "" };
             edits.push((bytes, format!("{}{space}", quote(&target))));
         }
-        // Several databases may lead to this one.
-        if let Some(at) = create_at.filter(|_| target != source) {
+        // Several databases may lead to this one, and people make the target's databases beforehand.
+        if let Some(at) = create_at {
             edits.push((at..at, "IF NOT EXISTS ".to_owned()));
         }
         if edits.is_empty() && ddl.database.is_empty() {

@@ -33,7 +33,7 @@ fn without_routes_statements_stand_as_they_are() {
         route("[]", DdlKind::CreateTable, "CREATE TABLE other.t (a INT)"),
         "other> CREATE TABLE `other`.`t` (a INT)"
     );
-    assert_eq!(route("[]", DdlKind::CreateDatabase, "CREATE DATABASE shop"), "> CREATE DATABASE shop");
+    assert_eq!(route("[]", DdlKind::CreateDatabase, "CREATE DATABASE shop"), "> CREATE DATABASE IF NOT EXISTS shop");
     assert_eq!(route("[]", DdlKind::DropTable, "DROP TABLE mysql.t"), "NotCarried");
     assert_eq!(route("[]", DdlKind::Other, "CREATE VIEW v AS SELECT 1"), "OtherObject");
 }
@@ -96,7 +96,7 @@ fn databases_follow_their_tables() {
         "> ALTER DATABASE `crm` CHARACTER SET utf8mb4"
     );
     assert_eq!(route(whole, DdlKind::CreateDatabase, "CREATE DATABASE other"), "NotCarried");
-    assert_eq!(route(ROUTES, DdlKind::CreateDatabase, "CREATE DATABASE shop"), "> CREATE DATABASE shop");
+    assert_eq!(route(ROUTES, DdlKind::CreateDatabase, "CREATE DATABASE shop"), "> CREATE DATABASE IF NOT EXISTS shop");
     let split = "[{match: shop.a, to: crm.a}, {match: shop.b, to: mall.b}]";
     assert!(route(split, DdlKind::CreateDatabase, "CREATE DATABASE shop").contains("several databases"));
     assert!(

@@ -61,5 +61,9 @@ pub async fn run(context: Context, args: ManagerArgs) -> Result<(), ManagerError
         }
     });
     context.shutdown.cancelled().await;
+    // The lock goes with the session: closing it lets the next manager lead at once.
+    let mut leadership = manager.inner.leadership.clone();
+    let _ = leadership.wait_for(Option::is_none).await;
+    coordination.close().await;
     Ok(())
 }

@@ -65,6 +65,10 @@ pub async fn command(
             definition.desired = desired;
             leadership.update_task(&task, &definition, stored.version).await?;
             changed = true;
+        } else if desired == DesiredState::Running && manager.store().failure(&task).await?.is_some() {
+            // Somebody has mended what it failed at: it need not wait for its next try.
+            manager.store().request_restart(&task, "a person", serde_json::json!({ "reason": command })).await?;
+            changed = true;
         }
     }
     if changed {
