@@ -88,9 +88,9 @@ pub struct LogRef {
     pub writer: TaskId,
 }
 
-/// Where a log begins that continues what a target already has. Its origin is the heartbeat `number.next_sub()` with
-/// `previous` = `number`, at this place of the source; an extractor goes on reading there, a transformer behind that
-/// number of its input.
+/// Where a log begins that continues what a target already has. Its origin is the heartbeat `number.next_sub()`, which
+/// covers everything before it, at this place of the source; an extractor goes on reading there, a transformer behind
+/// that number of its input. A loader whose target is *behind* the number must halt: what lies between is in no log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Adoption {
     /// The last unit that the target has.

@@ -116,6 +116,7 @@ fn plan_pipeline(
     renew(&transform, &mut writer, checkpoint.adoption.clone(), checkpoint.term);
     let mut reader = definition(cluster, &load)?;
     reader.input.clone_from(&writer.log);
+    reader.adopt = Some(checkpoint.adoption.clone());
     reader.spec_version += 1;
     reader.epoch_floor = reader.epoch_floor.max(checkpoint.term + 1);
     plan.insert(transform, writer);

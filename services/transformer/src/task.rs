@@ -114,7 +114,7 @@ impl Transformation {
         if !tail.empty {
             return Ok(reader);
         }
-        let previous = config.adopt.as_ref().map_or(Number::ZERO, |a| a.number);
+        // The origin covers everything before it: what the start passes over, or what the target already has.
         let number = match &config.adopt {
             Some(adopt) => adopt.number.next_sub(),
             None => covered.max(Number::ORIGIN),
@@ -136,7 +136,7 @@ impl Transformation {
         let now = now_micros();
         let draft = HeaderDraft {
             number,
-            previous,
+            previous: Number::ZERO,
             part: 1,
             end: PartEnd::Commit,
             source: Some(source),
