@@ -44,8 +44,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let home = Home::from_env();
     let installation = arguments.consent.install(&home)?;
-    eprintln!("building the services (cargo, release)");
-    let binaries = Binaries::build(installation.tools(), Profile::Release)?;
+    let binaries = Binaries::build(installation.tools(), profile())?;
     let found = Stack::find(&home, NAME)?.is_some();
     if found {
         eprintln!("going on with the demo that was kept; `cargo xtask stack down --name {NAME}` removes it");
@@ -62,6 +61,17 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
         end_processes(&home)?;
     }
     done
+}
+
+/// Release, unless `LUTRA_PROFILE=debug` asks for what is quick to build.
+fn profile() -> Profile {
+    match std::env::var("LUTRA_PROFILE").as_deref() {
+        Ok("debug") => Profile::Debug,
+        _ => {
+            eprintln!("building the services (release)");
+            Profile::Release
+        }
+    }
 }
 
 /// A kept demo that failed keeps its folder only: its logs tell why.

@@ -228,12 +228,12 @@ impl Cluster {
 
     /// What to type next while it runs.
     pub(super) fn next_commands(&self) -> String {
-        let (folder, programs) = (near(self.stack.folder()), near(self.binaries.folder()));
+        let (folder, programs) = (near(self.stack.folder()), self.binaries.folder().display());
         let port = |name: &str| self.stack.mysql(name).map_or(0, |server| server.port());
         let (source, target) = (port("source"), port("target"));
         format!(
             "It all runs on. To look around:\n\
-             \x20 set -a; . {folder}/stack.env; set +a; PATH=\"$PWD/{programs}:$PATH\"\n\
+             \x20 set -a; . {folder}/stack.env; set +a; PATH=\"{programs}:$PATH\"\n\
              \x20 lutra status --watch\n\
              \x20 lutra log tail shop\n\
              \x20 lutra pause {PIPELINE}; lutra resume {PIPELINE}\n\

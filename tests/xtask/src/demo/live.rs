@@ -121,7 +121,8 @@ impl<'c> Live<'c> {
         if let Some(rows) = measured["rows_applied"].as_u64() {
             self.applied.see(rows);
         }
-        self.lags = lags(&measured["lags"]);
+        // A loader that has just started says 0 until it has measured.
+        self.lags = lags(&measured["lags"]).filter(|lags| lags.end_to_end > 0.0);
         self.end_to_end.extend(self.lags.map(|lags| lags.end_to_end));
         Ok(())
     }

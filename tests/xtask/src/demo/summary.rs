@@ -61,13 +61,10 @@ impl fmt::Display for Summary {
             writeln!(f, "lag, end to end         median {}, worst {}", seconds(*median), seconds(*worst))?;
         }
         for (service, usage) in &self.usage {
-            let name = format!("{service} used");
-            writeln!(
-                f,
-                "{name:<23} {:.1} s CPU, {} MiB at most",
-                usage.cpu.as_secs_f64(),
-                usage.peak_resident_bytes >> 20
-            )?;
+            let (name, cpu, memory) =
+                (format!("{service} used"), usage.cpu.as_secs_f64(), usage.peak_resident_bytes >> 20);
+            let since = if *service == Service::Loader { " since its restart" } else { "" };
+            writeln!(f, "{name:<23} {cpu:.1} s CPU, {memory} MiB at most{since}")?;
         }
         writeln!(f, "source and target       {}", self.report)
     }
