@@ -1,0 +1,80 @@
+//! The seam to the target database: what a load needs of it. MySQL is the first; tests script a second.
+
+pub mod mysql;
+
+use std::future::Future;
+
+use lutra_change::{Number, TableName};
+use lutra_mysql::Error;
+
+use crate::catalogue::TargetTable;
+use crate::error::LoadError;
+use crate::slot::{Owner, Slot};
+
+/// A packet of statements that failed at one of them.
+#[derive(Debug)]
+pub struct PacketError {
+    /// Rows matched by the statements before it.
+    pub done: Vec<u64>,
+    /// Why.
+    pub error: Error,
+}
+
+/// What the target can do, probed at the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// DDL is made repeatable by a GTID of its own (P6).
+    pub ddl_by_gtid: bool,
+}
+
+/// A target database.
+pub trait Target: Send + Sync + 'static {
+    /// A connection that writes.
+    type Connection: TargetConnection;
+
+    /// Takes the target for this owner before anything is read (P5), makes the slots `0..slots`, and reads all rows.
+    ///
+    /// # Errors
+    /// [`LoadError::Fenced`] when a higher epoch is there; or the target's.
+    fn take(&self, owner: &Owner, slots: u16) -> impl Future<Output = Result<(Vec<Slot>, Capabilities), LoadError>> + Send;
+
+    /// A connection for that slot, holding the slot's lock.
+    ///
+    /// # Errors
+    /// The target's.
+    fn connect(&self, owner: &Owner, slot: u16) -> impl Future<Output = Result<Self::Connection, LoadError>> + Send;
+
+    /// What a table looks like now; `None` when it is not there.
+    ///
+    /// # Errors
+    /// The target's.
+    fn table(&self, name: &TableName) -> impl Future<Output = Result<Option<TargetTable>, LoadError>> + Send;
+}
+
+/// One writing connection. After an error that [is a gone connection](Error::is_connection_gone) it is of no use.
+pub trait TargetConnection: Send + 'static {
+    /// Runs several statements in one round trip; gives the rows that each matched. Stops at the first that fails.
+    fn run(&mut self, text: &[u8]) -> impl Future<Output = Result<Vec<u64>, Box<PacketError>>> + Send;
+
+    /// Runs one statement that may take as long as it likes (DDL).
+    fn run_long(&mut self, text: &[u8]) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// One value, as text.
+    fn ask(&mut self, text: &str) -> impl Future<Output = Result<Option<String>, Error>> + Send;
+
+    /// Commits. After an error the outcome is unknown.
+    fn commit(&mut self) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Rolls back.
+    fn rollback(&mut self) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// The greatest number over the slots: commits are in source order, so that everything up to it is in the target.
+pub fn watermark(slots: &[Slot]) -> Option<&Slot> {
+    slots.iter().max_by_key(|s| s.place.number)
+}
+
+/// The number a slot stands at.
+pub fn known(slots: &[Slot], slot: u16) -> Number {
+    slots.iter().find(|s| s.slot == slot).map_or(Number::ZERO, |s| s.place.number)
+}
