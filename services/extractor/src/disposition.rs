@@ -42,9 +42,11 @@ pub fn judge(error: &ExtractError) -> Next {
             }
             _ => Next::Attempt,
         },
-        ExtractError::Log(LogError::Attempt { .. } | LogError::Transport(_)) => Next::Attempt,
-        ExtractError::Log(LogError::Fenced { .. }) => Next::Fenced,
-        ExtractError::Log(LogError::Halt { .. }) => Next::Fail(Disposition::Halt, "the message says what to do about the log"),
+        ExtractError::Log(error) => match error.as_ref() {
+            LogError::Attempt { .. } | LogError::Transport(_) => Next::Attempt,
+            LogError::Fenced { .. } => Next::Fenced,
+            LogError::Halt { .. } => Next::Fail(Disposition::Halt, "the message says what to do about the log"),
+        },
     }
 }
 

@@ -76,7 +76,7 @@ pub enum ExtractError {
         address: String,
         /// Why.
         #[source]
-        source: lutra_mysql::Error,
+        source: Box<lutra_mysql::Error>,
     },
     /// The dump stream ended although it was to go on.
     #[error("source {address} ended the dump stream")]
@@ -91,7 +91,7 @@ pub enum ExtractError {
         position: BinlogPosition,
         /// Why.
         #[source]
-        source: AssembleError,
+        source: Box<AssembleError>,
     },
     /// A row schema could not be written.
     #[error("the row schema of {table} could not be written")]
@@ -113,7 +113,13 @@ pub enum ExtractError {
     },
     /// The log.
     #[error("writing the log failed")]
-    Log(#[from] lutra_log::LogError),
+    Log(#[source] Box<lutra_log::LogError>),
+}
+
+impl From<lutra_log::LogError> for ExtractError {
+    fn from(error: lutra_log::LogError) -> Self {
+        Self::Log(Box::new(error))
+    }
 }
 
 fn list(faults: &[CheckResult]) -> String {

@@ -170,8 +170,8 @@ where
         server.ensure_not_behind(&place.gtid_set).await?;
         let (start, _) = server.dump_start(&self.config, &place, None);
         server.ensure_fit(&self.config, Some(start)).await?;
-        let previous = self.config.adopt.as_ref().map_or(Number::ZERO, |a| a.number);
-        let number = publisher.origin(previous, &place, now_micros()).await?;
+        let covered = self.config.adopt.as_ref().map_or(Number::ZERO, |a| a.number);
+        let number = publisher.origin(covered, &place, now_micros()).await?;
         self.control.mark_begun();
         self.config.begun = true;
         Ok((number, place))
@@ -189,7 +189,7 @@ where
             DumpRequest { start, server_id: self.config.server_id, heartbeat: self.config.heartbeat, until_end: false };
         let stream = BinlogStream::connect(&server.options, &request).await;
         let address = server.options.address();
-        Ok(reader::start(tasks, stream.map_err(|source| ExtractError::Source { address, source })?))
+        Ok(reader::start(tasks, stream.map_err(|e| ExtractError::Source { address, source: Box::new(e) })?))
     }
 }
 
@@ -286,7 +286,7 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
     async fn batch(&mut self, batch: Option<Result<EventBatch, lutra_mysql::Error>>) -> Result<(), ExtractError> {
         let address = || self.address.clone();
         let batch = batch.ok_or_else(|| ExtractError::StreamEnded { address: address() })?;
-        let batch = batch.map_err(|source| ExtractError::Source { address: address(), source })?;
+        let batch = batch.map_err(|e| ExtractError::Source { address: address(), source: Box::new(e) })?;
         self.assembler.set_now(now_micros());
         if self.extraction.traced {
             self.trace(&batch);
@@ -312,7 +312,7 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
     }
 
     async fn event(&mut self, bytes: &[u8]) -> Result<(), ExtractError> {
-        let fault = |assembler: &Assembler, source: AssembleError| ExtractError::Assemble { position: assembler.position(), source };
+        let fault = |assembler: &Assembler, source: AssembleError| ExtractError::Assemble { position: assembler.position(), source: Box::new(source) };
         let event = self.decoder.decode(bytes).map_err(|e| fault(&self.assembler, e.into()))?;
         if let EventData::TransactionPayload(payload) = &event.data {
             self.assembler.step_over(&event.header).map_err(|e| fault(&self.assembler, e))?;

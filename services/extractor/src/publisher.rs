@@ -50,7 +50,7 @@ impl<F: TransportFactory, S: SchemaStore> Publisher<F, S> {
         while let Some(output) = assembler.take() {
             match output {
                 Output::Schema(schema) => self.schema(&schema).await?,
-                Output::Part(part) => self.part(part, assembler, counters).await?,
+                Output::Part(part) => self.part(*part, assembler, counters).await?,
             }
         }
         Ok(())
@@ -122,8 +122,9 @@ impl<F: TransportFactory, S: SchemaStore> Publisher<F, S> {
         Ok(())
     }
 
-    /// Publishes the origin and waits until it is in the log (P2).
-    pub async fn origin(&mut self, previous: Number, place: &SourcePlace, now: i64) -> Result<Number, ExtractError> {
+    /// Publishes the origin and waits until it is in the log (P2). It covers all up to `covered`, which is what an
+    /// adopted log's targets already have (P8).
+    pub async fn origin(&mut self, covered: Number, place: &SourcePlace, now: i64) -> Result<Number, ExtractError> {
         let source = SourceDraft {
             server_uuid: place.server_uuid,
             position: place.position.clone(),
@@ -132,8 +133,8 @@ impl<F: TransportFactory, S: SchemaStore> Publisher<F, S> {
             added: Some(place.gtid_set.clone()),
         };
         let body = RawBody::heartbeat(&Heartbeat { at: now, clock_offset: 0 });
-        let number = previous.next_sub();
-        let draft = HeaderDraft { previous, source: Some(source), ..resting(number, now) };
+        let number = covered.next_sub();
+        let draft = HeaderDraft { previous: Number::ZERO, source: Some(source), ..resting(number, now) };
         self.writer.append(draft, &body, None).await?;
         self.writer.flush().await?;
         Ok(number)

@@ -67,7 +67,7 @@ pub struct Extractor {
 impl TaskRunner for Extractor {
     async fn run(&self, task: TaskContext) -> Result<TaskEnd, TaskFailure> {
         let id = task.id.to_string();
-        let outcome = self.extract(task).await;
+        let outcome = Box::pin(self.extract(task)).await;
         self.board.remove(&id);
         match outcome {
             Ok(End::Drained) => Ok(TaskEnd::Drained),

@@ -52,7 +52,7 @@ impl Server {
                     let uuid = Uuid::parse_str(&identity.server_uuid).unwrap_or_default();
                     return Ok(Self { options: options.clone(), connection, identity, uuid });
                 }
-                Err(source) => failure = Some(ExtractError::Source { address: options.address(), source }),
+                Err(e) => failure = Some(ExtractError::Source { address: options.address(), source: Box::new(e) }),
             }
         }
         Err(failure.unwrap_or_else(|| ExtractError::Definition {
@@ -63,7 +63,7 @@ impl Server {
 
     fn fault(&self) -> impl Fn(lutra_mysql::Error) -> ExtractError + 'static {
         let address = self.options.address();
-        move |source| ExtractError::Source { address: address.clone(), source }
+        move |e| ExtractError::Source { address: address.clone(), source: Box::new(e) }
     }
 
     /// The named checks; with `start`, also whether the binlog reaches back to it.
@@ -126,7 +126,7 @@ impl Server {
     /// The GTIDs of everything before a place: what the file says of the files before it, and its own up to the place.
     async fn set_before(&self, config: &ExtractConfig, place: &BinlogPosition) -> Result<GtidSet, ExtractError> {
         let fault = self.fault();
-        let unreadable = |source: lutra_binlog::DecodeError| ExtractError::Assemble { position: place.clone(), source: source.into() };
+        let unreadable = |e: lutra_binlog::DecodeError| ExtractError::Assemble { position: place.clone(), source: Box::new(e.into()) };
         let start = DumpStart::Position(BinlogPosition::new(place.file.clone(), 4));
         let request = DumpRequest { start, server_id: config.server_id, heartbeat: config.heartbeat, until_end: true };
         let mut stream = BinlogStream::connect(&self.options, &request).await.map_err(&fault)?;

@@ -148,7 +148,7 @@ impl Assembler {
             // A stream that begins there begins with this very statement, outside a transaction.
             place.position.offset = inside;
         }
-        self.output.push_back(Output::Part(UnitPart {
+        self.output.push_back(Output::Part(Box::new(UnitPart {
             number: self.number,
             previous,
             part: 1,
@@ -160,7 +160,7 @@ impl Assembler {
             read_at: self.now,
             origins: Vec::new(),
             totals: None,
-        }));
+        })));
         Ok(())
     }
 

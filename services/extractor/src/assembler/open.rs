@@ -149,7 +149,6 @@ impl Assembler {
                 break Err(error);
             }
         };
-        drop(images);
         (self.before, self.after, self.scratch) = (kept(before), kept(after), scratch);
         outcome
     }
@@ -250,7 +249,7 @@ impl Assembler {
         }
         let read_at = self.now;
         let part = UnitPart { number, previous, part, end, body, rows, place, committed_at, read_at, origins, totals };
-        self.output.push_back(Output::Part(part));
+        self.output.push_back(Output::Part(Box::new(part)));
     }
 }
 

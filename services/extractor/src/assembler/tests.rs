@@ -75,7 +75,7 @@ fn run(
         }
         while let Some(output) = assembler.take() {
             if let Output::Part(part) = output {
-                parts.push(part);
+                parts.push(*part);
             }
         }
         *tail = tail.take().or_else(|| assembler.tail_check());

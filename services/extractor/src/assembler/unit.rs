@@ -12,7 +12,7 @@ pub enum Output {
     /// A row schema that the parts behind it use; to be in the schemas' topic before them.
     Schema(Arc<RowSchema>),
     /// A part of a unit.
-    Part(UnitPart),
+    Part(Box<UnitPart>),
 }
 
 /// A part of a unit.

@@ -178,6 +178,7 @@ impl Scene {
         let stop = CancellationToken::new();
         let (kafka, control, board) = (self.kafka.clone(), self.control.clone(), self.board.clone());
         let token = stop.clone();
+        #[allow(clippy::disallowed_methods, reason = "the test is its own supervisor")]
         let task = tokio::task::spawn(async move {
             let schemas = SchemaTopic::open(&kafka, &config.log.schemas_topic).await.unwrap();
             let log = KafkaLog::new(&kafka, &config.log.topic);
@@ -228,11 +229,8 @@ impl Scene {
                     parts.push(part.body.len());
                     for row in &changes.rows {
                         let table = &changes.tables[row.table as usize];
-                        if !decoders.contains_key(&table.fingerprint) {
-                            let schema = schemas.get(table.fingerprint).await.unwrap();
-                            decoders.insert(table.fingerprint, RowDecoder::new(&schema));
-                        }
-                        let decoder = &decoders[&table.fingerprint];
+                        let schema = schemas.get(table.fingerprint).await.unwrap();
+                        let decoder = &*decoders.entry(table.fingerprint).or_insert_with(|| RowDecoder::new(&schema));
                         let show = |image: &Option<bytes::Bytes>| image.as_ref().map(|i| show(decoder, i));
                         rows.push((row.operation, table.name.table.clone(), show(&row.before), show(&row.after)));
                     }
