@@ -398,3 +398,6 @@ impl<T: Target> Scheduler<T> {
         begun.or_else(again).or_else(head).or_else(queued).flatten().filter(|at| *at > 0)
     }
 }
+
+#[cfg(test)]
+mod tests;
