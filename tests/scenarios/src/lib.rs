@@ -1,1 +1,9 @@
-//! Scenarios on the real servers.
+//! Scenarios on the real servers: a Lutra of one's own on shared MySQL, Kafka and ZooKeeper.
+//!
+//! A [`World`] is one cluster: a manager, an extractor, a transformer and a loader as real processes, one source, one
+//! target, one pipeline, each with names of its own, so that scenarios run side by side on the same servers.
+
+pub mod sampler;
+pub mod world;
+
+pub use world::{World, WorldOptions};

@@ -1,0 +1,289 @@
+//! One Lutra cluster under test.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use lutra_harness::oracle::{Comparison, Report};
+use lutra_harness::services::{Binaries, Launcher, Profile, Service, ServiceProcess};
+use lutra_harness::{SharedStack, Stack, mysql};
+use lutra_mysql::checks;
+
+/// Password of the least-privileged users that the tests run with.
+const PASSWORD: &str = "scenario-pa55";
+
+/// What a world is made of.
+#[derive(Clone, Debug, Default)]
+pub struct WorldOptions {
+    /// Databases that the source captures; the world's own name where none is said.
+    pub databases: Vec<String>,
+    /// More YAML lines for the source's specification, indented by two.
+    pub source: String,
+    /// YAML of `tables:` in the pipeline's specification, indented by two.
+    pub routes: String,
+    /// YAML lines for the pipeline's `load:`, indented by four.
+    pub load: String,
+    /// Databases that the target user may write besides `databases`.
+    pub target_databases: Vec<String>,
+    /// Environment for a service.
+    pub env: BTreeMap<&'static str, Vec<(String, String)>>,
+    /// The manager runs in this process's own time: the services are started by the scenario.
+    pub start_nothing: bool,
+}
+
+/// A running cluster: source, target, pipeline and one worker of each service.
+pub struct World {
+    /// Name of the cluster; source, pipeline and database names come from it.
+    pub name: String,
+    /// URL of the source with all privileges.
+    pub source_url: String,
+    /// URL of the target with all privileges.
+    pub target_url: String,
+    /// Folder of the services.
+    pub folder: PathBuf,
+    /// Starts more services of this cluster.
+    pub launcher: Launcher,
+    /// Running services by name (`loader-1`).
+    pub services: BTreeMap<String, ServiceProcess>,
+    stack: StackRef,
+    binaries: Binaries,
+    options: WorldOptions,
+    connect: Vec<String>,
+}
+
+enum StackRef {
+    Shared(&'static Stack),
+    Own(Box<Stack>),
+}
+
+impl World {
+    /// A world on the servers that all tests of this process share.
+    pub async fn shared(name: &str, options: WorldOptions) -> Result<Self> {
+        Self::on(StackRef::Shared(SharedStack::get().await?), name, options).await
+    }
+
+    /// A world on servers of its own, which it may stop.
+    pub async fn own(stack: Stack, name: &str, options: WorldOptions) -> Result<Self> {
+        Self::on(StackRef::Own(Box::new(stack)), name, options).await
+    }
+
+    async fn on(stack: StackRef, name: &str, mut options: WorldOptions) -> Result<Self> {
+        // Two runs on one kept stack must not meet.
+        let name = format!("{name}-{:x}", std::process::id());
+        if options.databases.is_empty() {
+            options.databases.push(name.replace('-', "_"));
+        }
+        let servers = stack.get();
+        let (source, target) = (servers.mysql("source")?.url(), servers.mysql("target")?.url());
+        let folder = servers.folder().join("services").join(&name);
+        let binaries = Binaries::find(Profile::from_env())?;
+        let launcher = Launcher::new(binaries.clone(), servers, &folder)?
+            .args(&["--cluster", &name, "--data-dir", "."])
+            .env("LUTRA_SOURCE_PASSWORD", PASSWORD)
+            .env("LUTRA_TARGET_PASSWORD", PASSWORD);
+        let zookeeper = servers.zookeeper()?.address();
+        let connect = ["--zookeeper", &zookeeper, "--cluster", &name].map(str::to_owned).to_vec();
+        let mut world = Self {
+            name,
+            source_url: source,
+            target_url: target,
+            folder,
+            launcher,
+            services: BTreeMap::new(),
+            stack,
+            binaries,
+            options,
+            connect,
+        };
+        world.create_users().await?;
+        if !world.options.start_nothing {
+            for service in Service::ALL {
+                world.start(service, 1)?;
+            }
+        }
+        Ok(world)
+    }
+
+    /// The servers.
+    pub fn stack(&self) -> &Stack {
+        self.stack.get()
+    }
+
+    /// The first captured database.
+    pub fn database(&self) -> &str {
+        &self.options.databases[0]
+    }
+
+    /// Name of the source.
+    pub fn source(&self) -> String {
+        format!("s-{}", self.name)
+    }
+
+    /// Name of the pipeline.
+    pub fn pipeline(&self) -> String {
+        format!("p-{}", self.name)
+    }
+
+    fn users(&self) -> (String, String) {
+        // User names are at most 32 characters.
+        let short: String = self.name.chars().filter(char::is_ascii_alphanumeric).collect();
+        let short = &short[short.len().saturating_sub(24)..];
+        (format!("ls_{short}"), format!("lt_{short}"))
+    }
+
+    async fn create_users(&self) -> Result<()> {
+        let (source, target) = self.users();
+        mysql::create_user(&self.source_url, &source, PASSWORD, &[]).await?;
+        mysql::create_user(&self.target_url, &target, PASSWORD, &[]).await?;
+        let databases: Vec<&str> =
+            self.options.databases.iter().chain(&self.options.target_databases).map(String::as_str).collect();
+        for (url, grants) in [
+            (&self.source_url, checks::source_grants(&source)),
+            (&self.target_url, checks::target_grants(&target, &databases)),
+        ] {
+            let statements: Vec<String> = std::iter::once("SET sql_log_bin = 0".to_owned()).chain(grants).collect();
+            let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
+            mysql::execute(url, &statements).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the n-th worker of a service (or manager).
+    pub fn start(&mut self, service: Service, n: u32) -> Result<()> {
+        let name = format!("{service}-{n}");
+        let env = self.options.env.get(service.program()).cloned().unwrap_or_default();
+        let env: Vec<(&str, &str)> = env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let process = self.launcher.start(service, &name, &[], &env)?;
+        self.services.insert(name, process);
+        Ok(())
+    }
+
+    /// A running service.
+    pub fn service(&self, name: &str) -> Result<&ServiceProcess> {
+        self.services.get(name).with_context(|| format!("no service {name} was started"))
+    }
+
+    /// The documents of this world.
+    pub fn documents(&self) -> Result<String> {
+        let (source_user, target_user) = self.users();
+        let address = |name| -> Result<String> { Ok(self.stack().mysql(name)?.address()) };
+        let tables: Vec<String> = self.options.databases.iter().map(|d| format!("\"{d}.*\"")).collect();
+        let more = if self.options.source.is_empty() { String::new() } else { format!("{}\n", self.options.source) };
+        let routes = if self.options.routes.is_empty() { String::new() } else { format!("  tables:\n{}\n", self.options.routes) };
+        let load = if self.options.load.is_empty() { String::new() } else { format!("  load:\n{}\n", self.options.load) };
+        Ok(format!(
+            "kind: source\nname: {source}\nspec:\n  servers: [\"{source_address}\"]\n  user: {source_user}\n  password: ${{env:LUTRA_SOURCE_PASSWORD}}\n  \
+             tables: [{tables}]\n{more}---\nkind: target\nname: t-{name}\nspec:\n  servers: [\"{target_address}\"]\n  user: {target_user}\n  \
+             password: ${{env:LUTRA_TARGET_PASSWORD}}\n---\nkind: pipeline\nname: {pipeline}\nspec:\n  source: {source}\n  target: t-{name}\n{routes}{load}",
+            source = self.source(),
+            source_address = address("source")?,
+            target_address = address("target")?,
+            pipeline = self.pipeline(),
+            name = self.name,
+            tables = tables.join(", "),
+            more = more,
+        ))
+    }
+
+    /// Applies the documents and waits until all three tasks run.
+    pub async fn apply(&self) -> Result<()> {
+        let file = self.folder.join("documents.yaml");
+        std::fs::write(&file, self.documents()?)?;
+        self.lutra_until(&["apply", "-f", &file.to_string_lossy()], Duration::from_secs(30)).await?;
+        self.running(Duration::from_secs(60)).await
+    }
+
+    /// Waits until all three tasks run.
+    pub async fn running(&self, limit: Duration) -> Result<()> {
+        let mut seen = String::new();
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            match self.lutra(&["status", "--json"]).await {
+                Ok(text) => {
+                    let status: serde_json::Value = serde_json::from_str(&text).context("understand `lutra status --json`")?;
+                    let tasks = status["tasks"].as_array().cloned().unwrap_or_default();
+                    if tasks.len() >= 3 && tasks.iter().all(|t| t["state"] == "RUNNING") {
+                        return Ok(());
+                    }
+                    seen = status["tasks"].to_string();
+                }
+                Err(error) => seen = format!("{error:#}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("the tasks of {} do not all run after {limit:?}; last seen: {seen}\n{}", self.name, self.logs())
+    }
+
+    /// Runs `lutra` once; standard output when it exits with 0.
+    pub async fn lutra(&self, args: &[&str]) -> Result<String> {
+        let output = tokio::process::Command::new(self.binaries.command_line())
+            .args(args)
+            .args(&self.connect)
+            .env("LUTRA_SOURCE_PASSWORD", PASSWORD)
+            .env("LUTRA_TARGET_PASSWORD", PASSWORD)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .context("run lutra")?;
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            bail!("lutra {} ended with {}: {stdout}{}", args.join(" "), output.status, String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(stdout)
+    }
+
+    /// Runs `lutra` until it exits with 0: the manager may still be starting.
+    pub async fn lutra_until(&self, args: &[&str], limit: Duration) -> Result<String> {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.lutra(args).await {
+                Ok(text) => return Ok(text),
+                Err(error) if Instant::now() >= deadline => return Err(error.context(self.logs())),
+                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    }
+
+    /// Waits until everything committed at the source before this call is committed in the target.
+    pub async fn caught_up(&self, limit: Duration) -> Result<()> {
+        let timeout = format!("{}s", limit.as_secs());
+        self.lutra(&["wait", &self.pipeline(), "--timeout", &timeout]).await.map(drop).map_err(|e| e.context(self.logs()))
+    }
+
+    /// Compares the captured databases, under the same names at the target.
+    pub async fn compare(&self) -> Result<Report> {
+        let names: Vec<&str> = self.options.databases.iter().map(String::as_str).collect();
+        Comparison::new(&self.source_url, &self.target_url).databases(&names).with_definitions().run().await
+    }
+
+    /// Fails unless source and target are equal.
+    pub async fn assert_equal(&self) -> Result<()> {
+        let report = self.compare().await?;
+        if !report.is_equal() {
+            bail!("source and target differ:\n{report}\n{}", self.logs());
+        }
+        Ok(())
+    }
+
+    /// The last lines of every service's log.
+    pub fn logs(&self) -> String {
+        self.services.iter().map(|(name, s)| format!("--- {name}\n{}\n", s.process().log_tail(25))).collect()
+    }
+
+    /// A file in the world's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        Path::new(&self.folder).join(name)
+    }
+}
+
+impl StackRef {
+    fn get(&self) -> &Stack {
+        match self {
+            Self::Shared(stack) => stack,
+            Self::Own(stack) => stack,
+        }
+    }
+}
