@@ -118,15 +118,16 @@ impl Counting {
                     return Ok(());
                 }
                 let (mut images, mut count) = (table.rows(rows, &mut self.scratch)?, 0);
-                while images.next_image().is_some() {
-                    count += 1;
+                while let Some(image) = images.next_image() {
+                    images.decode_image(|_, _| Ok::<_, DecodeError>(()))?;
+                    // An update is counted by its second image.
+                    count += u64::from(rows.operation != Operation::Update || image == Image::After);
                 }
-                let (kind, images) = match rows.operation {
-                    Operation::Update => (1, 2),
-                    Operation::Delete => (2, 1),
-                    _ => (0, 1),
+                let kind = match rows.operation {
+                    Operation::Update => 1,
+                    Operation::Delete => 2,
+                    _ => 0,
                 };
-                let count = count / images;
                 self.open[kind] += count;
                 self.statement += count;
                 *self.census.tables.entry(name.to_string()).or_default() += count;

@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn numbers_are_readable() {
         let shown: Vec<String> = [0.0, 1.2345, 12.34, 999.96, 1234.5, 1_234_567.0].into_iter().map(number).collect();
-        assert_eq!(shown, ["0.000", "1.234", "12.3", "1000.0", "1,234", "1,234,567"]);
+        assert_eq!(shown, ["0.000", "1.234", "12.3", "1,000.0", "1,234", "1,234,567"]);
     }
 
     #[test]
