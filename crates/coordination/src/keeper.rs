@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use self::taking::{Taking, Wake};
 use crate::agent::AgentOptions;
 use crate::events::{RunFailed, RunStarted};
-use crate::model::{DesiredState, FailureReport, ObservedState, TaskDefinition, WorkerInfo};
+use crate::model::{DesiredState, FailureReport, ObservedState, RestartRequest, TaskDefinition, WorkerInfo};
 use crate::session::Coordination;
 use crate::task::{Disposition, FailureNode, TaskContext, TaskEnd, TaskFailure, TaskHandle, TaskRunner};
 
@@ -186,14 +186,14 @@ impl<R: TaskRunner> TaskKeeper<R> {
     /// One run, until it ends or is cut off.
     async fn run_once(&self, taking: &mut Taking, definition: &TaskDefinition) -> RunEnd {
         // Whoever asked for a restart gets this start.
-        taking.consume_restart().await;
+        let answers = taking.consume_restart().await;
         taking.epochs.set_floor(definition.epoch_floor);
         taking.starting(definition.spec_version);
         let (term, spec_version) = (taking.epochs.term(), definition.spec_version);
         RunStarted { task: &self.task, term, spec_version }.emit();
         let stop = CancellationToken::new();
         let mut runs = JoinSet::new();
-        runs.spawn(start(Arc::clone(&self.runner), self.context(taking, definition, &stop)));
+        runs.spawn(start(Arc::clone(&self.runner), self.context(taking, definition, &stop, answers)));
         let mut settled = Box::pin(sleep_until(Instant::now() + SETTLED));
         let mut late: Option<Pin<Box<Sleep>>> = None;
         let drain = |late: &mut Option<Pin<Box<Sleep>>>| {
@@ -231,7 +231,13 @@ impl<R: TaskRunner> TaskKeeper<R> {
         }
     }
 
-    fn context(&self, taking: &Taking, definition: &TaskDefinition, stop: &CancellationToken) -> TaskContext {
+    fn context(
+        &self,
+        taking: &Taking,
+        definition: &TaskDefinition,
+        stop: &CancellationToken,
+        answers: Option<RestartRequest>,
+    ) -> TaskContext {
         let handle = TaskHandle {
             task: self.task.clone(),
             log_id: definition.log.as_ref().map(|log| log.log_id),
@@ -239,6 +245,7 @@ impl<R: TaskRunner> TaskKeeper<R> {
             epochs: Arc::clone(&taking.epochs),
             outbox: taking.outbox.clone(),
             restart: taking.restart.subscribe(),
+            answers,
         };
         TaskContext {
             id: self.task.clone(),

@@ -329,6 +329,13 @@ pub struct RestartRequest {
     pub reason: Value,
 }
 
+impl RestartRequest {
+    /// A reader met a gap (P3): its `reason` has a `gap`. The start that answers trusts proven bookmarks only.
+    pub fn is_for_gap(&self) -> bool {
+        self.reason.get("gap").is_some()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -284,7 +284,12 @@ fn add_bookmark(bookmarks: &mut Vec<Value>, bookmark: &Value) -> bool {
         bytes -= size(old);
         surplus = surplus.max(index + 1);
     }
-    bookmarks.drain(..surplus);
+    // A start that was asked for by a gap trusts proven bookmarks only: the newest of them stays.
+    let proven = |bookmark: &Value| bookmark["proven"] == true;
+    let kept = bookmarks.drain(..surplus).rfind(proven);
+    if let Some(kept) = kept.filter(|_| !bookmarks.iter().any(proven)) {
+        bookmarks.insert(0, kept);
+    }
     true
 }
 
@@ -346,6 +351,9 @@ mod tests {
             assert!(add_bookmark(&mut bookmarks, &large(mark)));
         }
         assert_eq!(bookmarks, [large("b"), large("c")]);
+        let mut marked = vec![json!({"proven": true, "n": 0})];
+        (1..100).for_each(|n| assert!(add_bookmark(&mut marked, &json!({"proven": false, "n": n}))));
+        assert_eq!((marked[0]["n"].clone(), marked.len()), (json!(0), BOOKMARKS + 1), "the newest proven one stays");
         assert!(!add_bookmark(&mut bookmarks, &json!("x".repeat(BOOKMARK_BYTES))));
         assert_eq!(bookmarks.len(), 2);
     }

@@ -100,6 +100,7 @@ pub struct TaskHandle {
     pub(crate) epochs: Arc<Epochs>,
     pub(crate) outbox: watch::Sender<Outbox>,
     pub(crate) restart: watch::Receiver<Option<RestartRequest>>,
+    pub(crate) answers: Option<RestartRequest>,
 }
 
 impl TaskHandle {
@@ -149,6 +150,11 @@ impl TaskHandle {
     /// that can do it better (a writer that starts its next attempt) may look here for the reason.
     pub fn restart_requested(&self) -> watch::Receiver<Option<RestartRequest>> {
         self.restart.clone()
+    }
+
+    /// The wish that this very run answers, if it was started for one.
+    pub fn answers(&self) -> Option<&RestartRequest> {
+        self.answers.as_ref()
     }
 
     /// Asks the owner of another task to start it again (P3: a gap). One pending request per task; a second changes

@@ -55,7 +55,8 @@ impl Telemetry {
             tracer.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("lutra")));
         // Checked at boot; a filter that does not parse never gets here.
         let filter = EnvFilter::try_new(&args.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
-        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
         let logs = match args.log_format {
             LogFormat::Text => lines.with_target(true).boxed(),
             LogFormat::Json => lines.json().flatten_event(true).boxed(),

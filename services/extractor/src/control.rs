@@ -1,7 +1,7 @@
 //! What an extraction needs of the coordination.
 
 use lutra_change::Epoch;
-use lutra_coordination::{ObservedState, TaskHandle};
+use lutra_coordination::{ObservedState, RestartRequest, TaskHandle};
 use lutra_log::Bookmark;
 use serde_json::Value;
 
@@ -27,7 +27,12 @@ impl Control for TaskHandle {
     async fn bookmarks(&self) -> Vec<Bookmark> {
         // Without them reading back begins at offset 0: that costs time, nothing else.
         match Self::bookmarks(self).await {
-            Ok(values) => values.into_iter().filter_map(|v| serde_json::from_value(v).ok()).collect(),
+            Ok(values) => {
+                let bookmarks = values.into_iter().filter_map(|v| serde_json::from_value(v).ok()).collect();
+                // P3: after a gap, what a writer counted without reading it back proves nothing.
+                let gap = self.answers().is_some_and(RestartRequest::is_for_gap);
+                if gap { Bookmark::only_proven(bookmarks) } else { bookmarks }
+            }
             Err(error) => {
                 tracing::warn!(%error, "the bookmarks cannot be read; the log is read back from its beginning");
                 Vec::new()

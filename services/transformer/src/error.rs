@@ -2,6 +2,7 @@
 
 use lutra_change::Number;
 use lutra_rules::{ApplyError, RuleFault};
+use lutra_wire::record::UnitTotals;
 
 /// Why a transformation ended, or did not begin.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,20 @@ pub enum TransformError {
         /// Why.
         #[source]
         source: lutra_wire::WireError,
+    },
+    /// A unit of several parts is not what its writer wrote.
+    #[error(
+        "unit {number} was read as {} rows, {} bytes, CRC-32C {:08x}, but its writer counted {} rows, {} bytes, {:08x}: the log \
+         lost a part of it",
+        read.rows, read.bytes, read.crc32c, told.rows, told.bytes, told.crc32c
+    )]
+    Torn {
+        /// The unit.
+        number: Number,
+        /// What the commit part tells.
+        told: UnitTotals,
+        /// What was read.
+        read: UnitTotals,
     },
     /// A kind of unit that comes with a later version.
     #[error("unit {number} is {kind}, which this version does not carry; start the pipeline anew behind it")]

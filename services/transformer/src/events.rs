@@ -49,7 +49,9 @@ impl DdlLeftOut<'_> {
     pub(crate) fn emit(self) {
         let Self { number, kind, reason } = self;
         match reason {
-            NotRouted::NotCarried | NotRouted::Ignored => tracing::debug!(%number, ?kind, ?reason, "a DDL statement is left out"),
+            NotRouted::NotCarried | NotRouted::Ignored => {
+                tracing::debug!(%number, ?kind, ?reason, "a DDL statement is left out");
+            }
             _ => tracing::warn!(%number, ?kind, ?reason, "a DDL statement is left out"),
         }
     }

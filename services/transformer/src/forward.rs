@@ -77,7 +77,14 @@ impl Forwarder {
     }
 
     /// Takes one accepted part with what the rules left of its body. `input` is the reader's cursor behind it.
-    pub fn part(&mut self, part: &LogPart, body: Option<RawBody>, empty: impl FnOnce() -> RawBody, totals: Option<UnitTotals>, input: Cursor) -> Option<Forwarded> {
+    pub fn part(
+        &mut self,
+        part: &LogPart,
+        body: Option<RawBody>,
+        empty: impl FnOnce() -> RawBody,
+        totals: Option<UnitTotals>,
+        input: Cursor,
+    ) -> Option<Forwarded> {
         let header = &part.header;
         if header.part == 1 {
             self.parts_out = 0;
@@ -159,7 +166,14 @@ impl Forwarder {
         }
     }
 
-    fn draft(&self, header: &Header, end: PartEnd, body: RawBody, totals: Option<UnitTotals>, input: Option<Cursor>) -> Forwarded {
+    fn draft(
+        &self,
+        header: &Header,
+        end: PartEnd,
+        body: RawBody,
+        totals: Option<UnitTotals>,
+        input: Option<Cursor>,
+    ) -> Forwarded {
         Forwarded {
             number: header.number,
             previous: self.forwarded,

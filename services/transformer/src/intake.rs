@@ -13,14 +13,24 @@ use crate::error::TransformError;
 pub type Reader = LogReader<<KafkaLog as TransportFactory>::Read>;
 
 /// Opens the reader where the output's tail says.
-pub(crate) async fn resume(kafka: &KafkaConfig, config: &TransformConfig, handle: &TaskHandle, tail: &Tail, cursor: Cursor) -> Result<Reader, TransformError> {
+pub(crate) async fn resume(
+    kafka: &KafkaConfig,
+    config: &TransformConfig,
+    handle: &TaskHandle,
+    tail: &Tail,
+    cursor: Cursor,
+) -> Result<Reader, TransformError> {
     let applied = tail.source.as_ref().map(|s| s.gtid_set.clone()).unwrap_or_default();
     let start = ReaderStart::new(config.input.log_id, ReadFrom::Cursor(cursor, applied));
     open(kafka, config, start.with_bookmarks(bookmarks(config, handle).await?)).await
 }
 
 /// Opens the reader where a pipeline without a log of its own begins, and says what the origin covers.
-pub(crate) async fn begin(kafka: &KafkaConfig, config: &TransformConfig, handle: &TaskHandle) -> Result<(Reader, Number), TransformError> {
+pub(crate) async fn begin(
+    kafka: &KafkaConfig,
+    config: &TransformConfig,
+    handle: &TaskHandle,
+) -> Result<(Reader, Number), TransformError> {
     let marks = bookmarks(config, handle).await?;
     let earliest = ReaderStart::new(config.input.log_id, ReadFrom::Beginning);
     if let Some(adopt) = &config.adopt {
@@ -50,7 +60,10 @@ pub(crate) async fn begin(kafka: &KafkaConfig, config: &TransformConfig, handle:
             Ok((reader, covered))
         }
         PipelineStart::Time(at) => {
-            let before = marks.iter().filter(|b| b.last_unit.as_ref().is_some_and(|u| u.committed_at < *at)).max_by_key(|b| b.cursor.next_offset);
+            let before = marks
+                .iter()
+                .filter(|b| b.last_unit.as_ref().is_some_and(|u| u.committed_at < *at))
+                .max_by_key(|b| b.cursor.next_offset);
             let start = match before {
                 Some(bookmark) => ReaderStart::new(config.input.log_id, ReadFrom::Bookmark(bookmark.clone())),
                 None => first_held(kafka, config, &marks).await?,
@@ -62,7 +75,8 @@ pub(crate) async fn begin(kafka: &KafkaConfig, config: &TransformConfig, handle:
             skip(&mut reader, |reader, committed_at| {
                 let reached = committed_at >= *at;
                 if !reached {
-                    (last_before, covered, applied) = (reader.cursor(), reader.chain().last(), reader.gtid_set().clone());
+                    (last_before, covered, applied) =
+                        (reader.cursor(), reader.chain().last(), reader.gtid_set().clone());
                 }
                 reached
             })
@@ -80,18 +94,27 @@ fn check_exact(set: &GtidSet, reached: &GtidSet) -> Result<(), TransformError> {
     if more.is_empty() {
         return Ok(());
     }
-    Err(TransformError::NoStart { reason: format!("the log reaches the GTID set only together with {more}; name a set that the source passed through") })
+    Err(TransformError::NoStart {
+        reason: format!(
+            "the log reaches the GTID set only together with {more}; name a set that the source passed through"
+        ),
+    })
 }
 
 /// Reads complete units until `done`, which sees the reader and the unit's commit time.
-async fn skip<R: ReadTransport>(reader: &mut LogReader<R>, mut done: impl FnMut(&LogReader<R>, i64) -> bool) -> Result<(), TransformError> {
+async fn skip<R: ReadTransport>(
+    reader: &mut LogReader<R>,
+    mut done: impl FnMut(&LogReader<R>, i64) -> bool,
+) -> Result<(), TransformError> {
     let mut committed_at = 0;
     while !done(reader, committed_at) {
         match reader.next().await? {
             Delivered::Part(part) => committed_at = part.header.committed_at,
             Delivered::Heartbeat { header, .. } => committed_at = header.committed_at,
             Delivered::Gap { expected, found, .. } => {
-                return Err(TransformError::NoStart { reason: format!("the source's log has a gap between {expected} and {found}") });
+                return Err(TransformError::NoStart {
+                    reason: format!("the source's log has a gap between {expected} and {found}"),
+                });
             }
             Delivered::EpochStart { .. } | Delivered::Discarded => {}
         }
@@ -106,7 +129,11 @@ async fn open(kafka: &KafkaConfig, config: &TransformConfig, start: ReaderStart)
 }
 
 /// Offset 0 where the log still has it, else the oldest bookmark that it still holds.
-async fn first_held(kafka: &KafkaConfig, config: &TransformConfig, marks: &[Bookmark]) -> Result<ReaderStart, TransformError> {
+async fn first_held(
+    kafka: &KafkaConfig,
+    config: &TransformConfig,
+    marks: &[Bookmark],
+) -> Result<ReaderStart, TransformError> {
     let mut reader = KafkaLog::new(kafka, &config.input.topic).reader().await.map_err(lutra_log::LogError::from)?;
     let (first, _) = reader.bounds().await.map_err(lutra_log::LogError::from)?;
     let oldest = marks.iter().filter(|b| b.cursor.next_offset >= first).min_by_key(|b| b.cursor.next_offset);

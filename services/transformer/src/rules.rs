@@ -26,8 +26,10 @@ pub(crate) struct RuleRoom {
     input_schemas: SchemaTopic,
     output_schemas: SchemaTopic,
     builder: ChangesBuilder,
-    /// Of the open unit.
+    /// Of what is left of the open unit.
     digest: UnitDigest,
+    /// Of the open unit as it was read, when it has several parts.
+    read: UnitDigest,
     rewritten: bool,
     before: Vec<u8>,
     after: Vec<u8>,
@@ -42,6 +44,7 @@ impl RuleRoom {
             output_schemas,
             builder: ChangesBuilder::new(),
             digest: UnitDigest::new(),
+            read: UnitDigest::new(),
             rewritten: false,
             before: Vec::new(),
             after: Vec::new(),
@@ -51,7 +54,18 @@ impl RuleRoom {
     /// A unit begins.
     pub(crate) fn begin_unit(&mut self) {
         self.digest = UnitDigest::new();
+        self.read = UnitDigest::new();
         self.rewritten = false;
+    }
+
+    /// Holds a unit of several parts to the totals that its commit part tells. The chain alone cannot see a unit whose
+    /// middle was lost with the log's tail and refilled by the same writer.
+    pub(crate) fn check_whole(&self, number: Number, told: Option<UnitTotals>) -> Result<(), TransformError> {
+        let read = self.read.totals();
+        match told {
+            Some(told) if told != read => Err(TransformError::Torn { number, told, read }),
+            _ => Ok(()),
+        }
     }
 
     /// Totals of the unit: the input's, unless something was taken out or rewritten.
@@ -60,18 +74,30 @@ impl RuleRoom {
     }
 
     /// The body for the pipeline's log; none where nothing is left. `whole` says that the unit has this part alone.
-    pub(crate) async fn apply(&mut self, number: Number, body: &RawBody, whole: bool) -> Result<Option<RawBody>, TransformError> {
+    pub(crate) async fn apply(
+        &mut self,
+        number: Number,
+        body: &RawBody,
+        whole: bool,
+    ) -> Result<Option<RawBody>, TransformError> {
         match body.kind() {
             BodyKind::Changes => self.changes(number, body, whole).await,
             BodyKind::Ddl => self.ddl(number, body),
             BodyKind::Heartbeat => Ok(Some(body.clone())),
             BodyKind::Chunk => Err(TransformError::Unsupported { number, kind: "a snapshot chunk" }),
-            BodyKind::XaPrepare | BodyKind::XaDecision => Err(TransformError::Unsupported { number, kind: "an XA transaction" }),
+            BodyKind::XaPrepare | BodyKind::XaDecision => {
+                Err(TransformError::Unsupported { number, kind: "an XA transaction" })
+            }
             BodyKind::EpochStart => Ok(None),
         }
     }
 
-    async fn changes(&mut self, number: Number, body: &RawBody, whole: bool) -> Result<Option<RawBody>, TransformError> {
+    async fn changes(
+        &mut self,
+        number: Number,
+        body: &RawBody,
+        whole: bool,
+    ) -> Result<Option<RawBody>, TransformError> {
         let unreadable = |source| TransformError::Body { number, source };
         let tables = body.tables().map_err(unreadable)?;
         let mut plans = Vec::with_capacity(tables.len());
@@ -83,6 +109,7 @@ impl RuleRoom {
             return Ok(Some(body.clone()));
         }
         let Body::Changes(changes) = body.decode().map_err(unreadable)? else { return Ok(None) };
+        changes.rows.iter().for_each(|r| self.read.update(r.before.as_deref(), r.after.as_deref()));
         if untouched {
             // Parts before or after this one may be rewritten: the unit's digest needs these rows too.
             changes.rows.iter().for_each(|r| self.digest.update(r.before.as_deref(), r.after.as_deref()));
@@ -92,20 +119,36 @@ impl RuleRoom {
         self.rewrite(number, &changes, &plans)
     }
 
-    fn rewrite(&mut self, number: Number, changes: &Changes, plans: &[Plan]) -> Result<Option<RawBody>, TransformError> {
+    fn rewrite(
+        &mut self,
+        number: Number,
+        changes: &Changes,
+        plans: &[Plan],
+    ) -> Result<Option<RawBody>, TransformError> {
         self.builder.clear();
         if let Some(context) = &changes.context {
             self.builder.set_context(context.clone());
         }
         for row in &changes.rows {
-            let (Some(table), Some(plan)) = (changes.tables.get(row.table as usize), plans.get(row.table as usize)) else { continue };
+            let (Some(table), Some(plan)) = (changes.tables.get(row.table as usize), plans.get(row.table as usize))
+            else {
+                continue;
+            };
             match plan {
                 Plan::Drop => {}
                 Plan::Pass => {
                     let index = self.builder.table(table.fingerprint, &table.name);
                     self.digest.update(row.before.as_deref(), row.after.as_deref());
                     let columns = (row.before_columns.as_ref(), row.after_columns.as_ref());
-                    self.builder.push(row.operation, row.flags, index, row.before.as_deref(), row.after.as_deref(), columns.0, columns.1);
+                    self.builder.push(
+                        row.operation,
+                        row.flags,
+                        index,
+                        row.before.as_deref(),
+                        row.after.as_deref(),
+                        columns.0,
+                        columns.1,
+                    );
                 }
                 Plan::Map(plan) => self.map_row(number, row, plan)?,
             }
@@ -119,16 +162,31 @@ impl RuleRoom {
         }
         let target = plan.target();
         let index = self.builder.table(target.fingerprint(), &target.table().name);
-        let before = image(plan, row.before.as_deref(), &mut self.before).map_err(|source| TransformError::Row { number, source })?;
-        let after = image(plan, row.after.as_deref(), &mut self.after).map_err(|source| TransformError::Row { number, source })?;
+        let before = image(plan, row.before.as_deref(), &mut self.before)
+            .map_err(|source| TransformError::Row { number, source })?;
+        let after = image(plan, row.after.as_deref(), &mut self.after)
+            .map_err(|source| TransformError::Row { number, source })?;
         self.digest.update(before, after);
         let before_columns = row.before_columns.as_ref().map(|c| plan.columns(c));
         let after_columns = row.after_columns.as_ref().map(|c| plan.columns(c));
-        self.builder.push(row.operation, row.flags, index, before, after, before_columns.as_ref(), after_columns.as_ref());
+        self.builder.push(
+            row.operation,
+            row.flags,
+            index,
+            before,
+            after,
+            before_columns.as_ref(),
+            after_columns.as_ref(),
+        );
         Ok(())
     }
 
-    async fn plan(&mut self, number: Number, fingerprint: Fingerprint, name: &lutra_change::TableName) -> Result<Plan, TransformError> {
+    async fn plan(
+        &mut self,
+        number: Number,
+        fingerprint: Fingerprint,
+        name: &lutra_change::TableName,
+    ) -> Result<Plan, TransformError> {
         if let Some(plan) = self.plans.get(&fingerprint) {
             return Ok(plan.clone());
         }
@@ -153,7 +211,9 @@ impl RuleRoom {
     }
 
     fn ddl(&self, number: Number, body: &RawBody) -> Result<Option<RawBody>, TransformError> {
-        let Body::Ddl(ddl) = body.decode().map_err(|source| TransformError::Body { number, source })? else { return Ok(None) };
+        let Body::Ddl(ddl) = body.decode().map_err(|source| TransformError::Body { number, source })? else {
+            return Ok(None);
+        };
         match self.rules.route_ddl(&ddl).map_err(|source| TransformError::Unfit { number, source })? {
             DdlRoute::Pass => Ok(Some(body.clone())),
             DdlRoute::Rewritten(ddl) => Ok(Some(RawBody::ddl(&ddl))),
@@ -165,7 +225,11 @@ impl RuleRoom {
     }
 }
 
-fn image<'a>(plan: &TablePlan, image: Option<&'a [u8]>, out: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>, lutra_rules::ApplyError> {
+fn image<'a>(
+    plan: &TablePlan,
+    image: Option<&'a [u8]>,
+    out: &'a mut Vec<u8>,
+) -> Result<Option<&'a [u8]>, lutra_rules::ApplyError> {
     let Some(image) = image else { return Ok(None) };
     if plan.passes_bytes() {
         return Ok(Some(image));

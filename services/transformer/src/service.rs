@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::routing::get;
 use axum::{Json, Router};
-use lutra_coordination::{
-    Coordination, CoordinationConfig, ObservedState, TaskContext, TaskEnd, TaskFailure, TaskRunner, WorkerAgent, WorkerInfo,
-};
+use lutra_coordination::{Coordination, TaskContext, TaskEnd, TaskFailure, TaskRunner, WorkerAgent, WorkerInfo};
 use lutra_kafka::KafkaConfig;
 use lutra_runtime::Context;
 use serde_json::{Value, json};
@@ -29,7 +27,7 @@ pub async fn run(context: Context, args: TransformerArgs) -> Result<(), anyhow::
     let address = context.advertised(context.serve(routes).await?);
     let mut kafka = KafkaConfig::new(&context.common.kafka);
     kafka.properties = context.common.kafka_property_map();
-    let coordination = Coordination::connect(CoordinationConfig::new(&context.common.zookeeper, &context.common.cluster)).await?;
+    let Some(coordination) = Coordination::open(&context).await? else { return Ok(()) };
     let info = WorkerInfo::new("transformer", &identity, address, args.capacity);
     WorkerAgent::new(coordination, info, Runner { kafka, board }).run(context.shutdown.clone()).await?;
     Ok(())
@@ -43,7 +41,6 @@ struct Runner {
 
 impl TaskRunner for Runner {
     async fn run(&self, context: TaskContext) -> Result<TaskEnd, TaskFailure> {
-        context.handle.set_state(ObservedState::Running, Value::Null);
         let ended = task::run(&self.kafka, &context, &self.board).await;
         self.board.forget(&context.id.name);
         ended.or_else(|error| disposition::of(&error))

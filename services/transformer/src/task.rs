@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lutra_change::{BinlogPosition, Epoch, Number};
-use lutra_coordination::{TaskContext, TaskEnd, TaskHandle};
+use lutra_coordination::{ObservedState, RestartRequest, TaskContext, TaskEnd, TaskHandle};
 use lutra_kafka::{KafkaConfig, KafkaLog, SchemaTopic};
-use lutra_log::{Delivered, HeaderDraft, LogError, LogPart, LogWriter, RecordHeaders, SourceDraft, SourcePlace, Tail, WriterOptions};
+use lutra_log::{
+    Bookmark, Delivered, HeaderDraft, LogError, LogPart, LogWriter, RecordHeaders, SourceDraft, SourcePlace, Tail,
+    WriterOptions,
+};
 use lutra_rules::Rules;
 use lutra_runtime::retry::{Backoff, BackoffPolicy};
 use lutra_runtime::trace_context;
@@ -31,7 +34,11 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(10);
 const BOOKMARK_BYTES: u64 = 64 << 20;
 
 /// Runs attempts until one ends otherwise than by starting again.
-pub(crate) async fn run(kafka: &KafkaConfig, context: &TaskContext, board: &Arc<Board>) -> Result<TaskEnd, TransformError> {
+pub(crate) async fn run(
+    kafka: &KafkaConfig,
+    context: &TaskContext,
+    board: &Arc<Board>,
+) -> Result<TaskEnd, TransformError> {
     let mut config = TransformConfig::resolve(&context.definition)?;
     let rules = Rules::compile(&config.spec).map_err(TransformError::Rules)?;
     let mut backoff = Backoff::new(BackoffPolicy::CONNECT);
@@ -84,13 +91,17 @@ async fn attempt(
 }
 
 async fn options(config: &TransformConfig, handle: &TaskHandle) -> Result<WriterOptions, TransformError> {
-    let bookmarks = handle.bookmarks().await?;
+    let published = handle.bookmarks().await?;
+    let bookmarks = published.into_iter().filter_map(|b| serde_json::from_value(b).ok()).collect();
+    // P3: after a gap, what a writer counted without reading it back proves nothing.
+    let gap = handle.answers().is_some_and(RestartRequest::is_for_gap);
+    let bookmarks = if gap { Bookmark::only_proven(bookmarks) } else { bookmarks };
     Ok(WriterOptions {
         log_id: config.output.log_id,
         cluster: config.cluster.clone(),
         rules_version: config.rules_version,
         begun: config.begun,
-        bookmarks: bookmarks.into_iter().filter_map(|b| serde_json::from_value(b).ok()).collect(),
+        bookmarks,
         max_in_flight_bytes: IN_FLIGHT_BYTES,
     })
 }
@@ -109,7 +120,12 @@ struct Transformation {
 
 impl Transformation {
     /// P2: the origin of a pipeline's log holds the input cursor that its start resolved to.
-    async fn originate(&mut self, kafka: &KafkaConfig, config: &TransformConfig, tail: &Tail) -> Result<Reader, TransformError> {
+    async fn originate(
+        &mut self,
+        kafka: &KafkaConfig,
+        config: &TransformConfig,
+        tail: &Tail,
+    ) -> Result<Reader, TransformError> {
         let (reader, covered) = intake::begin(kafka, config, &self.handle).await?;
         if !tail.empty {
             return Ok(reader);
@@ -156,6 +172,7 @@ impl Transformation {
     /// The core loop.
     async fn follow(mut self, mut reader: Reader, stop: &CancellationToken) -> Result<TaskEnd, TransformError> {
         self.handle.mark_begun();
+        self.handle.set_state(ObservedState::Running, serde_json::Value::Null);
         let mut bookmark = tokio::time::interval(BOOKMARK_EVERY);
         bookmark.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -189,7 +206,7 @@ impl Transformation {
             Delivered::EpochStart { .. } => Ok(()),
             Delivered::Gap { offset, expected, found, .. } => {
                 events::GapSeen { pipeline: &self.pipeline, offset, expected, found }.emit();
-                let reason = serde_json::json!({"gap_at_offset": offset, "expected": expected.to_string(), "found": found.to_string()});
+                let reason = serde_json::json!({"gap": {"offset": offset, "expected": expected.to_string(), "found": found.to_string()}});
                 Ok(self.handle.request_restart_of(&self.upstream, reason).await?)
             }
         }
@@ -203,6 +220,9 @@ impl Transformation {
         }
         let whole = header.part == 1 && header.end == PartEnd::Commit;
         let body = self.rules.apply(header.number, &part.body, whole).await?;
+        if header.end == PartEnd::Commit && !whole {
+            self.rules.check_whole(header.number, header.totals)?;
+        }
         let totals = self.rules.totals(header.totals);
         let kind = part.body.kind();
         if header.number <= self.forwarder.forwarded() {
@@ -218,7 +238,12 @@ impl Transformation {
         Ok(())
     }
 
-    async fn append(&mut self, forwarded: Forwarded, reader: &Reader, from: Option<&LogPart>) -> Result<(), TransformError> {
+    async fn append(
+        &mut self,
+        forwarded: Forwarded,
+        reader: &Reader,
+        from: Option<&LogPart>,
+    ) -> Result<(), TransformError> {
         let headers = from.map(|part| trace(&self.pipeline, part));
         let bytes = forwarded.body.len();
         let complete = forwarded.end == PartEnd::Commit;

@@ -195,10 +195,8 @@ impl Taking {
     }
 
     /// Removes the pending restart request: the start that follows is what it asked for.
-    pub(super) async fn consume_restart(&mut self) {
-        if !self.restart_requested() {
-            return;
-        }
+    pub(super) async fn consume_restart(&mut self) -> Option<RestartRequest> {
+        let request = self.restart.borrow().clone()?;
         let session = self.held.borrow().clone();
         if let Some(session) = session
             && let Err(error) = session.delete(&self.coordination.tree().restart(&self.task), None).await
@@ -207,6 +205,7 @@ impl Taking {
         }
         // Where the removal failed, the next look finds it again: one start too many, which is safe.
         self.restart.send_replace(None);
+        Some(request)
     }
 
     /// A run under `definition` must drain.
