@@ -53,11 +53,31 @@ pub fn judge(error: &ExtractError) -> Next {
 fn judge_source(error: &lutra_mysql::Error) -> Next {
     match error.kind() {
         ErrorKind::AccessDenied => Next::Fail(Disposition::Retry, "correct user, password or grants; `lutra doctor --grants` prints them"),
+        // The server ends an older dump when a newer one has its id: the log tells who of the two may go on.
+        ErrorKind::BinlogUnavailable if error.to_string().contains("same server_uuid/server_id") => Next::Attempt,
         ErrorKind::BinlogUnavailable => Next::Fail(
             Disposition::Halt,
             "the binlog does not reach back to the log's end, or another replica has our server id: see the server's message",
         ),
         ErrorKind::Internal => Next::Fail(Disposition::Retry, "check the TLS settings, and whether the server is a MySQL 8.4 or later"),
         _ => Next::Attempt,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(code: u16, message: &str) -> Next {
+        let (state, message) = ("HY000".to_owned(), message.to_owned());
+        judge_source(&lutra_mysql::Error::Server { operation: "the dump stream", code, state, message })
+    }
+
+    #[test]
+    fn a_purged_binlog_halts_and_a_newer_dump_does_not() {
+        assert!(matches!(server(1236, "Could not find first log file name"), Next::Fail(Disposition::Halt, _)));
+        assert_eq!(server(1236, "A replica with the same server_uuid/server_id as this replica has connected"), Next::Attempt);
+        assert_eq!(server(2013, "Lost connection"), Next::Attempt);
+        assert!(matches!(server(1045, "Access denied"), Next::Fail(Disposition::Retry, _)));
     }
 }

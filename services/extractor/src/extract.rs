@@ -30,8 +30,11 @@ use crate::status::{Board, Counters, TaskStatus};
 const BOOKMARK_EVERY: Duration = Duration::from_secs(10);
 /// And whenever so many bytes were acknowledged since the last one.
 const BOOKMARK_BYTES: u64 = 64 << 20;
-/// Attempts in a row that fail without getting anywhere, before the task is said to have failed.
-const ATTEMPTS: u32 = 5;
+/// Attempts in a row that fail without getting anywhere, before the task is said to have failed: some ten seconds, a
+/// server's restart.
+const ATTEMPTS: u32 = 8;
+/// An attempt that ran so long got somewhere.
+const GOT_GOING: Duration = Duration::from_secs(10);
 /// The largest event the server writes.
 const LARGEST_EVENT: usize = 1 << 30;
 
@@ -75,8 +78,8 @@ where
         let mut failures = 0;
         let mut last_error = None;
         loop {
-            let mut got_going = false;
-            let error = match self.attempt(last_error.take(), &mut got_going).await {
+            let began = Instant::now();
+            let error = match self.attempt(last_error.take()).await {
                 Ok(end) => return Ok(end),
                 Err(error) => error,
             };
@@ -85,7 +88,7 @@ where
                 Next::Fail(..) => return Err(error),
                 Next::Attempt => {}
             }
-            if got_going {
+            if began.elapsed() >= GOT_GOING {
                 failures = 0;
                 backoff = Backoff::new(BackoffPolicy::CONNECT);
             }
@@ -104,7 +107,7 @@ where
     }
 
     /// One start, one epoch, one producer (P2).
-    async fn attempt(&mut self, last_error: Option<String>, got_going: &mut bool) -> Result<End, ExtractError> {
+    async fn attempt(&mut self, last_error: Option<String>) -> Result<End, ExtractError> {
         let mut server = Server::connect(&self.config).await?;
         server.ensure_fit(&self.config, None).await?;
         let epoch = self.control.next_attempt();
@@ -142,7 +145,6 @@ where
             position: &place.position,
         }
         .emit();
-        *got_going = true;
         let clock = watch_clock(&mut tasks, server);
         let resume = Resume { half, ..resume(number, place, &start, known) };
         let run = Run {
@@ -288,9 +290,7 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
         let batch = batch.ok_or_else(|| ExtractError::StreamEnded { address: address() })?;
         let batch = batch.map_err(|e| ExtractError::Source { address: address(), source: Box::new(e) })?;
         self.assembler.set_now(now_micros());
-        if self.extraction.traced {
-            self.trace(&batch);
-        }
+        let _span = self.extraction.traced.then(|| self.trace(&batch));
         for event in batch.iter() {
             self.event(event).await?;
         }
@@ -302,13 +302,14 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
     }
 
     /// One trace per batch: its context goes with the first record that comes of it.
-    fn trace(&mut self, batch: &EventBatch) {
+    fn trace(&mut self, batch: &EventBatch) -> tracing::Span {
         let span = tracing::info_span!("extract", source = self.extraction.config.source, events = batch.len());
         let mut headers = lutra_runtime::trace_context::inject(&span);
         if let Some(traceparent) = headers.remove("traceparent") {
             let tracestate = headers.remove("tracestate");
             self.publisher.set_trace(lutra_log::RecordHeaders { traceparent: Some(traceparent), tracestate });
         }
+        span
     }
 
     async fn event(&mut self, bytes: &[u8]) -> Result<(), ExtractError> {
@@ -356,9 +357,11 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
     fn tell(&mut self, state: &'static str) {
         let progress = *self.publisher.progress().borrow();
         let offset = *self.clock.borrow();
-        let lag = match progress.committed_at {
-            0 => 0,
-            at => progress.acknowledged_at + offset - at,
+        let lag = match (progress.heartbeat_at, progress.committed_at) {
+            // An idle source: what the newest heartbeat took.
+            (read_at, _) if read_at != 0 => progress.acknowledged_at - read_at,
+            (_, 0) => 0,
+            (_, committed_at) => progress.acknowledged_at + offset - committed_at,
         };
         let status = TaskStatus {
             state,

@@ -69,7 +69,7 @@ pub struct TaskStatus {
     pub position: BinlogPosition,
     /// Everything executed up to there.
     pub gtid_set: GtidSet,
-    /// Publish acknowledged less source commit, of the last acknowledged unit, in seconds.
+    /// Publish acknowledged less source commit, of the last acknowledged unit or heartbeat, in seconds.
     pub read_lag_seconds: f64,
     /// Source clock less extractor clock, in seconds.
     pub clock_offset_seconds: f64,

@@ -230,3 +230,20 @@ async fn a_loaders_mark_says_where_a_transaction_came_from() {
     assert_eq!(seen.iter().map(|u| u.origins.join(" ")).collect::<Vec<_>>(), ["crm shop", ""]);
     assert_eq!(seen[1].previous, seen[0].number, "a transaction of Lutra's tables alone does not move a heartbeat at once");
 }
+
+#[tokio::test]
+#[ignore = "needs the stack"]
+async fn compressed_transactions_are_carried_once() {
+    let mut scene = Scene::new("ex_payload").await;
+    scene.sql("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(2000))").await;
+    let following = scene.follow(&["ex_payload.*"]).await;
+    scene.sql("SET SESSION binlog_transaction_compression = ON").await;
+    scene.batch("BEGIN; INSERT INTO t VALUES (1, REPEAT('a', 2000)); INSERT INTO t VALUES (2, REPEAT('a', 2000)); COMMIT").await;
+    scene.sql("UPDATE t SET v = REPEAT('b', 1999)").await;
+    scene.sql("SET SESSION binlog_transaction_compression = OFF").await;
+    scene.sql("DELETE FROM t").await;
+    let seen = scene.read(3).await;
+    following.stop().await;
+    assert_eq!(seen.iter().map(|u| u.rows.len()).collect::<Vec<_>>(), [2, 2, 2]);
+    assert_eq!(seen.iter().map(|u| u.number.sequence).collect::<Vec<_>>(), [1, 2, 3]);
+}
