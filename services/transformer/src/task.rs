@@ -135,7 +135,6 @@ impl Transformation {
             Some(adopt) => adopt.number.next_sub(),
             None => covered.max(Number::ORIGIN),
         };
-        // With `earliest` nothing of the input is behind the origin but its own origin.
         let place = config.adopt.as_ref().map(|a| SourcePlace {
             server_uuid: a.source_uuid,
             position: a.position.clone().unwrap_or_default(),
