@@ -64,6 +64,8 @@ pub struct WriterProgress {
     pub acknowledged: Number,
     /// Commit time of that unit at the source, microseconds since the epoch; 0 where unknown.
     pub committed_at: i64,
+    /// When the newest heartbeat was read, if it was acknowledged after that unit; else 0.
+    pub heartbeat_at: i64,
     /// The last acknowledged offset.
     pub offset: i64,
     /// When it was acknowledged, microseconds since the epoch.

@@ -85,6 +85,7 @@ impl WriterCore {
             progress: WriterProgress {
                 acknowledged: number,
                 committed_at: 0,
+                heartbeat_at: 0,
                 offset,
                 acknowledged_at: now(),
                 acknowledged_bytes: 0,
@@ -275,8 +276,11 @@ impl WriterCore {
             let (log_id, number) = (chain.log_id(), chain.last());
             self.cursor = Cursor { log_id, next_offset: offset + 1, epoch: self.epoch, number };
             self.progress.acknowledged = number;
-            if sent.header.committed_at != 0 && sent.kind != BodyKind::Heartbeat {
+            if sent.kind == BodyKind::Heartbeat {
+                self.progress.heartbeat_at = sent.header.read_at;
+            } else if sent.header.committed_at != 0 {
                 self.progress.committed_at = sent.header.committed_at;
+                self.progress.heartbeat_at = 0;
             }
         }
         self.confirmed_to = offset + 1;
