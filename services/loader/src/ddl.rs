@@ -4,7 +4,7 @@
 //! statement runs under `<ddl_uuid>:<n>`, and the server itself skips a repeat. Elsewhere the intent holds what the tables
 //! looked like before, and a start that finds it compares.
 
-use lutra_change::{Number, TableName};
+use lutra_change::{Number, SessionContext, TableName};
 use lutra_mysql::sql::{quote_identifier, quote_table, quote_text, session_statement};
 use lutra_mysql::{Error, ErrorKind};
 use lutra_wire::record::Ddl;
@@ -157,10 +157,17 @@ async fn statement<C: TargetConnection>(connection: &mut C, ddl: &Ddl, gtid: Opt
             other => other?,
         }
     }
+    match connection.run_long(session_statement(&ddl.context).as_bytes()).await {
+        // Needs SESSION_VARIABLES_ADMIN, and only ever forbids a statement that the source has allowed.
+        Err(e) if e.kind() == ErrorKind::AccessDenied && ddl.context.sql_require_primary_key.is_some() => {
+            let context = SessionContext { sql_require_primary_key: None, ..ddl.context.clone() };
+            connection.run_long(session_statement(&context).as_bytes()).await?;
+        }
+        other => other?,
+    }
     if let Some(gtid) = gtid {
         connection.run_long(format!("SET SESSION gtid_next='{gtid}'").as_bytes()).await?;
     }
-    connection.run_long(session_statement(&ddl.context).as_bytes()).await?;
     connection.run_long(&ddl.statement).await
 }
 

@@ -19,6 +19,8 @@
 //! GRANT SELECT, INSERT, UPDATE, DELETE ON <each mapped database>.* TO …;
 //! GRANT CREATE, ALTER, DROP, INDEX, REFERENCES ON <each mapped database>.* TO …;   -- for DDL
 //! GRANT REPLICATION_APPLIER ON *.* TO …;                             -- DDL made repeatable by GTID (P6)
+//! GRANT SESSION_VARIABLES_ADMIN ON *.* TO …;                         -- optional: DDL with the source's sql_require_primary_key
+//! GRANT PROCESS ON *.* TO …;                                         -- without REPLICATION_APPLIER: to tell tables from their successors
 //! GRANT TRIGGER ON <each mapped database>.* TO …;                    -- to see triggers, which are refused
 //! ```
 

@@ -180,12 +180,30 @@ impl WriteSet {
         set
     }
 
-    /// Whether the two could touch the same key, so that their order matters.
-    pub fn conflicts_with(&self, other: &Self) -> bool {
+    /// Whether and how the two could touch the same key, so that their order matters.
+    pub fn meets(&self, other: &Self) -> Meeting {
         let wide = |a: &Self, b: &Self| a.wide.iter().any(|seed| b.seeds.contains(seed));
         let (small, large) = if self.keys.len() < other.keys.len() { (self, other) } else { (other, self) };
-        wide(self, other) || wide(other, self) || small.keys.iter().any(|key| large.keys.contains(key))
+        if wide(self, other) || wide(other, self) {
+            Meeting::Anywhere
+        } else if small.keys.iter().any(|key| large.keys.contains(key)) {
+            Meeting::InKeys
+        } else {
+            Meeting::Nowhere
+        }
     }
+}
+
+/// How the write sets of two batches meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meeting {
+    /// Their order does not matter.
+    Nowhere,
+    /// In keys that find their rows: once the earlier one holds all its row locks, the later one may begin, and waits at
+    /// those locks where it must.
+    InKeys,
+    /// Rows may be found by a search: the later one begins when the earlier one is committed.
+    Anywhere,
 }
 
 /// Stands for all tables that foreign keys connect, where the target checks them: one batch after the other.

@@ -104,7 +104,7 @@ pub struct Report {
     pub slot: u16,
     /// The batch's id; 0 for other jobs.
     pub id: u64,
-    /// Everything is answered and the batch waits for its turn; the outcome follows.
+    /// Everything is answered: the batch holds all its locks and waits for its turn; the outcome follows.
     pub waiting: bool,
     /// What became of it.
     pub outcome: Outcome,
@@ -164,10 +164,8 @@ impl<C: TargetConnection> Writer<C> {
         }
         crash::pass(Point::BeforeCommit);
         let mut line = self.line.subscribe();
-        let now = *line.borrow_and_update();
-        if now.committed + 1 != id && now.recall_from > id {
-            let _ = reports.send(Report { slot: self.slot, id, waiting: true, outcome: Outcome::Done }).await;
-        }
+        // Batches that meet this one in keys may begin now, while this one commits.
+        let _ = reports.send(Report { slot: self.slot, id, waiting: true, outcome: Outcome::Done }).await;
         let turn = line.wait_for(|l| l.committed + 1 == id || l.recall_from <= id).await.map(|l| l.recall_from > id);
         if !matches!(turn, Ok(true)) {
             return match self.connection.rollback().await {

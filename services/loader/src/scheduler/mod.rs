@@ -1,7 +1,7 @@
 //! Scheduler: units become batches that may run side by side, and are committed in the source's order.
 //!
 //! A batch is made of what is waiting: one unit when level, many when behind. It goes to a free connection at once unless
-//! its write set meets that of a batch still under way. DDL and units too large for memory run alone. When a batch fails,
+//! its write set meets that of a batch that still collects locks. DDL and units too large for memory run alone. When a batch fails,
 //! it and all behind it are rolled back, and it runs again alone: only then is its error judged (P10).
 
 pub mod batch;
@@ -21,6 +21,7 @@ use crate::error::LoadError;
 use crate::events::BatchRerun;
 use crate::maps::MapCache;
 use crate::progress::Progress;
+use crate::rows::Meeting;
 use crate::slot::Place;
 use crate::target::Target;
 use crate::unit::{Message, Unit, UnitBody, UnitEnd};
@@ -183,7 +184,12 @@ impl<T: Target> Scheduler<T> {
                 return Ok(());
             }
             let Some(batch) = self.next_batch().await? else { return Ok(()) };
-            let blocked = self.flights.iter().any(|f| f.batch.write_set.conflicts_with(&batch.write_set));
+            let blocked = self.flights.iter().any(|f| match f.batch.write_set.meets(&batch.write_set) {
+                Meeting::Nowhere => false,
+                // A batch that waits for its turn holds all its locks and needs none of those behind it.
+                Meeting::InKeys => !f.waiting && !f.done,
+                Meeting::Anywhere => !f.done,
+            });
             let slot = if blocked { None } else { self.idle.pop() };
             let Some(slot) = slot else {
                 self.head = Some(batch);
