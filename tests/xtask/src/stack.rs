@@ -1,6 +1,6 @@
 //! `cargo xtask stack`: the servers alone.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use lutra_harness::{Home, Stack, StackSpec};
 
@@ -21,9 +21,12 @@ pub(crate) enum Command {
     },
     /// Kill its servers and services and remove its folder
     Down {
-        /// Only the stack of this name; without it all of them
+        /// The stack of this name; may be left out where there is only one
         #[arg(long)]
         name: Option<String>,
+        /// All stacks
+        #[arg(long, conflicts_with = "name")]
+        all: bool,
         /// All stacks, and the downloads and programs too: the whole folder
         #[arg(long)]
         purge: bool,
@@ -51,8 +54,9 @@ pub(crate) async fn run(command: Command) -> Result<()> {
             up(&home, if relaxed { spec.relaxed() } else { spec }, consent).await
         }
         Command::Down { purge: true, .. } => purge(&home),
+        Command::Down { all: true, .. } => down_all(&home),
         Command::Down { name: Some(name), .. } => down(&home, &name),
-        Command::Down { name: None, .. } => down_all(&home),
+        Command::Down { name: None, .. } => down_the_only(&home),
         Command::Status { named } => status(&home, &named.name),
     }
 }
@@ -76,6 +80,18 @@ fn down(home: &Home, name: &str) -> Result<()> {
             eprintln!("there is no stack {name}");
             Ok(())
         }
+    }
+}
+
+/// Where there are several, somebody may be at work on another one: they must be named.
+fn down_the_only(home: &Home) -> Result<()> {
+    match lutra_harness::stack::kept(home).as_slice() {
+        [] => {
+            eprintln!("there is no stack");
+            Ok(())
+        }
+        [name] => down(home, name),
+        several => bail!("there are several stacks ({}): say which with --name, or --all", several.join(", ")),
     }
 }
 
