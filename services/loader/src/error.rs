@@ -1,6 +1,7 @@
 //! What can go wrong in a load, and what a person can do about it.
 
 use lutra_change::{Epoch, Number, TableName};
+use lutra_wire::record::UnitTotals;
 
 /// A failed load.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,20 @@ pub enum LoadError {
         what: &'static str,
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A unit is not what its writer wrote.
+    #[error(
+        "unit {number} was read as {} rows, {} bytes, CRC-32C {:08x}, but its writer counted {} rows, {} bytes, {:08x}: the log \
+         lost a part of it",
+        read.rows, read.bytes, read.crc32c, told.rows, told.bytes, told.crc32c
+    )]
+    Torn {
+        /// The unit.
+        number: Number,
+        /// What its commit part tells.
+        told: UnitTotals,
+        /// What was read.
+        read: UnitTotals,
     },
     /// A kind of unit that this version does not apply.
     #[error("unit {number} is {kind}, which this version does not apply")]
@@ -202,6 +217,9 @@ impl LoadError {
             Self::Gap { .. } => (Disposition::Retry, "the log's writer was asked to start again; if it recurs, see its status"),
             Self::Ended(_) => (Disposition::Retry, "see the error before it"),
             Self::Kafka { .. } => (Disposition::Retry, "check that Kafka is reachable and the topics are there"),
+            Self::Torn { .. } => {
+                (Disposition::Halt, "it is read again; if that does not help, `lutra adopt PIPELINE --from-target` starts a new log")
+            }
             Self::Log(lutra_log::LogError::Halt { .. }) => (Disposition::Halt, "see the error's text"),
             Self::Log(_) => (Disposition::Retry, "check that Kafka is reachable"),
             Self::Target { source, .. } | Self::Statement { source, .. } => match source.kind() {

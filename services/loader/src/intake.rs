@@ -8,8 +8,8 @@ use std::sync::Arc;
 use lutra_change::Number;
 use lutra_kafka::SchemaTopic;
 use lutra_log::{Delivered, LogPart, LogReader, ReadTransport};
-use lutra_wire::record::{Body, BodyKind, Changes, PartEnd, RowChange};
-use lutra_wire::{Fingerprint, RowDecoder, RowSchema};
+use lutra_wire::record::{Body, BodyKind, Changes, PartEnd, RowChange, UnitTotals};
+use lutra_wire::{Fingerprint, RowDecoder, RowSchema, UnitDigest};
 use rustc_hash::FxHashMap;
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -73,6 +73,7 @@ struct Open {
     segments: Vec<Segment>,
     bytes: usize,
     large: Option<mpsc::Sender<Piece>>,
+    digest: UnitDigest,
 }
 
 impl<R: ReadTransport, S: Schemas> Intake<R, S> {
@@ -152,7 +153,21 @@ impl<R: ReadTransport, S: Schemas> Intake<R, S> {
                 return Err(LoadError::Unsupported { number, kind: kind_name(part.body.kind()) });
             }
         }
-        if part.header.end == PartEnd::Commit { Ok(self.complete(&part).await) } else { Ok(true) }
+        if part.header.end != PartEnd::Commit {
+            return Ok(true);
+        }
+        self.check_whole(number, part.header.totals)?;
+        Ok(self.complete(&part).await)
+    }
+
+    /// Holds the unit to the totals that its commit part tells, before it can commit. The chain alone cannot see a unit
+    /// whose middle was lost with the log's tail and refilled by the same writer.
+    fn check_whole(&self, number: Number, told: Option<UnitTotals>) -> Result<(), LoadError> {
+        let read = self.open.digest.totals();
+        match told {
+            Some(told) if told != read => Err(LoadError::Torn { number, told, read }),
+            _ => Ok(()),
+        }
     }
 
     /// Adds the rows of a part to the open unit, or passes them on where the unit is large.
@@ -162,6 +177,7 @@ impl<R: ReadTransport, S: Schemas> Intake<R, S> {
             tables.push(self.table(number, table.fingerprint).await?);
         }
         let bytes: usize = changes.rows.iter().map(size).sum();
+        changes.rows.iter().for_each(|r| self.open.digest.update(r.before.as_deref(), r.after.as_deref()));
         let permit = self.permit(bytes).await;
         let segment = Segment { tables, rows: changes.rows, bytes, permit };
         if self.open.large.is_none() && self.open.bytes + bytes > UNIT_BYTES {
