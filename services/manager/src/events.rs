@@ -27,10 +27,10 @@ impl Reconciled<'_> {
                 metrics::gauge!("lutra_manager_reconcile_failing").set(1.0);
                 match crate::disposition::disposition(error) {
                     crate::disposition::Disposition::Retry => {
-                        tracing::warn!(error = chain(error), "could not reconcile; trying again")
+                        tracing::warn!(error = chain(error), "could not reconcile; trying again");
                     }
                     crate::disposition::Disposition::Refuse => {
-                        tracing::error!(error = chain(error), "cannot reconcile until a person acts")
+                        tracing::error!(error = chain(error), "cannot reconcile until a person acts");
                     }
                 }
             }

@@ -53,9 +53,9 @@ pub async fn run(context: Context, args: ManagerArgs) -> Result<(), ManagerError
                     () = watched.inner.coordination.connection_changed() => {}
                 }
                 if watched.inner.coordination.is_connected() {
-                    zookeeper.ready()
+                    zookeeper.ready();
                 } else {
-                    zookeeper.not_ready("no session")
+                    zookeeper.not_ready("no session");
                 }
             }
         }

@@ -44,7 +44,7 @@ fn grants(documents: &[Document], output: &Output) {
     for document in documents {
         match &document.spec {
             Spec::Source(source) => {
-                accounts.push((format!("source {}", document.name), checks::source_grants(&source.user)))
+                accounts.push((format!("source {}", document.name), checks::source_grants(&source.user)));
             }
             Spec::Target(target) => {
                 let databases = databases(documents, &document.name);
