@@ -203,11 +203,12 @@ impl World {
             match self.lutra(&["status", "--json"]).await {
                 Ok(text) => {
                     let status: serde_json::Value = serde_json::from_str(&text).context("understand `lutra status --json`")?;
-                    let tasks = status["tasks"].as_array().cloned().unwrap_or_default();
-                    if tasks.len() >= 3 && tasks.iter().all(|t| t["state"] == "RUNNING") {
+                    let pipelines = status["pipelines"].as_array().cloned().unwrap_or_default();
+                    let mut tasks = pipelines.iter().filter_map(|p| p["tasks"].as_array()).flatten();
+                    if !pipelines.is_empty() && tasks.all(|t| t["state"] == "RUNNING") {
                         return Ok(());
                     }
-                    seen = status["tasks"].to_string();
+                    seen = status["pipelines"].to_string();
                 }
                 Err(error) => seen = format!("{error:#}"),
             }
