@@ -10,7 +10,7 @@
 //! | [`server`] | how a database server is reached: [`Address`], [`Tls`], [`Connection`] |
 //! | [`pattern`] | [`TablePattern`] with wildcards and captures, [`TableTemplate`]; system schemas never match |
 //! | [`secret`] | [`SecretRef`] and [`Secret`], which prints `[redacted]` |
-//! | [`parse`] | YAML text to documents or violations |
+//! | [`mod@parse`] | YAML text to documents or violations |
 //! | [`check`] | what must hold between documents |
 
 pub mod check;
