@@ -50,6 +50,19 @@ pub enum LoadError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// P8: the adopted log continues what this target does not have.
+    #[error(
+        "target_behind_log: the target of {task} is at unit {number}, its log begins behind unit {adopted}: the target was restored \
+         or is another one. `lutra adopt … --from-target` begins a log at what the target has"
+    )]
+    TargetBehindLog {
+        /// The task.
+        task: String,
+        /// What the target has.
+        number: Number,
+        /// What the log continues.
+        adopted: Number,
+    },
     /// A unit is not what its writer wrote.
     #[error(
         "unit {number} was read as {} rows, {} bytes, CRC-32C {:08x}, but its writer counted {} rows, {} bytes, {:08x}: the log \
@@ -217,6 +230,7 @@ impl LoadError {
             Self::Gap { .. } => (Disposition::Retry, "the log's writer was asked to start again; if it recurs, see its status"),
             Self::Ended(_) => (Disposition::Retry, "see the error before it"),
             Self::Kafka { .. } => (Disposition::Retry, "check that Kafka is reachable and the topics are there"),
+            Self::TargetBehindLog { .. } => (Disposition::Halt, "`lutra adopt PIPELINE --from-target --dry-run` shows what a new log would begin with"),
             Self::Torn { .. } => {
                 (Disposition::Halt, "it is read again; if that does not help, `lutra adopt PIPELINE --from-target` starts a new log")
             }

@@ -33,6 +33,8 @@ pub struct LoadPlan {
     pub cluster: String,
     /// The pipeline's log.
     pub log_id: LogId,
+    /// The unit that the log's origin continues, when the log was adopted (P8).
+    pub adopted: Option<Number>,
     /// Places that the log's writer published.
     pub bookmarks: Vec<Bookmark>,
     /// Connections that write.
@@ -67,6 +69,7 @@ pub async fn attempt<T: Target, R: ReadTransport, S: Schemas>(
     let owner = Arc::new(Owner { task: plan.task.clone(), cluster: plan.cluster.clone(), epoch });
     let (slots, capabilities) = target.take(&owner, plan.connections).await?;
     let place = target::watermark(&slots).map(|s| s.place.clone()).unwrap_or_default();
+    ensure_not_behind(&plan, &place)?;
     progress.send_modify(|p| p.ddl_by_gtid = capabilities.ddl_by_gtid);
     AttemptBegun { pipeline: &plan.pipeline, epoch, number: place.number, ddl_by_gtid: capabilities.ddl_by_gtid }.emit();
 
@@ -100,6 +103,17 @@ async fn rooms_end(ended: Result<(), LoadError>, mut rooms: JoinSet<Result<(), L
     }
     rooms.shutdown().await;
     first
+}
+
+/// P8: an adopted log begins behind a unit; its origin covers all before that. A target without that unit, restored from
+/// a backup say, would skip what it lacks unseen.
+fn ensure_not_behind(plan: &LoadPlan, place: &Place) -> Result<(), LoadError> {
+    match plan.adopted {
+        Some(adopted) if place.number < adopted => {
+            Err(LoadError::TargetBehindLog { task: plan.task.clone(), number: place.number, adopted })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Where to read on: behind what the target has, or from the beginning when it has nothing.

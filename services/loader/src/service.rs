@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lutra_change::TaskId;
+use lutra_change::{Number, TaskId};
 use lutra_coordination::{
     Coordination, CoordinationConfig, Disposition as TaskDisposition, LogRef, ObservedState, TaskContext, TaskEnd,
     TaskFailure, TaskHandle, TaskRunner, WorkerAgent, WorkerInfo,
@@ -202,6 +202,7 @@ struct Work {
     target: TargetSpec,
     pipeline: PipelineSpec,
     log: LogRef,
+    adopted: Option<Number>,
 }
 
 impl Work {
@@ -216,6 +217,7 @@ impl Work {
             target: definition.target.as_ref().ok_or_else(|| missing("the target"))?.spec.clone(),
             pipeline,
             log: definition.input.clone().ok_or_else(|| missing("the log to read"))?,
+            adopted: definition.adopt.as_ref().map(|a| a.number),
         })
     }
 
@@ -252,6 +254,7 @@ impl Work {
             task: self.task.to_string(),
             cluster: self.cluster.clone(),
             log_id: self.log.log_id,
+            adopted: self.adopted,
             bookmarks,
             connections: load.connections.max(1),
             scheduler: SchedulerOptions {

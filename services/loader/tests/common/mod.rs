@@ -253,6 +253,7 @@ pub async fn start(source: &Source, settings: LoadSettings) -> Load {
         task: format!("load/{}", settings.pipeline),
         cluster: "test".to_owned(),
         log_id: source.log_id,
+        adopted: None,
         bookmarks: Vec::new(),
         connections: settings.connections,
         scheduler: SchedulerOptions {
