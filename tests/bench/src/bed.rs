@@ -84,7 +84,8 @@ impl Bed {
     pub async fn open(setting: &Setting, replicas: &[&str]) -> Result<Self> {
         let installation = Installation::ensure(&Home::from_env(), &|line| note(line))?;
         let mut spec = StackSpec::pair("bench");
-        let replica = |name: &&str| MySqlSpec { settings: vec!["skip_replica_start=ON".to_owned()], ..MySqlSpec::named(name) };
+        let replica =
+            |name: &&str| MySqlSpec { settings: vec!["skip_replica_start=ON".to_owned()], ..MySqlSpec::named(name) };
         spec.mysql.extend(replicas.iter().map(replica));
         if setting.relaxed {
             spec = spec.relaxed();
@@ -153,9 +154,11 @@ impl Bed {
     /// When a process cannot be measured.
     pub fn meter(&self) -> Result<Meter> {
         let servers = self.world.stack().servers().map(|server| (server.name().to_owned(), server.process().id()));
-        let services = self.world.services.iter().map(|(name, service)| {
-            (name.trim_end_matches("-1").to_owned(), service.process().id())
-        });
+        let services = self
+            .world
+            .services
+            .iter()
+            .map(|(name, service)| (name.trim_end_matches("-1").to_owned(), service.process().id()));
         let running = servers.chain(services).filter_map(|(name, id)| Some((name, id.filter(|id| id.is_alive())?)));
         let own = ("benchmark".to_owned(), ProcessId::own()?);
         Meter::start(running.chain([own]).collect())

@@ -19,7 +19,8 @@ use mysql_async::prelude::Queryable;
 pub async fn begin_file(server: &Server) -> Result<String> {
     let mut connection = mysql::connect(&server.url()).await?;
     connection.query_drop("FLUSH BINARY LOGS").await.context("begin a new binlog file")?;
-    let status: Option<Row> = connection.query_first("SHOW BINARY LOG STATUS").await.context("ask for the binlog file")?;
+    let status: Option<Row> =
+        connection.query_first("SHOW BINARY LOG STATUS").await.context("ask for the binlog file")?;
     status.and_then(|row| row.get(0)).context("ask for the binlog file: the server has none")
 }
 

@@ -1,10 +1,12 @@
 //! A backlog into the target: through the loader alone, or through all stages beside MySQL's own replica.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use lutra_harness::services::Service;
 
 use crate::bed::{Backlog, Bed, FLOW, Window};
-use crate::report::{Report, Subject, per_second};
+use crate::report::Report;
 use crate::{Setting, note, replica};
 
 /// The loader alone: the backlog is in the pipeline's log before it starts.
@@ -32,7 +34,8 @@ pub async fn load(setting: &Setting, report: &mut Report) -> Result<()> {
 /// # Errors
 /// When something does not run, or source and target differ at the end.
 pub async fn drain(setting: &Setting, with_replica: bool, report: &mut Report) -> Result<()> {
-    const REPLICAS: [(&str, &str, u32); 2] = [("replica-serial", "replica, serial", 1), ("replica-parallel", "replica, 4 workers", 4)];
+    const REPLICAS: [(&str, &str, u32); 2] =
+        [("replica-serial", "replica, serial", 1), ("replica-parallel", "replica, 4 workers", 4)];
     let replicas = if with_replica { &REPLICAS[..] } else { &[] };
     let names: Vec<&str> = replicas.iter().map(|(name, ..)| *name).collect();
     let mut bed = Bed::open(setting, &names).await?;
@@ -44,22 +47,26 @@ pub async fn drain(setting: &Setting, with_replica: bool, report: &mut Report) -
     }
     bed.server("target")?.stop().await?;
     let backlog = bed.backlog().await?;
-    let mut rates = Vec::new();
+    let mut measured = Vec::new();
     for (name, subject, _) in replicas {
         let window = replica::drain(&bed, name, &backlog).await?;
         window.report(report, subject, backlog.rows)?;
-        rates.push(per_second(backlog.rows, window.whole));
+        measured.push(window);
     }
     bed.server("target")?.start().await?;
     let window = lutra(&bed, &FLOW, &backlog).await?;
     window.report(report, "lutra", backlog.rows)?;
-    let own = per_second(backlog.rows, window.whole);
-    ratios(&mut report.of("lutra", backlog.rows), own, &rates)
-}
-
-fn ratios(figures: &mut Subject<'_>, own: f64, replicas: &[f64]) -> Result<()> {
-    let metrics = ["times_replica_serial", "times_replica_4_workers"];
-    metrics.into_iter().zip(replicas).try_for_each(|(metric, rate)| figures.figure(metric, own / rate, "x"))
+    let mut figures = report.of("lutra", backlog.rows);
+    let times = |replica: &Duration, own: &Duration| replica.as_secs_f64() / own.as_secs_f64();
+    let metrics = [
+        ("times_replica_serial", "times_replica_serial_flowing"),
+        ("times_replica_4_workers", "times_replica_4_workers_flowing"),
+    ];
+    for ((whole, flowing), replica) in metrics.into_iter().zip(&measured) {
+        figures.figure(whole, times(&replica.whole, &window.whole), "x")?;
+        figures.figure(flowing, times(&replica.flowing, &window.flowing), "x")?;
+    }
+    Ok(())
 }
 
 /// Starts services on a backlog and waits until the target has it; compares, and stops them.

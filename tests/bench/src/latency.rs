@@ -73,7 +73,8 @@ pub async fn run(setting: &Setting, rate: u64, seconds: u64, lanes: u32, report:
         to_seen.push(micros_since(*at, *visible));
         to_commit.push(micros_since(*at, *there));
     }
-    let mut commit_times: Vec<Duration> = commits.into_iter().filter(|(id, _)| *id >= warm_up).map(|(_, t)| t).collect();
+    let mut commit_times: Vec<Duration> =
+        commits.into_iter().filter(|(id, _)| *id >= warm_up).map(|(_, t)| t).collect();
     let rows = count * setting.workload.rows_per_transaction();
     let mut figures = report.of(&format!("{rate} rows/s"), rows);
     figures.times(["seen_mean", "seen_median", "seen_p99", "seen_longest"], &mut to_seen)?;
@@ -86,7 +87,8 @@ pub async fn run(setting: &Setting, rate: u64, seconds: u64, lanes: u32, report:
 
 /// Writes by the schedule and watches the target; how long each commit took at the source, and when each mark was seen.
 async fn flow(bed: &Bed, schedule: Arc<Schedule>, lanes: u32) -> Result<(Vec<(u64, Duration)>, Vec<i64>)> {
-    let (count, deadline) = (schedule.count, schedule.begin + schedule.interval * u32::try_from(schedule.count)? + LAST_LIMIT);
+    let (count, deadline) =
+        (schedule.count, schedule.begin + schedule.interval * u32::try_from(schedule.count)? + LAST_LIMIT);
     let mut watcher = JoinSet::new();
     watcher.spawn(watch(bed.world.target_url.clone(), count, deadline));
     let mut writers = JoinSet::new();

@@ -68,7 +68,8 @@ pub async fn drain(bed: &Bed, name: &str, backlog: &Backlog) -> Result<Window> {
 async fn applier_state(url: &str) -> Result<String> {
     let mut connection = mysql::connect(url).await?;
     let row: Option<mysql_async::Row> = connection.query_first("SHOW REPLICA STATUS").await?;
-    let column = |row: &mysql_async::Row, name: &str| row.get_opt::<String, _>(name).and_then(Result::ok).unwrap_or_default();
+    let column =
+        |row: &mysql_async::Row, name: &str| row.get_opt::<String, _>(name).and_then(Result::ok).unwrap_or_default();
     Ok(row.map_or_else(
         || "it is none".to_owned(),
         |row| format!("{} {}", column(&row, "Last_IO_Error"), column(&row, "Last_SQL_Error")),

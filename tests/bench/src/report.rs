@@ -162,24 +162,65 @@ fn quantile(sorted: &[Duration], part: f64) -> f64 {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\n{} {}, {} durability", self.bench, self.workload, self.durability)?;
-        let cells = |figure: &Figure| {
-            let process = figure.process.clone().unwrap_or_default();
-            [figure.subject.clone(), process, figure.metric.replace('_', " "), number(figure.value), figure.unit.to_owned()]
-        };
-        let rows: Vec<[String; 5]> = self.figures.iter().map(cells).collect();
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let [subject, process, metric, value] = [0, 1, 2, 3].map(width);
-        for [a, b, c, d, unit] in &rows {
-            writeln!(f, "  {a:<subject$}  {b:<process$}  {c:<metric$}  {d:>value$} {unit}")?;
+        write!(f, "\n{} {}, {} durability", self.bench, self.workload, self.durability)?;
+        for subject in self.figures.chunk_by(|a, b| a.subject == b.subject) {
+            write!(
+                f,
+                "\n\n{}, {} row changes",
+                subject.first().map_or("", |s| &s.subject),
+                number(subject_rows(subject))
+            )?;
+            let (whole, processes): (Vec<&Figure>, Vec<&Figure>) = subject.iter().partition(|f| f.process.is_none());
+            let line = |figure: &&Figure| {
+                vec![figure.metric.replace('_', " "), format!("{} {}", number(figure.value), figure.unit)]
+            };
+            aligned(f, &whole.iter().map(line).collect::<Vec<_>>())?;
+            let mut lines: Vec<Vec<String>> = Vec::new();
+            for figures in processes.chunk_by(|a, b| a.process == b.process) {
+                let cell = |metric| {
+                    let found = figures.iter().find(|figure| figure.metric == metric);
+                    found.map_or_else(String::new, |figure| format!("{} {}", number(figure.value), figure.unit))
+                };
+                let name = figures.first().and_then(|figure| figure.process.clone()).unwrap_or_default();
+                lines.push(vec![name, cell("cpu"), cell("cpu_per_million_rows"), cell("peak_memory")]);
+            }
+            if !lines.is_empty() {
+                lines.insert(0, ["process", "cpu", "per million rows", "peak memory"].map(str::to_owned).to_vec());
+                aligned(f, &lines)?;
+            }
         }
         Ok(())
     }
 }
 
+fn subject_rows(figures: &[Figure]) -> f64 {
+    figures.first().map_or(0.0, |figure| figure.rows as f64)
+}
+
+/// Columns as wide as they must be, the first one to the left and the others to the right.
+fn aligned(f: &mut fmt::Formatter<'_>, lines: &[Vec<String>]) -> fmt::Result {
+    let widths: Vec<usize> =
+        (0..4).map(|i| lines.iter().filter_map(|l| l.get(i)).map(String::len).max().unwrap_or(0)).collect();
+    for line in lines {
+        let cells = line
+            .iter()
+            .zip(&widths)
+            .enumerate()
+            .map(|(i, (cell, width))| if i == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") });
+        write!(f, "\n  {}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
 /// With thousands apart, and as many decimals as matter.
 fn number(value: f64) -> String {
-    let decimals = if value.abs() >= 1_000.0 { 0 } else if value.abs() >= 10.0 { 1 } else { 3 };
+    let decimals = if value.abs() >= 1_000.0 {
+        0
+    } else if value.abs() >= 10.0 {
+        1
+    } else {
+        3
+    };
     let text = format!("{value:.decimals$}");
     let (whole, rest) = text.split_once('.').map_or((text.as_str(), String::new()), |(w, r)| (w, format!(".{r}")));
     let mut out = String::new();

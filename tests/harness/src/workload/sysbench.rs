@@ -140,9 +140,7 @@ fn w3_body(db: &str) -> String {
 }
 
 fn w4_body(db: &str) -> String {
-    let arm = |n: u32| {
-        format!("WHEN {} THEN UPDATE `{db}`.sbtest{n} SET k = k + 1, c = {LONG} WHERE id = @r; ", n - 1)
-    };
+    let arm = |n: u32| format!("WHEN {} THEN UPDATE `{db}`.sbtest{n} SET k = k + 1, c = {LONG} WHERE id = @r; ", n - 1);
     format!("SET @r = {ANY_ROW}; CASE n % {TABLES} {} END CASE;", (1..=TABLES).map(arm).collect::<String>())
 }
 
@@ -182,12 +180,15 @@ pub async fn create(url: &str, db: &str, workload: Workload) -> anyhow::Result<(
 
 async fn create_procedures(conn: &mut Conn, db: &str, workload: Workload) -> anyhow::Result<()> {
     let driver = driver(db);
-    let range = |n| format!("SELECT MIN(id), MAX(id) + lanes INTO @l{n}, @h{n} FROM `{db}`.sbtest{n} WHERE id % lanes = lane; ");
+    let range = |n| {
+        format!("SELECT MIN(id), MAX(id) + lanes INTO @l{n}, @h{n} FROM `{db}`.sbtest{n} WHERE id % lanes = lane; ")
+    };
     let (ranges, body) = match workload {
         Workload::W1 => ((1..=TABLES).map(range).collect(), w1_body(db)),
-        Workload::W2 => {
-            (String::new(), format!("INSERT INTO `{db}`.sink (k, c, pad) SELECT k, c, pad FROM `{db}`.sbtest1 WHERE id <= 1000;"))
-        }
+        Workload::W2 => (
+            String::new(),
+            format!("INSERT INTO `{db}`.sink (k, c, pad) SELECT k, c, pad FROM `{db}`.sbtest1 WHERE id <= 1000;"),
+        ),
         Workload::W3 => (String::new(), w3_body(db)),
         Workload::W4 => (String::new(), w4_body(db)),
     };
@@ -226,7 +227,9 @@ impl Lane {
     /// When the server cannot be reached, or [`create`] was not run.
     pub async fn open(url: &str, db: &str, lane: u32, lanes: u32) -> anyhow::Result<Self> {
         let (mut conn, driver) = (connect(url).await?, driver(db));
-        conn.query_drop(format!("CALL `{driver}`.open_lane({lane}, {lanes})")).await.context("open a lane of a workload")?;
+        conn.query_drop(format!("CALL `{driver}`.open_lane({lane}, {lanes})"))
+            .await
+            .context("open a lane of a workload")?;
         Ok(Self { conn, driver })
     }
 
