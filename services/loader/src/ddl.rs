@@ -74,13 +74,18 @@ pub async fn apply<C: TargetConnection>(
             if state.by_gtid && is_executed(connection, &gtid).await? {
                 return Err(LoadError::Ddl {
                     number,
-                    reason: format!("GTID {gtid} is executed already, without an intent: was the target restored? `lutra adopt`"),
+                    reason: format!(
+                        "GTID {gtid} is executed already, without an intent: was the target restored? `lutra adopt`"
+                    ),
                 });
             }
             let before = if state.by_gtid { Vec::new() } else { digests(connection, &ddl).await? };
             let intent = Intent { number, statement_sha256: digest(&ddl.statement), by_gtid: state.by_gtid, before };
             let text = serde_json::to_string(&intent).unwrap_or_default();
-            commit_one(connection, &owner.intend(slot, known, Some(&text), state.next)).await?.then_some(()).ok_or_else(moved)?;
+            commit_one(connection, &owner.intend(slot, known, Some(&text), state.next))
+                .await?
+                .then_some(())
+                .ok_or_else(moved)?;
             true
         }
     };
@@ -101,7 +106,10 @@ pub async fn apply<C: TargetConnection>(
     }
     crash::pass(Point::BetweenDdlAndDone);
     let next = state.next + u64::from(by_gtid);
-    commit_one(connection, &owner.advance_over_ddl(slot, known, &place, next)).await?.then_some(()).ok_or_else(moved)?;
+    commit_one(connection, &owner.advance_over_ddl(slot, known, &place, next))
+        .await?
+        .then_some(())
+        .ok_or_else(moved)?;
     state.next = next;
     Ok(())
 }
@@ -204,7 +212,8 @@ async fn digests<C: TargetConnection>(connection: &mut C, ddl: &Ddl) -> Result<V
 }
 
 async fn table_digest<C: TargetConnection>(connection: &mut C, table: &TableName) -> Result<String, LoadError> {
-    let condition = format!("table_schema = {} AND table_name = {}", quote_text(&table.database), quote_text(&table.table));
+    let condition =
+        format!("table_schema = {} AND table_name = {}", quote_text(&table.database), quote_text(&table.table));
     let columns = format!(
         "SELECT SHA2(CONCAT_WS('|', MAX(t.create_time), MAX(t.table_collation), (SELECT GROUP_CONCAT(CONCAT_WS(':', column_name, \
          column_type, is_nullable, column_default, extra) ORDER BY ordinal_position SEPARATOR '|') FROM information_schema.columns \
@@ -225,7 +234,12 @@ async fn table_digest<C: TargetConnection>(connection: &mut C, table: &TableName
 }
 
 /// Whether a statement whose intent was found has taken effect: all tables changed = yes, none = no, else halt.
-async fn is_done<C: TargetConnection>(connection: &mut C, ddl: &Ddl, intent: &Intent, number: Number) -> Result<bool, LoadError> {
+async fn is_done<C: TargetConnection>(
+    connection: &mut C,
+    ddl: &Ddl,
+    intent: &Intent,
+    number: Number,
+) -> Result<bool, LoadError> {
     let now = digests(connection, ddl).await?;
     let changed = now.iter().zip(&intent.before).filter(|(a, b)| a != b).count();
     match changed {

@@ -15,7 +15,9 @@ pub enum LoadError {
         reason: String,
     },
     /// A table is not in the target.
-    #[error("table {table} is not in the target (unit {number}): create it there, or leave it out of the pipeline's tables")]
+    #[error(
+        "table {table} is not in the target (unit {number}): create it there, or leave it out of the pipeline's tables"
+    )]
     NoTable {
         /// The target table.
         table: TableName,
@@ -99,7 +101,9 @@ pub enum LoadError {
         found: Epoch,
     },
     /// A slot row is not where we left it.
-    #[error("slot {slot} of {task} is not at {known} under epoch {own}: another owner took it, or the target lost commits")]
+    #[error(
+        "slot {slot} of {task} is not at {known} under epoch {own}: another owner took it, or the target lost commits"
+    )]
     SlotMoved {
         /// The task.
         task: String,
@@ -111,7 +115,9 @@ pub enum LoadError {
         own: Epoch,
     },
     /// The slot rows belong to another cluster.
-    #[error("the slot rows of {task} belong to cluster {found:?}, this is {own:?}: give the pipeline another name, or `lutra adopt`")]
+    #[error(
+        "the slot rows of {task} belong to cluster {found:?}, this is {own:?}: give the pipeline another name, or `lutra adopt`"
+    )]
     ForeignCluster {
         /// The task.
         task: String,
@@ -227,20 +233,32 @@ impl LoadError {
             Self::Fenced { .. } => (Disposition::Fenced, "another worker runs the task; nothing to do"),
             // Settled by taking the target again: a higher epoch there fences us then.
             Self::SlotMoved { .. } => (Disposition::Retry, "the next attempt reads the slot rows again"),
-            Self::Gap { .. } => (Disposition::Retry, "the log's writer was asked to start again; if it recurs, see its status"),
+            Self::Gap { .. } => {
+                (Disposition::Retry, "the log's writer was asked to start again; if it recurs, see its status")
+            }
             Self::Ended(_) => (Disposition::Retry, "see the error before it"),
             Self::Kafka { .. } => (Disposition::Retry, "check that Kafka is reachable and the topics are there"),
-            Self::TargetBehindLog { .. } => (Disposition::Halt, "`lutra adopt PIPELINE --from-target --dry-run` shows what a new log would begin with"),
-            Self::Torn { .. } => {
-                (Disposition::Halt, "it is read again; if that does not help, `lutra adopt PIPELINE --from-target` starts a new log")
-            }
+            Self::TargetBehindLog { .. } => (
+                Disposition::Halt,
+                "`lutra adopt PIPELINE --from-target --dry-run` shows what a new log would begin with",
+            ),
+            Self::Torn { .. } => (
+                Disposition::Halt,
+                "it is read again; if that does not help, `lutra adopt PIPELINE --from-target` starts a new log",
+            ),
             Self::Log(lutra_log::LogError::Halt { .. }) => (Disposition::Halt, "see the error's text"),
             Self::Log(_) => (Disposition::Retry, "check that Kafka is reachable"),
             Self::Target { source, .. } | Self::Statement { source, .. } => match source.kind() {
-                Kind::AccessDenied => (Disposition::Halt, "grant what `lutra doctor --grants` prints for the target's account"),
-                Kind::ReadOnly => (Disposition::Retry, "the target takes no writes: end its read-only mode, or name the new primary"),
+                Kind::AccessDenied => {
+                    (Disposition::Halt, "grant what `lutra doctor --grants` prints for the target's account")
+                }
+                Kind::ReadOnly => {
+                    (Disposition::Retry, "the target takes no writes: end its read-only mode, or name the new primary")
+                }
                 Kind::DiskFull => (Disposition::Retry, "the target's disk is full: make room"),
-                Kind::Deadlock | Kind::LockWaitTimeout => (Disposition::Retry, "another session of the target holds locks"),
+                Kind::Deadlock | Kind::LockWaitTimeout => {
+                    (Disposition::Retry, "another session of the target holds locks")
+                }
                 Kind::ConnectionLost
                 | Kind::Timeout
                 | Kind::TooManyConnections
@@ -253,9 +271,15 @@ impl LoadError {
                 _ => (Disposition::Halt, "mend the cause in the target, then resume the pipeline"),
             },
             Self::NoTable { .. } => (Disposition::Halt, "create the table in the target, then resume the pipeline"),
-            Self::Mapping { .. } | Self::Triggers { .. } => (Disposition::Halt, "change the target's table or the pipeline's rules"),
-            Self::Conflict(_) => (Disposition::Halt, "compare the row in source and target, mend it, then resume the pipeline"),
-            Self::Unfit { .. } | Self::Definition { .. } | Self::ForeignCluster { .. } => (Disposition::Halt, "see the error's text"),
+            Self::Mapping { .. } | Self::Triggers { .. } => {
+                (Disposition::Halt, "change the target's table or the pipeline's rules")
+            }
+            Self::Conflict(_) => {
+                (Disposition::Halt, "compare the row in source and target, mend it, then resume the pipeline")
+            }
+            Self::Unfit { .. } | Self::Definition { .. } | Self::ForeignCluster { .. } => {
+                (Disposition::Halt, "see the error's text")
+            }
             Self::Row { .. } | Self::Unit { .. } | Self::Unsupported { .. } | Self::Ddl { .. } => {
                 (Disposition::Halt, "see the error's text")
             }

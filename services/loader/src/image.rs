@@ -48,7 +48,8 @@ impl Arena {
             None => image.start,
             Some(before) => self.ends.get(image.first + before).map_or(0, |end| end + 1),
         };
-        let end = if column < image.columns { self.ends.get(image.first + column).copied().unwrap_or(start) } else { start };
+        let end =
+            if column < image.columns { self.ends.get(image.first + column).copied().unwrap_or(start) } else { start };
         self.text.get(start..end).unwrap_or_default()
     }
 
@@ -87,7 +88,13 @@ mod tests {
         let one = write(["1", "'a'", "NULL"]);
         let two = write(["22", "", "3"]);
         assert_eq!(arena.row(one), b"1,'a',NULL");
-        assert_eq!((arena.column(one, 0), arena.column(one, 1), arena.column(one, 2)), (&b"1"[..], &b"'a'"[..], &b"NULL"[..]));
-        assert_eq!((arena.column(two, 0), arena.column(two, 1), arena.column(two, 2)), (&b"22"[..], &b""[..], &b"3"[..]));
+        assert_eq!(
+            (arena.column(one, 0), arena.column(one, 1), arena.column(one, 2)),
+            (&b"1"[..], &b"'a'"[..], &b"NULL"[..])
+        );
+        assert_eq!(
+            (arena.column(two, 0), arena.column(two, 1), arena.column(two, 2)),
+            (&b"22"[..], &b""[..], &b"3"[..])
+        );
     }
 }

@@ -71,7 +71,8 @@ pub async fn attempt<T: Target, R: ReadTransport, S: Schemas>(
     let place = target::watermark(&slots).map(|s| s.place.clone()).unwrap_or_default();
     ensure_not_behind(&plan, &place)?;
     progress.send_modify(|p| p.ddl_by_gtid = capabilities.ddl_by_gtid);
-    AttemptBegun { pipeline: &plan.pipeline, epoch, number: place.number, ddl_by_gtid: capabilities.ddl_by_gtid }.emit();
+    AttemptBegun { pipeline: &plan.pipeline, epoch, number: place.number, ddl_by_gtid: capabilities.ddl_by_gtid }
+        .emit();
 
     let mut rooms = JoinSet::new();
     let writers = open_writers(&target, &owner, &slots, capabilities, plan.connections, &mut rooms).await?;

@@ -132,7 +132,10 @@ impl TableMap {
                 }
                 return Err(LoadError::Mapping {
                     table: table.name.clone(),
-                    reason: format!("the target has no column {}: add it, or drop it in the pipeline's rules", column.name),
+                    reason: format!(
+                        "the target has no column {}: add it, or drop it in the pipeline's rules",
+                        column.name
+                    ),
                 });
             };
             if target.generated {
@@ -177,8 +180,11 @@ impl TableMap {
         if !key.plain {
             return None;
         }
-        let columns =
-            key.columns.iter().map(|name| self.columns.iter().position(|c| c.name.eq_ignore_ascii_case(name))).collect::<Option<Vec<_>>>()?;
+        let columns = key
+            .columns
+            .iter()
+            .map(|name| self.columns.iter().position(|c| c.name.eq_ignore_ascii_case(name)))
+            .collect::<Option<Vec<_>>>()?;
         Some(MappedKey {
             name: key.name.clone(),
             columns,
@@ -193,9 +199,9 @@ impl TableMap {
 
     /// Whether set-based updates can find their rows by the key's index.
     pub fn joins_by_key(&self) -> bool {
-        self.key.as_ref().is_some_and(|k| {
-            k.columns.iter().all(|c| self.columns.get(*c).is_some_and(|c| c.join != JoinForm::None))
-        })
+        self.key
+            .as_ref()
+            .is_some_and(|k| k.columns.iter().all(|c| self.columns.get(*c).is_some_and(|c| c.join != JoinForm::None)))
     }
 
     /// Names of the key's columns, or of all where there is no key.

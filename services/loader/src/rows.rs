@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use lutra_change::{ColumnSet, Number, RowFlags, Value};
 use lutra_mysql::sql;
-use lutra_wire::{Fingerprint, WireError};
 use lutra_wire::record::RowChange;
+use lutra_wire::{Fingerprint, WireError};
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 
 use crate::error::LoadError;

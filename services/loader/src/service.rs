@@ -188,8 +188,7 @@ fn chain(error: &LoadError) -> String {
 
 fn failure(error: &LoadError) -> TaskFailure {
     let (disposition, hint) = error.disposition();
-    let disposition =
-        if disposition == Disposition::Retry { TaskDisposition::Retry } else { TaskDisposition::Halt };
+    let disposition = if disposition == Disposition::Retry { TaskDisposition::Retry } else { TaskDisposition::Halt };
     TaskFailure::new(error, disposition, hint)
 }
 

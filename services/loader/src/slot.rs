@@ -210,10 +210,16 @@ fn assignments(out: &mut String, place: &Place) {
 /// A sentence naming the column that cannot be read.
 pub fn parse(row: &Row) -> Result<Slot, String> {
     let number = |at: usize, name: &str| row.u64(at).ok_or_else(|| format!("column {name} of lutra.slot is no number"));
-    let small = |at: usize, name: &str| number(at, name).and_then(|n| u32::try_from(n).map_err(|e| format!("{name}: {e}")));
-    let epoch = |term: usize, attempt: usize| Ok::<_, String>(Epoch::new(number(term, "term")?, small(attempt, "attempt")?));
+    let small =
+        |at: usize, name: &str| number(at, name).and_then(|n| u32::try_from(n).map_err(|e| format!("{name}: {e}")));
+    let epoch =
+        |term: usize, attempt: usize| Ok::<_, String>(Epoch::new(number(term, "term")?, small(attempt, "attempt")?));
     let last = Number::new(number(4, "sequence")?, number(5, "sub")?);
-    let log_id = row.text(6).filter(|t| !t.is_empty()).map(|t| t.parse::<LogId>().map_err(|e| format!("log_id: {e}"))).transpose()?;
+    let log_id = row
+        .text(6)
+        .filter(|t| !t.is_empty())
+        .map(|t| t.parse::<LogId>().map_err(|e| format!("log_id: {e}")))
+        .transpose()?;
     let cursor = match log_id {
         Some(log_id) => {
             let next_offset = row.i64(7).ok_or("column next_offset of lutra.slot is no number")?;
@@ -252,6 +258,9 @@ mod tests {
         let place = Place { number: Number::new(5, 0), ..Place::default() };
         let text = owner.advance(3, Number::new(4, 1), &place);
         assert!(text.starts_with("UPDATE `lutra`.`slot` SET sequence=5,sub=0,"), "{text}");
-        assert!(text.ends_with("WHERE task='load/x' AND slot=3 AND term=7 AND attempt=2 AND sequence=4 AND sub=1"), "{text}");
+        assert!(
+            text.ends_with("WHERE task='load/x' AND slot=3 AND term=7 AND attempt=2 AND sequence=4 AND sub=1"),
+            "{text}"
+        );
     }
 }

@@ -124,7 +124,14 @@ pub struct Writer<C> {
 
 impl<C: TargetConnection> Writer<C> {
     /// The writer of `slot`, which stands at `known`.
-    pub fn new(connection: C, owner: Arc<Owner>, slot: u16, known: Number, line: watch::Sender<Line>, ddl: DdlState) -> Self {
+    pub fn new(
+        connection: C,
+        owner: Arc<Owner>,
+        slot: u16,
+        known: Number,
+        line: watch::Sender<Line>,
+        ddl: DdlState,
+    ) -> Self {
         let session = Session::PLAIN;
         Self { connection, owner, slot, known, session, line, ddl }
     }
@@ -156,7 +163,13 @@ impl<C: TargetConnection> Writer<C> {
         }
     }
 
-    async fn batch(&mut self, id: u64, batch: &Batch, planned: Option<&Planned>, reports: &mpsc::Sender<Report>) -> Outcome {
+    async fn batch(
+        &mut self,
+        id: u64,
+        batch: &Batch,
+        planned: Option<&Planned>,
+        reports: &mpsc::Sender<Report>,
+    ) -> Outcome {
         let planned = planned.unwrap_or(&batch.planned);
         let head = self.owner.advance(self.slot, self.known, &batch.place);
         if let Err(fault) = self.transaction(&head, planned).await {
@@ -224,7 +237,13 @@ impl<C: TargetConnection> Writer<C> {
     }
 
     /// One round trip; every count is looked at.
-    async fn packet(&mut self, text: &[u8], leading: usize, fence: Option<usize>, packet: &Packet) -> Result<(), Fault> {
+    async fn packet(
+        &mut self,
+        text: &[u8],
+        leading: usize,
+        fence: Option<usize>,
+        packet: &Packet,
+    ) -> Result<(), Fault> {
         let (counts, error) = match self.connection.run(text).await {
             Ok(counts) => (counts, None),
             Err(failed) => (failed.done, Some(failed.error)),
@@ -251,7 +270,12 @@ impl<C: TargetConnection> Writer<C> {
     }
 
     fn moved(&self) -> LoadError {
-        LoadError::SlotMoved { task: self.owner.task.clone(), slot: self.slot, known: self.known, own: self.owner.epoch }
+        LoadError::SlotMoved {
+            task: self.owner.task.clone(),
+            slot: self.slot,
+            known: self.known,
+            own: self.owner.epoch,
+        }
     }
 
     async fn give_up(&mut self, fault: Fault) -> Outcome {
@@ -309,7 +333,9 @@ impl<C: TargetConnection> Writer<C> {
 
     async fn ddl(&mut self, job: DdlJob) -> Result<(), Fault> {
         let number = job.place.number;
-        ddl::apply(&mut self.connection, &self.owner, self.slot, self.known, &mut self.ddl, job).await.map_err(Fault::Over)?;
+        ddl::apply(&mut self.connection, &self.owner, self.slot, self.known, &mut self.ddl, job)
+            .await
+            .map_err(Fault::Over)?;
         self.session = Session::PLAIN;
         self.known = number;
         Ok(())

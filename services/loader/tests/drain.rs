@@ -40,7 +40,12 @@ impl Lots {
 const PAD: &[u8] = b"67847967377-48000963322-62604785301-91415491898-96926520291";
 
 fn image<'a>(id: usize, row: &'a Row) -> Option<Vec<Value<'a>>> {
-    Some(vec![Value::Int(i64::try_from(id).unwrap()), Value::Int(row.k), Value::Bytes(row.c.as_bytes()), Value::Bytes(PAD)])
+    Some(vec![
+        Value::Int(i64::try_from(id).unwrap()),
+        Value::Int(row.k),
+        Value::Bytes(row.c.as_bytes()),
+        Value::Bytes(PAD),
+    ])
 }
 
 /// Workload W1: two inserts, six updates (three of the indexed column), two deletes.
@@ -49,12 +54,13 @@ async fn transaction(source: &mut Source, tables: &[Table], state: &mut [Vec<Row
     for n in 0..6 {
         let (t, id) = (lots.below(TABLES), lots.below(state[0].len()));
         let old = &state[t][id];
-        let new = if n % 2 == 0 {
-            Row { k: old.k + 1, c: old.c.clone() }
-        } else {
-            Row { k: old.k, c: lots.text() }
-        };
-        changed.push((t, id, Some(std::mem::replace(&mut state[t][id], Row { k: new.k, c: new.c.clone() })), Some(new)));
+        let new = if n % 2 == 0 { Row { k: old.k + 1, c: old.c.clone() } } else { Row { k: old.k, c: lots.text() } };
+        changed.push((
+            t,
+            id,
+            Some(std::mem::replace(&mut state[t][id], Row { k: new.k, c: new.c.clone() })),
+            Some(new),
+        ));
     }
     for _ in 0..2 {
         let (t, id) = (lots.below(TABLES), lots.below(state[0].len()));

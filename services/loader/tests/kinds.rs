@@ -24,7 +24,9 @@ async fn rows_of_a_table_without_a_key_stay_exact_with_their_duplicates() {
     let mut source = Source::new().await;
     let columns = vec![text("a"), typed("f", ColumnType::Float), typed("j", ColumnType::Json)];
     let t = source.table("ld_keyless", "t", columns, &[]);
-    let row = |a: &'static str, f: f32, j: &'static str| Some(vec![Value::Bytes(a.as_bytes()), Value::Float(f), Value::Json(j)]);
+    let row = |a: &'static str, f: f32, j: &'static str| {
+        Some(vec![Value::Bytes(a.as_bytes()), Value::Float(f), Value::Json(j)])
+    };
     for _ in 0..3 {
         source.transaction(&[(&t, None, row("x", 0.1, "{\"a\": 1}")), (&t, None, row("X", 0.1, "{\"a\": 1}"))]).await;
     }
@@ -66,7 +68,13 @@ async fn unique_values_wander_between_rows_and_batches() {
             .await;
         // Row 2 dies, row 7 takes its values, under another key, and back.
         source.transaction(&[(&t, row(2, 2, 2), None), (&t, None, row(7, 2, 2))]).await;
-        source.transaction(&[(&t, row(7, 2, 2), row(2, 2, 2)), (&t, row(3, 3, 3), row(3, 3, 4)), (&t, row(3, 3, 4), row(3, 3, 3))]).await;
+        source
+            .transaction(&[
+                (&t, row(7, 2, 2), row(2, 2, 2)),
+                (&t, row(3, 3, 3), row(3, 3, 4)),
+                (&t, row(3, 3, 4), row(3, 3, 3)),
+            ])
+            .await;
     }
     source.flush().await;
     for connections in [1, 4] {
@@ -203,7 +211,11 @@ async fn values_of_every_type_arrive_as_they_are() {
             c.execute("TRUNCATE t").await.unwrap();
         }
         let term = 2 + u64::from(compare_image);
-        let settings = LoadSettings { compare_image, rows: if compare_image { 5 } else { 1_000 }, ..LoadSettings::new("ld-types", term) };
+        let settings = LoadSettings {
+            compare_image,
+            rows: if compare_image { 5 } else { 1_000 },
+            ..LoadSettings::new("ld-types", term)
+        };
         let mut load = start(&source, settings).await;
         load.reach(&source.gtid_set.clone()).await;
         c.execute("SET time_zone = '+00:00', sql_mode = ''").await.unwrap();
@@ -305,7 +317,8 @@ async fn a_higher_epoch_takes_over_and_a_killed_connection_ends_the_attempt() {
     // And the new one loses all its connections on the way.
     new.progress.wait_for(|p| p.batches_committed > 20).await.unwrap();
     let mut killer = Connection::connect(&options()).await.unwrap();
-    let held = rows(&mut killer, "SELECT IS_USED_LOCK(CONCAT('lutra:', LEFT(SHA2('load/ld-takeover', 256), 24), ':0'))").await;
+    let held =
+        rows(&mut killer, "SELECT IS_USED_LOCK(CONCAT('lutra:', LEFT(SHA2('load/ld-takeover', 256), 24), ':0'))").await;
     killer.kill(held[0].parse().unwrap()).await.unwrap();
     let ended = new.fails().await;
     assert_eq!(ended.disposition().0, Disposition::Retry, "{}", describe(Err(ended)));
@@ -356,7 +369,8 @@ async fn ddl_whose_intent_was_left_open_is_settled() {
     source.ddl(statement, DdlKind::CreateTable, std::slice::from_ref(&name)).await;
     source.flush().await;
     // As if the owner before had died between the statement and the done row.
-    let uuid = rows(&mut c, "SELECT ddl_uuid FROM lutra.slot WHERE task = 'load/ld-intent' AND slot = 0").await.remove(0);
+    let uuid =
+        rows(&mut c, "SELECT ddl_uuid FROM lutra.slot WHERE task = 'load/ld-intent' AND slot = 0").await.remove(0);
     c.execute(format!("SET gtid_next = '{uuid}:1'")).await.unwrap();
     c.execute(statement).await.unwrap();
     c.execute("SET gtid_next = 'AUTOMATIC'").await.unwrap();
@@ -370,6 +384,9 @@ async fn ddl_whose_intent_was_left_open_is_settled() {
     .unwrap();
     let mut load = start(&source, LoadSettings::new("ld-intent", 3)).await;
     load.reach(&source.gtid_set.clone()).await;
-    assert_eq!(rows(&mut c, "SELECT ddl_next, ddl_intent FROM lutra.slot WHERE task='load/ld-intent' AND slot=0").await, ["2,NULL"]);
+    assert_eq!(
+        rows(&mut c, "SELECT ddl_next, ddl_intent FROM lutra.slot WHERE task='load/ld-intent' AND slot=0").await,
+        ["2,NULL"]
+    );
     load.stop().await;
 }

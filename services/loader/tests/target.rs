@@ -45,7 +45,9 @@ async fn ddl_runs_once_under_a_gtid_of_its_own() {
     forget(&mut c, "ld-ddl").await;
     let mut source = Source::new().await;
     let name = TableName::new("ld_ddl", "t");
-    source.ddl("CREATE TABLE ld_ddl.t (id INT PRIMARY KEY, v INT)", DdlKind::CreateTable, std::slice::from_ref(&name)).await;
+    source
+        .ddl("CREATE TABLE ld_ddl.t (id INT PRIMARY KEY, v INT)", DdlKind::CreateTable, std::slice::from_ref(&name))
+        .await;
     let t = source.table("ld_ddl", "t", vec![int("id"), int("v")], &[0]);
     source.transaction(&[(&t, None, Some(vec![Value::Int(1), Value::Int(1)]))]).await;
     source.ddl("ALTER TABLE ld_ddl.t ADD w INT", DdlKind::AlterTable, std::slice::from_ref(&name)).await;
@@ -79,6 +81,9 @@ async fn a_missing_row_is_a_conflict_that_names_the_key_and_not_the_value() {
     source.flush().await;
     let error = start(&source, LoadSettings::new("ld-conflict", 1)).await.fails().await;
     let message = error.to_string();
-    assert!(message.contains("update of a row of ld_conflict.t (key columns id)") && message.contains("0 rows matched"), "{message}");
+    assert!(
+        message.contains("update of a row of ld_conflict.t (key columns id)") && message.contains("0 rows matched"),
+        "{message}"
+    );
     assert!(!message.contains("777"), "{message}");
 }

@@ -54,7 +54,8 @@ pub(super) fn net_effect<'a>(
                 net.delete(&mut by_key, &old_key, before)?;
             }
             (Some(before), Some(after)) => {
-                (key_bytes(map, arena, before, &mut old_key) && key_bytes(map, arena, after, &mut new_key)).then_some(())?;
+                (key_bytes(map, arena, before, &mut old_key) && key_bytes(map, arena, after, &mut new_key))
+                    .then_some(())?;
                 if old_key == new_key {
                     net.update(&mut by_key, &old_key, before, after)?;
                 } else {

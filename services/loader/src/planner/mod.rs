@@ -12,8 +12,8 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
-pub use render::{Packet, Part, SQL_MODE, Script, render};
 pub(crate) use fold::fold_key;
+pub use render::{Packet, Part, SQL_MODE, Script, render};
 pub use statement::{Change, Statement};
 
 use std::sync::Arc;

@@ -35,7 +35,10 @@ pub(super) fn runs<'a>(changes: impl Iterator<Item = &'a Change>, arena: &Arena,
         let keyed = change.before.or(change.after).is_some_and(|image| key_bytes(&change.map, arena, image, &mut key));
         let is_insert = matches!(statement, Statement::Insert { .. });
         let fits = open && mergeable && (is_insert || (keyed && !keys.contains(&key)));
-        if fits && let Some(last) = out.last_mut() && merge(last, &statement) {
+        if fits
+            && let Some(last) = out.last_mut()
+            && merge(last, &statement)
+        {
             keys.insert(key);
             continue;
         }

@@ -312,7 +312,13 @@ fn exactly(out: &mut Vec<u8>, map: &TableMap, arena: &Arena, row: Image, column:
         ExactForm::Text => put(
             out,
             &[
-                name, b"<=>", literal, b" AND CAST(CONVERT(", name, b" USING utf8mb4) AS BINARY)<=>CAST(CONVERT(", literal,
+                name,
+                b"<=>",
+                literal,
+                b" AND CAST(CONVERT(",
+                name,
+                b" USING utf8mb4) AS BINARY)<=>CAST(CONVERT(",
+                literal,
                 b" USING utf8mb4) AS BINARY)",
             ],
         ),

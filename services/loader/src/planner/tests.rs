@@ -31,7 +31,8 @@ fn map(keyed: bool) -> Arc<TableMap> {
         charset: collation.map(|_| "utf8mb4".to_owned()),
         collation: collation.map(str::to_owned),
     };
-    let key = |name: &str, column: &str| TargetKey { name: name.to_owned(), columns: vec![column.to_owned()], plain: true };
+    let key =
+        |name: &str, column: &str| TargetKey { name: name.to_owned(), columns: vec![column.to_owned()], plain: true };
     let table = TargetTable {
         name,
         columns: vec![column("id", None), column("u", Some("utf8mb4_0900_ai_ci")), column("v", None)],
@@ -182,7 +183,10 @@ fn check(keyed: bool, initial: &[Row], wishes: &[(u8, u8, Row)]) -> Vec<Statemen
 }
 
 fn rows() -> impl Strategy<Value = Row> {
-    let text = prop_oneof![Just(None), prop_oneof![Just('a'), Just('A'), Just('b'), Just('B'), Just('c'), Just('é')].prop_map(Some)];
+    let text = prop_oneof![
+        Just(None),
+        prop_oneof![Just('a'), Just('A'), Just('b'), Just('B'), Just('c'), Just('é')].prop_map(Some)
+    ];
     (0..6_u8, text, 0..3_u8)
 }
 
@@ -214,7 +218,8 @@ proptest! {
 #[test]
 fn one_statement_per_kind_when_order_allows() {
     let initial = [(0, None, 0), (1, None, 0), (2, None, 0), (3, None, 0)];
-    let wishes = [(2, 0, (0, None, 1)), (1, 1, (0, None, 0)), (2, 1, (0, None, 2)), (0, 0, (9, None, 1)), (0, 0, (8, None, 1))];
+    let wishes =
+        [(2, 0, (0, None, 1)), (1, 1, (0, None, 0)), (2, 1, (0, None, 2)), (0, 0, (9, None, 1)), (0, 0, (8, None, 1))];
     let kinds: Vec<_> = check(true, &initial, &wishes).iter().map(|s| (s.verb(), s.rows())).collect();
     assert_eq!(kinds, [("delete", 1), ("update", 2), ("insert", 2)]);
 }
@@ -255,7 +260,9 @@ fn text_is_joined_by_the_key_and_single_rows_are_found_by_it() {
          FORCE INDEX (`PRIMARY`) ON t.`id`=v.k0 SET t.`v`=v.c0;"
     );
     assert_eq!(text(update(1), false), "UPDATE `d`.`t` SET `v`=0 WHERE `id`=0;");
-    assert!(text(update(1), true).contains("WHERE `id`=0 AND `id`<=>0 AND `u`<=>'x' AND CAST(CONVERT(`u` USING utf8mb4)"));
+    assert!(
+        text(update(1), true).contains("WHERE `id`=0 AND `id`<=>0 AND `u`<=>'x' AND CAST(CONVERT(`u` USING utf8mb4)")
+    );
     let delete = Statement::Delete { map: Arc::clone(&map), rows: rows.clone() };
     assert!(text(delete, false).starts_with("DELETE t FROM (VALUES ROW(0),ROW(1),"));
     let insert = Statement::Insert { map: Arc::clone(&map), rows, lenient: true };

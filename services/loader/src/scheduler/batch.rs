@@ -146,7 +146,13 @@ impl Batch {
     ///
     /// # Errors
     /// [`LoadError::Row`] when a datum does not fit its schema.
-    pub fn plan(units: Vec<Unit>, place: Place, maps: &Maps, compare_image: bool, effort: Effort) -> Result<Self, LoadError> {
+    pub fn plan(
+        units: Vec<Unit>,
+        place: Place,
+        maps: &Maps,
+        compare_image: bool,
+        effort: Effort,
+    ) -> Result<Self, LoadError> {
         let written = write_out(&units, maps)?;
         let planned = plan_written(&written, compare_image, effort);
         let write_set = WriteSet::of(&written);

@@ -68,7 +68,8 @@ impl<T: Target> Scheduler<T> {
                 }
                 Fault::Refused { .. } | Fault::Count { .. } if effort == Effort::Sets => {
                     let maps = self.maps.of_units(&batch.units).await?;
-                    planned = Some(Box::new(batch.replan(&maps, self.options.policy.compare_image, Effort::RowByRow)?));
+                    planned =
+                        Some(Box::new(batch.replan(&maps, self.options.policy.compare_image, Effort::RowByRow)?));
                 }
                 fault => {
                     let planned = planned.as_deref().unwrap_or(&batch.planned);
@@ -89,12 +90,16 @@ impl<T: Target> Scheduler<T> {
         let number = place.number;
         let (statement, what, source) = match fault {
             Fault::Over(error) => return error,
-            Fault::Locked(source) => return LoadError::Statement { operation: "applying rows".to_owned(), number, source },
+            Fault::Locked(source) => {
+                return LoadError::Statement { operation: "applying rows".to_owned(), number, source };
+            }
             Fault::Count { statement, expected, found } => {
                 (Some(statement), format!("{found} rows matched where {expected} should"), None)
             }
             Fault::Refused { statement, error } => match error.kind() {
-                Kind::DuplicateKey => (statement, "a row with the same unique key is there already".to_owned(), Some(error)),
+                Kind::DuplicateKey => {
+                    (statement, "a row with the same unique key is there already".to_owned(), Some(error))
+                }
                 Kind::ForeignKey => (statement, "a foreign key of the target forbids it".to_owned(), Some(error)),
                 _ => {
                     let table = statement.and_then(|s| planned.labels.get(s)?.as_ref()).map(|l| l.map.name.to_string());
@@ -210,7 +215,13 @@ impl<T: Target> Scheduler<T> {
     }
 
     /// Rows of a large unit.
-    async fn large_rows(&mut self, number: Number, segment: &Segment, maps: &Maps, begun: &mut bool) -> Result<(), LoadError> {
+    async fn large_rows(
+        &mut self,
+        number: Number,
+        segment: &Segment,
+        maps: &Maps,
+        begun: &mut bool,
+    ) -> Result<(), LoadError> {
         let mut written = Written::default();
         written.add(segment, maps, number)?;
         let planned = Box::new(plan_written(&written, self.options.policy.compare_image, Effort::Sets));
@@ -229,7 +240,9 @@ impl<T: Target> Scheduler<T> {
 
     fn settle_large(&mut self, outcome: Outcome, planned: &Planned) -> Result<(), LoadError> {
         match outcome {
-            Outcome::Failed(Fault::Locked(source)) => Err(LoadError::Target { operation: "applying a large transaction", source }),
+            Outcome::Failed(Fault::Locked(source)) => {
+                Err(LoadError::Target { operation: "applying a large transaction", source })
+            }
             Outcome::Failed(fault @ (Fault::Refused { .. } | Fault::Count { .. })) => {
                 let place = self.place.clone();
                 Err(self.conflict(fault, planned, &place))

@@ -27,8 +27,8 @@ use crate::target::Target;
 use crate::unit::{Message, Unit, UnitBody, UnitEnd};
 use crate::writer::{Fault, Job, Line, Outcome, Report};
 use batch::{Batch, BatchPolicy, Shape};
-pub(crate) use tally::now_micros;
 use tally::Tally;
+pub(crate) use tally::now_micros;
 
 /// An earlier batch that is not done after so long, while all behind it wait for it, is taken to wait for their locks.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -277,7 +277,10 @@ impl<T: Target> Scheduler<T> {
             let Waiting::Unit(unit) = waiting else { return false };
             rows += unit.rows();
             bytes += unit.bytes();
-            if rows >= self.options.policy.rows || bytes >= self.options.policy.bytes || matches!(unit.body, UnitBody::Ddl(_)) {
+            if rows >= self.options.policy.rows
+                || bytes >= self.options.policy.bytes
+                || matches!(unit.body, UnitBody::Ddl(_))
+            {
                 return false;
             }
         }

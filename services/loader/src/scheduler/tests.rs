@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lutra_change::{Column, ColumnType, Cursor, Epoch, KeyPart, LogId, Number, Operation, RowFlags, TableName, TableSchema, Value};
+use lutra_change::{
+    Column, ColumnType, Cursor, Epoch, KeyPart, LogId, Number, Operation, RowFlags, TableName, TableSchema, Value,
+};
 use lutra_log::RecordHeaders;
 use lutra_mysql::Error;
 use lutra_wire::{RowChange, RowDecoder, RowEncoder, RowSchema};
@@ -97,7 +99,9 @@ impl TargetConnection for Session {
             })
         };
         match fate {
-            Some(Fate::Error(code)) => return Err(Box::new(PacketError { done: vec![0, 1], error: server_error(code) })),
+            Some(Fate::Error(code)) => {
+                return Err(Box::new(PacketError { done: vec![0, 1], error: server_error(code) }));
+            }
             Some(Fate::LostCommit) => self.lost_commit = true,
             Some(Fate::Waits(time)) => tokio::time::sleep(time).await,
             Some(Fate::WaitsForRollbacks(wanted)) => {
@@ -131,7 +135,10 @@ impl TargetConnection for Session {
     async fn commit(&mut self) -> Result<(), Error> {
         self.database.committed.lock().unwrap().append(&mut self.open);
         if self.lost_commit {
-            return Err(Error::ConnectionLost { operation: "COMMIT", source: std::io::ErrorKind::ConnectionReset.into() });
+            return Err(Error::ConnectionLost {
+                operation: "COMMIT",
+                source: std::io::ErrorKind::ConnectionReset.into(),
+            });
         }
         Ok(())
     }

@@ -36,7 +36,11 @@ pub trait Target: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`LoadError::Fenced`] when a higher epoch is there; or the target's.
-    fn take(&self, owner: &Owner, slots: u16) -> impl Future<Output = Result<(Vec<Slot>, Capabilities), LoadError>> + Send;
+    fn take(
+        &self,
+        owner: &Owner,
+        slots: u16,
+    ) -> impl Future<Output = Result<(Vec<Slot>, Capabilities), LoadError>> + Send;
 
     /// A connection for that slot, holding the slot's lock.
     ///

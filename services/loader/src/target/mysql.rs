@@ -53,7 +53,9 @@ async fn open_one(server: &ConnectOptions) -> Result<Connection, LoadError> {
     let mut options = server.clone().with_found_rows();
     options.read_timeout = READ_TIMEOUT;
     options.init = vec![
-        format!("SET SESSION sql_mode='{SQL_MODE}', time_zone='+00:00', innodb_lock_wait_timeout={LOCK_WAIT_SECONDS}, autocommit=1"),
+        format!(
+            "SET SESSION sql_mode='{SQL_MODE}', time_zone='+00:00', innodb_lock_wait_timeout={LOCK_WAIT_SECONDS}, autocommit=1"
+        ),
         "SET NAMES utf8mb4".to_owned(),
         "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),
     ];
@@ -119,14 +121,16 @@ impl Target for MySqlTarget {
             Some(connection) if !connection.is_disconnected() => connection,
             gone => gone.insert(self.open().await?),
         };
-        let definition = catalogue::table_definition(connection, name).await.map_err(failed("reading the catalogue"))?;
+        let definition =
+            catalogue::table_definition(connection, name).await.map_err(failed("reading the catalogue"))?;
         Ok(definition.map(describe))
     }
 }
 
 /// Makes Lutra's tables where the account may; where it may not, they must be there.
 async fn create_tables(connection: &mut Connection) -> Result<(), LoadError> {
-    const PRESENT: &str = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'lutra' AND table_name = 'slot'";
+    const PRESENT: &str =
+        "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'lutra' AND table_name = 'slot'";
     if connection.query_text(PRESENT).await.map_err(failed("looking for lutra.slot"))?.as_deref() == Some("1") {
         return Ok(());
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lutra_change::{
-    BinlogPosition, Column, ColumnType, Epoch, Gtid, GtidSet, KeyPart, LogId, Number, Operation, RowFlags, SessionContext,
-    TableName, TableSchema, Value,
+    BinlogPosition, Column, ColumnType, Epoch, Gtid, GtidSet, KeyPart, LogId, Number, Operation, RowFlags,
+    SessionContext, TableName, TableSchema, Value,
 };
 use lutra_loader::error::LoadError;
 use lutra_loader::intake::Schemas;
@@ -21,7 +21,9 @@ use lutra_loader::target::mysql::MySqlTarget;
 use lutra_log::memory::MemoryLog;
 use lutra_log::{HeaderDraft, LogWriter, SourceDraft, TransportFactory, WriterOptions};
 use lutra_mysql::{ConnectOptions, Connection};
-use lutra_wire::{ChangesBuilder, Ddl, DdlKind, Fingerprint, Heartbeat, PartEnd, RawBody, RowEncoder, RowSchema, UnitDigest};
+use lutra_wire::{
+    ChangesBuilder, Ddl, DdlKind, Fingerprint, Heartbeat, PartEnd, RawBody, RowEncoder, RowSchema, UnitDigest,
+};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -131,7 +133,14 @@ impl Source {
         gtid
     }
 
-    async fn append(&mut self, number: Number, part: (u32, PartEnd), body: &RawBody, gtid: Option<Gtid>, digest: Option<UnitDigest>) {
+    async fn append(
+        &mut self,
+        number: Number,
+        part: (u32, PartEnd),
+        body: &RawBody,
+        gtid: Option<Gtid>,
+        digest: Option<UnitDigest>,
+    ) {
         let last = part.1 == PartEnd::Commit;
         let draft = HeaderDraft {
             number,
@@ -159,7 +168,14 @@ impl Source {
 
     pub async fn heartbeat(&mut self) {
         let number = self.last.next_sub();
-        self.append(number, (1, PartEnd::Commit), &RawBody::heartbeat(&Heartbeat { at: 0, clock_offset: 0 }), None, None).await;
+        self.append(
+            number,
+            (1, PartEnd::Commit),
+            &RawBody::heartbeat(&Heartbeat { at: 0, clock_offset: 0 }),
+            None,
+            None,
+        )
+        .await;
         self.writer.flush().await.unwrap();
     }
 
