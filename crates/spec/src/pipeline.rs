@@ -107,7 +107,7 @@ impl Default for LoadSpec {
     fn default() -> Self {
         Self {
             connections: 4,
-            batch_rows: 1_000,
+            batch_rows: 4_000,
             batch_bytes: 4 * 1024 * 1024,
             batch_age: Duration::ZERO,
             compare: Compare::Key,
