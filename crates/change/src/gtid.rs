@@ -237,7 +237,10 @@ impl FromStr for GtidSet {
                         return Err(fault("an interval is malformed"));
                     };
                     set.insert_interval(source.clone(), first, last);
-                } else if !word.is_empty() && word.len() <= 32 && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+                } else if !word.is_empty()
+                    && word.len() <= 32
+                    && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+                {
                     source.tag = word.to_ascii_lowercase();
                 } else {
                     return Err(fault("a tag is malformed"));

@@ -94,7 +94,9 @@ pub fn tokens(text: &[u8], lexis: Lexis) -> Option<Vec<Token>> {
         at = match byte {
             b if b.is_ascii_whitespace() || b == 0 => at + 1,
             b'#' => line_end(text, at),
-            b'-' if next == Some(b'-') && text.get(at + 2).is_none_or(|b| b.is_ascii_whitespace() || b.is_ascii_control()) => {
+            b'-' if next == Some(b'-')
+                && text.get(at + 2).is_none_or(|b| b.is_ascii_whitespace() || b.is_ascii_control()) =>
+            {
                 line_end(text, at)
             }
             b'/' if next == Some(b'*') && text.get(at + 2) == Some(&b'!') => {
@@ -166,7 +168,11 @@ mod tests {
     use super::*;
 
     fn words(text: &str, lexis: Lexis) -> Vec<String> {
-        tokens(text.as_bytes(), lexis).unwrap().iter().map(|t| String::from_utf8_lossy(t.bytes(text.as_bytes())).into_owned()).collect()
+        tokens(text.as_bytes(), lexis)
+            .unwrap()
+            .iter()
+            .map(|t| String::from_utf8_lossy(t.bytes(text.as_bytes())).into_owned())
+            .collect()
     }
 
     #[test]
@@ -180,7 +186,10 @@ mod tests {
     fn quotes_follow_the_sql_mode() {
         let text = r#""a""b" 'it''s \' done' `c``d`"#;
         let plain = tokens(text.as_bytes(), Lexis::default()).unwrap();
-        assert_eq!(plain.iter().map(|t| t.kind).collect::<Vec<_>>(), [TokenKind::Text, TokenKind::Text, TokenKind::Quoted]);
+        assert_eq!(
+            plain.iter().map(|t| t.kind).collect::<Vec<_>>(),
+            [TokenKind::Text, TokenKind::Text, TokenKind::Quoted]
+        );
         assert_eq!(plain[2].name(text.as_bytes()).unwrap(), "c`d");
         let ansi = Lexis { ansi_quotes: true, ..Lexis::default() };
         assert_eq!(tokens(text.as_bytes(), ansi).unwrap()[0].name(text.as_bytes()).unwrap(), "a\"b");

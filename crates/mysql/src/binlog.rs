@@ -238,7 +238,8 @@ fn sids(set: &GtidSet) -> Result<Vec<Sid<'static>>> {
         if previous != Some(source) {
             let mut sid = Sid::new(*source.uuid.as_bytes());
             if !source.tag.is_empty() {
-                let fault = |_| Error::Unexpected { operation: DUMP, reason: format!("{:?} is no GTID tag", source.tag) };
+                let fault =
+                    |_| Error::Unexpected { operation: DUMP, reason: format!("{:?} is no GTID tag", source.tag) };
                 sid = sid.with_tag(Tag::new(source.tag.clone()).map_err(fault)?);
             }
             sids.push(sid);

@@ -39,7 +39,9 @@ pub async fn identity(connection: &mut Connection) -> Result<ServerIdentity> {
     let variables = variables(connection).await?;
     let text = |name: &str| variables.get(name).cloned().unwrap_or_default();
     let set = |name: &'static str| {
-        text(name).parse::<GtidSet>().map_err(|e| Error::Unexpected { operation: QUERY, reason: format!("{name}: {e}") })
+        text(name)
+            .parse::<GtidSet>()
+            .map_err(|e| Error::Unexpected { operation: QUERY, reason: format!("{name}: {e}") })
     };
     let version = text("version");
     let mariadb = version.contains("MariaDB");
@@ -260,7 +262,8 @@ pub async fn table_definition(connection: &mut Connection, name: &TableName) -> 
         columns: columns(connection, &name).await?,
         keys: keys(connection, &name).await?,
         foreign_keys: foreign_keys(connection, &name, "k.table_schema = ? AND k.table_name = ?").await?,
-        referenced_by: foreign_keys(connection, &name, "k.referenced_table_schema = ? AND k.referenced_table_name = ?").await?,
+        referenced_by: foreign_keys(connection, &name, "k.referenced_table_schema = ? AND k.referenced_table_name = ?")
+            .await?,
         triggers: triggers(connection, &name).await?,
         name,
     }))
@@ -290,7 +293,9 @@ fn column(row: &Row) -> CatalogueColumn {
         nullable: row.text(6) == Some("YES"),
         default: row.text(7).map(str::to_owned),
         // `DEFAULT_GENERATED` is an expression default, not a generated column.
-        generated: extra.contains("VIRTUAL GENERATED") || extra.contains("STORED GENERATED") || extra.contains("PERSISTENT"),
+        generated: extra.contains("VIRTUAL GENERATED")
+            || extra.contains("STORED GENERATED")
+            || extra.contains("PERSISTENT"),
         auto_increment: extra.contains("AUTO_INCREMENT"),
         invisible: extra.contains("INVISIBLE"),
     }
@@ -357,7 +362,8 @@ async fn triggers(connection: &mut Connection, name: &TableName) -> Result<Vec<T
     const SQL: &str = "SELECT trigger_name, event_manipulation, action_timing FROM information_schema.triggers \
                        WHERE event_object_schema = ? AND event_object_table = ? ORDER BY 1";
     let rows = connection.exec_query(SQL, of(name)).await?;
-    let trigger = |row: &Row| Trigger { name: row.string(0), table: name.clone(), event: row.string(1), timing: row.string(2) };
+    let trigger =
+        |row: &Row| Trigger { name: row.string(0), table: name.clone(), event: row.string(1), timing: row.string(2) };
     Ok(rows.iter().map(trigger).collect())
 }
 
@@ -388,7 +394,8 @@ pub struct Collations {
 impl Collations {
     /// Reads them from a server.
     pub async fn read(connection: &mut Connection) -> Result<Self> {
-        const SQL: &str = "SELECT id, collation_name, character_set_name FROM information_schema.collations WHERE id IS NOT NULL";
+        const SQL: &str =
+            "SELECT id, collation_name, character_set_name FROM information_schema.collations WHERE id IS NOT NULL";
         let rows = connection.query(SQL).await?;
         let entry = |row: &Row| Some((u16::try_from(row.u64(0)?).ok()?, (row.string(1), row.string(2))));
         Ok(Self { by_id: rows.iter().filter_map(entry).collect() })

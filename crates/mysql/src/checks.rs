@@ -94,7 +94,13 @@ fn settings(variables: &Variables, options: &SourceCheckOptions) -> Vec<CheckRes
         setting(variables, "ensure_binlog", "log_bin", "ON", "start the server with --log-bin"),
         setting(variables, "ensure_row_format", "binlog_format", "ROW", "SET PERSIST binlog_format = 'ROW'"),
         setting(variables, "ensure_row_image", "binlog_row_image", "FULL", "SET PERSIST binlog_row_image = 'FULL'"),
-        setting(variables, "ensure_row_metadata", "binlog_row_metadata", "FULL", "SET PERSIST binlog_row_metadata = 'FULL'"),
+        setting(
+            variables,
+            "ensure_row_metadata",
+            "binlog_row_metadata",
+            "FULL",
+            "SET PERSIST binlog_row_metadata = 'FULL'",
+        ),
         setting(
             variables,
             "ensure_whole_values",
@@ -253,13 +259,24 @@ pub async fn target(connection: &mut Connection, options: &TargetCheckOptions) -
     if let Some(source) = options.lower_case_table_names {
         let here = variable(&variables, "lower_case_table_names").to_owned();
         let ok = here == source.to_string() || source != 0;
-        const MEND: &str = "names that differ only in case cannot be told apart there: initialise the target with the source's value";
-        results.push(CheckResult::new("ensure_name_case", ok, here, &format!("lower_case_table_names = {source}"), MEND));
+        const MEND: &str =
+            "names that differ only in case cannot be told apart there: initialise the target with the source's value";
+        results.push(CheckResult::new(
+            "ensure_name_case",
+            ok,
+            here,
+            &format!("lower_case_table_names = {source}"),
+            MEND,
+        ));
     }
     Ok(results)
 }
 
-async fn grants_of_target(connection: &mut Connection, options: &TargetCheckOptions, variables: &Variables) -> Result<CheckResult> {
+async fn grants_of_target(
+    connection: &mut Connection,
+    options: &TargetCheckOptions,
+    variables: &Variables,
+) -> Result<CheckResult> {
     let mut wanted = Vec::new();
     if !variable(variables, "version").contains("MariaDB") {
         wanted.extend(["REPLICATION_APPLIER", "SESSION_VARIABLES_ADMIN"]);
@@ -275,7 +292,13 @@ mod tests {
     use super::*;
 
     fn options() -> SourceCheckOptions {
-        SourceCheckOptions { gtid: true, accept_weak_durability: false, server_id: None, start: None, user: "lutra".to_owned() }
+        SourceCheckOptions {
+            gtid: true,
+            accept_weak_durability: false,
+            server_id: None,
+            start: None,
+            user: "lutra".to_owned(),
+        }
     }
 
     fn variables(pairs: &[(&str, &str)]) -> Variables {

@@ -339,10 +339,9 @@ pub(crate) async fn limited<T>(
 }
 
 async fn connect_driver(options: &ConnectOptions) -> Result<Conn> {
-    let fault = |source| Error::Connect { address: options.address(), user: options.user.clone(), source: Box::new(source) };
-    let attempt = async |tls| {
-        limited("a login", options.connect_timeout, Conn::new(options.driver(tls))).await
-    };
+    let fault =
+        |source| Error::Connect { address: options.address(), user: options.user.clone(), source: Box::new(source) };
+    let attempt = async |tls| limited("a login", options.connect_timeout, Conn::new(options.driver(tls))).await;
     match attempt(options.tls.mode != TlsMode::Disabled).await {
         // What `Preferred` puts up with.
         Err(Error::NoTls) if options.tls.mode == TlsMode::Preferred => attempt(false).await.map_err(fault),

@@ -68,7 +68,8 @@ pub struct Statement {
 pub fn classify(text: &[u8], database: &str, lexis: Lexis) -> Option<Statement> {
     let tokens = tokens(text, lexis)?;
     let mut parser = Parser { text, database, tokens: &tokens, at: 0 };
-    let mut statement = Statement { kind: StatementKind::Empty, tables: Vec::new(), temporary: false, rows_follow: None };
+    let mut statement =
+        Statement { kind: StatementKind::Empty, tables: Vec::new(), temporary: false, rows_follow: None };
     parser.statement(&mut statement);
     Some(statement)
 }
@@ -221,7 +222,14 @@ impl Parser<'_> {
     fn database_name(&mut self, s: &mut Statement) {
         // `ALTER DATABASE CHARACTER SET …` means the session's default database.
         let name = match self.peek() {
-            Some(t) if t.kind == TokenKind::Word && ["CHARACTER", "CHARSET", "COLLATE", "DEFAULT", "ENCRYPTION", "READ"].iter().any(|w| t.is_word(self.text, w)) => None,
+            Some(t)
+                if t.kind == TokenKind::Word
+                    && ["CHARACTER", "CHARSET", "COLLATE", "DEFAULT", "ENCRYPTION", "READ"]
+                        .iter()
+                        .any(|w| t.is_word(self.text, w)) =>
+            {
+                None
+            }
             _ => self.name(),
         };
         s.tables.push(TableName::new(name.unwrap_or_else(|| self.database.to_owned()), ""));

@@ -257,7 +257,8 @@ mod tests {
 
     #[test]
     fn kinds_follow_the_servers_numbers() {
-        let of = |code| Error::Server { operation: "a test", code, state: String::new(), message: String::new() }.kind();
+        let of =
+            |code| Error::Server { operation: "a test", code, state: String::new(), message: String::new() }.kind();
         assert_eq!(of(1213), ErrorKind::Deadlock);
         assert_eq!(of(1205), ErrorKind::LockWaitTimeout);
         assert_eq!(of(1290), ErrorKind::ReadOnly);

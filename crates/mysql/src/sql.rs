@@ -98,9 +98,9 @@ fn introducer(collation: u16) -> Introducer {
     }
     match charset_of(collation) {
         Some("utf8mb4" | "utf8mb3" | "utf8" | "ascii") => Introducer::Plain,
-        Some(wide @ ("gbk" | "gb18030" | "gb2312" | "big5" | "sjis" | "cp932" | "ucs2" | "utf16" | "utf16le" | "utf32")) => {
-            Introducer::Hex(wide)
-        }
+        Some(
+            wide @ ("gbk" | "gb18030" | "gb2312" | "big5" | "sjis" | "cp932" | "ucs2" | "utf16" | "utf16le" | "utf32"),
+        ) => Introducer::Hex(wide),
         Some(other) => Introducer::Quoted(other),
         None => Introducer::Quoted("binary"),
     }
@@ -171,9 +171,9 @@ fn write_double(out: &mut Vec<u8>, n: f64) {
 
 fn write_bytes(out: &mut Vec<u8>, bytes: &[u8], column: &ColumnType) {
     let introducer = match *column {
-        ColumnType::Char { collation, .. } | ColumnType::VarChar { collation, .. } | ColumnType::Text { collation, .. } => {
-            introducer(collation)
-        }
+        ColumnType::Char { collation, .. }
+        | ColumnType::VarChar { collation, .. }
+        | ColumnType::Text { collation, .. } => introducer(collation),
         _ => Introducer::Quoted("binary"),
     };
     match introducer {
@@ -365,7 +365,8 @@ mod tests {
 
     #[test]
     fn a_context_becomes_one_statement() {
-        let context = SessionContext { sql_mode: Some(0), timestamp_micros: Some(1_500_000), ..SessionContext::default() };
+        let context =
+            SessionContext { sql_mode: Some(0), timestamp_micros: Some(1_500_000), ..SessionContext::default() };
         assert_eq!(
             session_statement(&context),
             "SET sql_mode = '', foreign_key_checks = 1, unique_checks = 1, time_zone = '+00:00', timestamp = 1.500000"

@@ -6,7 +6,8 @@ use std::time::Duration;
 use lutra_change::{ColumnType, TableName, Value};
 use lutra_mysql::checks::{self, SourceCheckOptions};
 use lutra_mysql::{
-    BinlogSource, BinlogStream, ConnectOptions, Connection, DumpRequest, DumpStart, ErrorKind, EventBatch, TlsMode, catalogue, sql,
+    BinlogSource, BinlogStream, ConnectOptions, Connection, DumpRequest, DumpStart, ErrorKind, EventBatch, TlsMode,
+    catalogue, sql,
 };
 
 fn options() -> ConnectOptions {
@@ -16,7 +17,10 @@ fn options() -> ConnectOptions {
 
 async fn connect(database: &str) -> Connection {
     let mut connection = Connection::connect(&options().with_found_rows()).await.unwrap();
-    connection.batch(format!("DROP DATABASE IF EXISTS {database}; CREATE DATABASE {database}; USE {database}")).await.unwrap();
+    connection
+        .batch(format!("DROP DATABASE IF EXISTS {database}; CREATE DATABASE {database}; USE {database}"))
+        .await
+        .unwrap();
     connection
 }
 
@@ -32,7 +36,8 @@ async fn a_batch_gives_one_outcome_per_statement_and_stops_at_the_first_failure(
     assert_eq!(done.iter().map(|o| o.given).collect::<Vec<_>>(), [0, 0, 3, 0, 0]);
     assert_eq!(done[1].changed, Some(1));
 
-    let failed = c.batch("UPDATE t SET v = 5 WHERE id = 1; INSERT INTO t VALUES (1, 1); DELETE FROM t").await.unwrap_err();
+    let failed =
+        c.batch("UPDATE t SET v = 5 WHERE id = 1; INSERT INTO t VALUES (1, 1); DELETE FROM t").await.unwrap_err();
     assert_eq!((failed.done.len(), failed.done[0].rows), (1, 1));
     assert_eq!(failed.error.kind(), ErrorKind::DuplicateKey);
     assert!(!failed.error.to_string().contains("'1'"), "{}", failed.error);
@@ -80,7 +85,9 @@ async fn a_password_is_proven_with_and_without_tls() {
 #[ignore = "needs a server"]
 async fn the_catalogue_tells_keys_and_foreign_keys() {
     let mut c = connect("ex_catalogue").await;
-    c.execute("CREATE TABLE parent (id INT PRIMARY KEY, code VARCHAR(20), UNIQUE u (code(5), (UPPER(code))))").await.unwrap();
+    c.execute("CREATE TABLE parent (id INT PRIMARY KEY, code VARCHAR(20), UNIQUE u (code(5), (UPPER(code))))")
+        .await
+        .unwrap();
     c.execute(
         "CREATE TABLE child (a INT, b INT, twice INT AS (a * 2) STORED, hidden INT INVISIBLE DEFAULT 7, PRIMARY KEY (a, b), \
          CONSTRAINT fk FOREIGN KEY (b) REFERENCES parent (id) ON DELETE CASCADE)",
@@ -93,12 +100,10 @@ async fn the_catalogue_tells_keys_and_foreign_keys() {
     assert!(parent.keys[1].parts[1].expression.is_some() && parent.keys[1].parts[1].column.is_none());
     assert_eq!((parent.referenced_by.len(), parent.referenced_by[0].on_delete.as_str()), (1, "CASCADE"));
     let child = catalogue::table_definition(&mut c, &TableName::new("ex_catalogue", "child")).await.unwrap().unwrap();
-    assert_eq!(child.columns.iter().map(|c| (c.generated, c.invisible)).collect::<Vec<_>>(), [
-        (false, false),
-        (false, false),
-        (true, false),
-        (false, true)
-    ]);
+    assert_eq!(
+        child.columns.iter().map(|c| (c.generated, c.invisible)).collect::<Vec<_>>(),
+        [(false, false), (false, false), (true, false), (false, true)]
+    );
     assert_eq!(child.foreign_keys[0].columns, ["b"]);
     assert!(catalogue::table_definition(&mut c, &TableName::new("ex_catalogue", "nowhere")).await.unwrap().is_none());
     let collations = catalogue::Collations::read(&mut c).await.unwrap();
@@ -134,7 +139,12 @@ async fn literals_store_what_they_say() {
         (Value::Bit(&[1, 2]), ColumnType::Bit { length: 9 }, "bits + 0 = ?", b"258".to_vec()),
         (Value::Enum(2), ColumnType::Enum { labels: vec![], collation: 255 }, "e = ?", b"y".to_vec()),
         (Value::Set(5), ColumnType::Set { labels: vec![], collation: 255 }, "s = ?", b"p,r".to_vec()),
-        (Value::Timestamp(1_500_000), ColumnType::Timestamp { fsp: 6 }, "ts = ?", b"1970-01-01 00:00:01.500000".to_vec()),
+        (
+            Value::Timestamp(1_500_000),
+            ColumnType::Timestamp { fsp: 6 },
+            "ts = ?",
+            b"1970-01-01 00:00:01.500000".to_vec(),
+        ),
         (Value::Bytes(&point), ColumnType::Geometry { kind: 0 }, "ST_AsText(p) = ?", b"POINT(1 2)".to_vec()),
         (Value::Bytes(&[0x20, 0xac]), text(54), "HEX(w) = ?", b"20AC".to_vec()),
     ];
@@ -146,7 +156,9 @@ async fn literals_store_what_they_say() {
     statement.push(b')');
     c.execute(&statement).await.unwrap();
     for (value, _, condition, expected) in values {
-        let found = c.exec_query(&format!("SELECT 1 FROM t WHERE {condition}"), vec![lutra_mysql::Param::Bytes(expected)]).await;
+        let found = c
+            .exec_query(&format!("SELECT 1 FROM t WHERE {condition}"), vec![lutra_mysql::Param::Bytes(expected)])
+            .await;
         assert_eq!(found.unwrap().len(), 1, "{value:?}");
     }
 }
@@ -189,8 +201,12 @@ async fn a_dump_by_gtid_and_by_position_gives_the_same_events() {
 async fn heartbeats_come_on_an_idle_stream_with_their_checksum() {
     let mut c = Connection::connect(&options()).await.unwrap();
     let (_, now) = catalogue::binlog_end(&mut c).await.unwrap();
-    let request =
-        DumpRequest { start: DumpStart::Gtid(now), server_id: 91_003, heartbeat: Duration::from_millis(200), until_end: false };
+    let request = DumpRequest {
+        start: DumpStart::Gtid(now),
+        server_id: 91_003,
+        heartbeat: Duration::from_millis(200),
+        until_end: false,
+    };
     let mut stream = BinlogStream::connect(&options(), &request).await.unwrap();
     let mut batch = EventBatch::default();
     let heartbeat = async {

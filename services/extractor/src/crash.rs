@@ -19,8 +19,8 @@ pub mod points {
 /// Passes a point.
 #[cfg(feature = "crash-points")]
 pub fn point(name: &str) {
-    use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     static WANTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
     static PASSED: AtomicU64 = AtomicU64::new(0);

@@ -21,14 +21,19 @@ pub enum Next {
 /// Judges an error. The default is to halt.
 pub fn judge(error: &ExtractError) -> Next {
     match error {
-        ExtractError::Definition { .. } => Next::Fail(Disposition::Halt, "correct the source's document and apply it again"),
+        ExtractError::Definition { .. } => {
+            Next::Fail(Disposition::Halt, "correct the source's document and apply it again")
+        }
         ExtractError::Unresolved { .. } => {
             Next::Fail(Disposition::Retry, "set the variable or file on every machine that runs an extractor")
         }
-        ExtractError::Unfit { .. } => Next::Fail(Disposition::Retry, "run the statements named; `lutra doctor` shows the checks"),
-        ExtractError::SourceBehindLog { .. } => {
-            Next::Fail(Disposition::Halt, "bring a server that has these transactions, or `lutra adopt SOURCE --from-target`")
+        ExtractError::Unfit { .. } => {
+            Next::Fail(Disposition::Retry, "run the statements named; `lutra doctor` shows the checks")
         }
+        ExtractError::SourceBehindLog { .. } => Next::Fail(
+            Disposition::Halt,
+            "bring a server that has these transactions, or `lutra adopt SOURCE --from-target`",
+        ),
         ExtractError::AnotherHistory { .. } | ExtractError::AnotherServer { .. } => {
             Next::Fail(Disposition::Halt, "compare source and target, then `lutra adopt SOURCE --from-target`")
         }
@@ -37,9 +42,10 @@ pub fn judge(error: &ExtractError) -> Next {
         ExtractError::Assemble { .. } => Next::Fail(Disposition::Halt, "the message says what stands in the way"),
         ExtractError::Schema { .. } => Next::Attempt,
         ExtractError::Broker { source, .. } => match source.as_ref() {
-            KafkaError::NoTopic { .. } | KafkaError::UnfitTopic { .. } => {
-                Next::Fail(Disposition::Retry, "the manager makes topics when a source is applied; mend the topic's settings")
-            }
+            KafkaError::NoTopic { .. } | KafkaError::UnfitTopic { .. } => Next::Fail(
+                Disposition::Retry,
+                "the manager makes topics when a source is applied; mend the topic's settings",
+            ),
             _ => Next::Attempt,
         },
         ExtractError::Log(error) => match error.as_ref() {
@@ -52,14 +58,18 @@ pub fn judge(error: &ExtractError) -> Next {
 
 fn judge_source(error: &lutra_mysql::Error) -> Next {
     match error.kind() {
-        ErrorKind::AccessDenied => Next::Fail(Disposition::Retry, "correct user, password or grants; `lutra doctor --grants` prints them"),
+        ErrorKind::AccessDenied => {
+            Next::Fail(Disposition::Retry, "correct user, password or grants; `lutra doctor --grants` prints them")
+        }
         // The server ends an older dump when a newer one has its id: the log tells who of the two may go on.
         ErrorKind::BinlogUnavailable if error.to_string().contains("same server_uuid/server_id") => Next::Attempt,
         ErrorKind::BinlogUnavailable => Next::Fail(
             Disposition::Halt,
             "the binlog does not reach back to the log's end, or another replica has our server id: see the server's message",
         ),
-        ErrorKind::Internal => Next::Fail(Disposition::Retry, "check the TLS settings, and whether the server is a MySQL 8.4 or later"),
+        ErrorKind::Internal => {
+            Next::Fail(Disposition::Retry, "check the TLS settings, and whether the server is a MySQL 8.4 or later")
+        }
         _ => Next::Attempt,
     }
 }
@@ -76,7 +86,10 @@ mod tests {
     #[test]
     fn a_purged_binlog_halts_and_a_newer_dump_does_not() {
         assert!(matches!(server(1236, "Could not find first log file name"), Next::Fail(Disposition::Halt, _)));
-        assert_eq!(server(1236, "A replica with the same server_uuid/server_id as this replica has connected"), Next::Attempt);
+        assert_eq!(
+            server(1236, "A replica with the same server_uuid/server_id as this replica has connected"),
+            Next::Attempt
+        );
         assert_eq!(server(2013, "Lost connection"), Next::Attempt);
         assert!(matches!(server(1045, "Access denied"), Next::Fail(Disposition::Retry, _)));
     }

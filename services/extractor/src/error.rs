@@ -180,7 +180,9 @@ pub enum AssembleError {
         message: String,
     },
     /// P11.
-    #[error("rows were changed by a statement that is logged as text ({what}), which cannot be followed; set binlog_format = ROW")]
+    #[error(
+        "rows were changed by a statement that is logged as text ({what}), which cannot be followed; set binlog_format = ROW"
+    )]
     StatementText {
         /// Its first word.
         what: String,
@@ -219,6 +221,8 @@ pub enum AssembleError {
     #[error("a statement cannot be read: a quote or comment is left open")]
     UnreadableStatement,
     /// P13.
-    #[error("a transaction of a Lutra loader does not say which sources it came from; the loader is of another version")]
+    #[error(
+        "a transaction of a Lutra loader does not say which sources it came from; the loader is of another version"
+    )]
     MarkWithoutOrigins,
 }

@@ -82,7 +82,11 @@ impl AttemptEnded<'_> {
     /// Tells it.
     pub fn emit(self) {
         metrics::counter!("lutra_extractor_attempts_ended_total", "source" => self.source.to_owned()).increment(1);
-        tracing::warn!(source = self.source, error = self.text, "an attempt ended; the next one reads back what is in the log");
+        tracing::warn!(
+            source = self.source,
+            error = self.text,
+            "an attempt ended; the next one reads back what is in the log"
+        );
     }
 }
 
@@ -98,6 +102,10 @@ pub struct HistoryConfirmed<'a> {
 impl HistoryConfirmed<'_> {
     /// Tells it.
     pub fn emit(self) {
-        tracing::debug!(source = self.source, gtid = self.gtid, "the source has the log's last transaction as the log has it");
+        tracing::debug!(
+            source = self.source,
+            gtid = self.gtid,
+            "the source has the log's last transaction as the log has it"
+        );
     }
 }

@@ -167,7 +167,11 @@ where
     }
 
     /// Writes the origin of a log without units (P2).
-    async fn begin_log(&mut self, server: &mut Server, publisher: &mut Publisher<F, S>) -> Result<(Number, SourcePlace), ExtractError> {
+    async fn begin_log(
+        &mut self,
+        server: &mut Server,
+        publisher: &mut Publisher<F, S>,
+    ) -> Result<(Number, SourcePlace), ExtractError> {
         let place = server.origin(&self.config).await?;
         server.ensure_not_behind(&place.gtid_set).await?;
         let (start, _) = server.dump_start(&self.config, &place, None);
@@ -313,13 +317,17 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
     }
 
     async fn event(&mut self, bytes: &[u8]) -> Result<(), ExtractError> {
-        let fault = |assembler: &Assembler, source: AssembleError| ExtractError::Assemble { position: assembler.position(), source: Box::new(source) };
+        let fault = |assembler: &Assembler, source: AssembleError| ExtractError::Assemble {
+            position: assembler.position(),
+            source: Box::new(source),
+        };
         let event = self.decoder.decode(bytes).map_err(|e| fault(&self.assembler, e.into()))?;
         if let EventData::TransactionPayload(payload) = &event.data {
             self.assembler.step_over(&event.header).map_err(|e| fault(&self.assembler, e))?;
             let mut inner = self.inflater.read(payload).map_err(|e| fault(&self.assembler, e.into()))?;
             while let Some(bytes) = inner.next_event().map_err(|e| fault(&self.assembler, e.into()))? {
-                let event = self.decoder.decode_inner(&event.header, bytes).map_err(|e| fault(&self.assembler, e.into()))?;
+                let event =
+                    self.decoder.decode_inner(&event.header, bytes).map_err(|e| fault(&self.assembler, e.into()))?;
                 self.assembler.inner_event(&event.data).map_err(|e| fault(&self.assembler, e))?;
                 self.publisher.publish(&mut self.assembler, &mut self.counters).await?;
             }

@@ -2,7 +2,9 @@
 
 use lutra_change::{GtidSet, Number};
 use lutra_kafka::SchemaTopic;
-use lutra_log::{Bookmark, HeaderDraft, LogWriter, RecordHeaders, SourceDraft, SourcePlace, TransportFactory, WriterProgress};
+use lutra_log::{
+    Bookmark, HeaderDraft, LogWriter, RecordHeaders, SourceDraft, SourcePlace, TransportFactory, WriterProgress,
+};
 use lutra_wire::RowSchema;
 use lutra_wire::record::{Heartbeat, PartEnd, RawBody};
 use tokio::sync::watch;
@@ -16,7 +18,10 @@ use crate::status::Counters;
 /// Where row schemas are kept. (A seam: tests keep them in memory.)
 pub trait SchemaStore: Send + Sync {
     /// Writes the schema unless it is there; returns once it is acknowledged.
-    fn ensure(&self, schema: &RowSchema) -> impl Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>> + Send;
+    fn ensure(
+        &self,
+        schema: &RowSchema,
+    ) -> impl Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>> + Send;
 }
 
 impl SchemaStore for SchemaTopic {
@@ -63,7 +68,12 @@ impl<F: TransportFactory, S: SchemaStore> Publisher<F, S> {
         Ok(())
     }
 
-    async fn part(&mut self, part: UnitPart, assembler: &Assembler, counters: &mut Counters) -> Result<(), ExtractError> {
+    async fn part(
+        &mut self,
+        part: UnitPart,
+        assembler: &Assembler,
+        counters: &mut Counters,
+    ) -> Result<(), ExtractError> {
         let (end, number, first) = (part.end, part.number, part.part == 1);
         counters.part(&part);
         if end == PartEnd::Commit {

@@ -95,7 +95,11 @@ impl Server {
         let fault = self.fault();
         let now = catalogue::identity(&mut self.connection).await.map_err(fault)?;
         let phantom = ours.minus(&now.gtid_executed);
-        if phantom.is_empty() { Ok(()) } else { Err(ExtractError::SourceBehindLog { address: self.options.address(), phantom }) }
+        if phantom.is_empty() {
+            Ok(())
+        } else {
+            Err(ExtractError::SourceBehindLog { address: self.options.address(), phantom })
+        }
     }
 
     /// Resolves where capture begins on a log without units (P2, origin).
@@ -126,7 +130,10 @@ impl Server {
     /// The GTIDs of everything before a place: what the file says of the files before it, and its own up to the place.
     async fn set_before(&self, config: &ExtractConfig, place: &BinlogPosition) -> Result<GtidSet, ExtractError> {
         let fault = self.fault();
-        let unreadable = |e: lutra_binlog::DecodeError| ExtractError::Assemble { position: place.clone(), source: Box::new(e.into()) };
+        let unreadable = |e: lutra_binlog::DecodeError| ExtractError::Assemble {
+            position: place.clone(),
+            source: Box::new(e.into()),
+        };
         let start = DumpStart::Position(BinlogPosition::new(place.file.clone(), 4));
         let request = DumpRequest { start, server_id: config.server_id, heartbeat: config.heartbeat, until_end: true };
         let mut stream = BinlogStream::connect(&self.options, &request).await.map_err(&fault)?;
@@ -151,7 +158,12 @@ impl Server {
     }
 
     /// Where the dump begins for a log that stands at `place`, and what is to be looked at again on the way (P7).
-    pub fn dump_start(&self, config: &ExtractConfig, place: &SourcePlace, last: Option<&LastUnit>) -> (DumpStart, Option<Known>) {
+    pub fn dump_start(
+        &self,
+        config: &ExtractConfig,
+        place: &SourcePlace,
+        last: Option<&LastUnit>,
+    ) -> (DumpStart, Option<Known>) {
         if !config.spec.gtid {
             return (DumpStart::Position(place.position.clone()), None);
         }

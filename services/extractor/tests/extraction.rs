@@ -23,13 +23,16 @@ async fn inserts_updates_and_deletes_of_a_table_reach_the_log_in_order() {
 
     assert_eq!(seen.iter().map(|u| u.number.sequence).collect::<Vec<_>>(), [1, 2, 3]);
     let rows: Vec<_> = seen.iter().flat_map(|u| u.rows.clone()).collect();
-    assert_eq!(rows, [
-        (Operation::Insert, "t".to_owned(), None, Some("1,a".to_owned())),
-        (Operation::Insert, "t".to_owned(), None, Some("2,b".to_owned())),
-        (Operation::Update, "t".to_owned(), Some("2,b".to_owned()), Some("2,c".to_owned())),
-        (Operation::Delete, "t".to_owned(), Some("1,a".to_owned()), None),
-        (Operation::Insert, "t".to_owned(), None, Some("3,d".to_owned())),
-    ]);
+    assert_eq!(
+        rows,
+        [
+            (Operation::Insert, "t".to_owned(), None, Some("1,a".to_owned())),
+            (Operation::Insert, "t".to_owned(), None, Some("2,b".to_owned())),
+            (Operation::Update, "t".to_owned(), Some("2,b".to_owned()), Some("2,c".to_owned())),
+            (Operation::Delete, "t".to_owned(), Some("1,a".to_owned()), None),
+            (Operation::Insert, "t".to_owned(), None, Some("3,d".to_owned())),
+        ]
+    );
     assert!(seen.iter().all(|u| u.gtid.is_some() && u.totals.is_some()));
 }
 
@@ -77,13 +80,16 @@ async fn definitions_and_only_captured_ones_become_units() {
     following.stop().await;
     let what: Vec<_> = seen.iter().map(|u| u.ddl.clone().map(|(kind, tables, _)| (kind, tables))).collect();
     let of = |kind, tables: &[&str]| Some((kind, tables.iter().map(|t| format!("ex_ddl.{t}")).collect::<Vec<_>>()));
-    assert_eq!(what, [
-        of(DdlKind::CreateTable, &["t1"]),
-        of(DdlKind::AlterTable, &["t1"]),
-        of(DdlKind::CreateTable, &["t2"]),
-        None,
-        of(DdlKind::DropTable, &["t1", "other"]),
-    ]);
+    assert_eq!(
+        what,
+        [
+            of(DdlKind::CreateTable, &["t1"]),
+            of(DdlKind::AlterTable, &["t1"]),
+            of(DdlKind::CreateTable, &["t2"]),
+            None,
+            of(DdlKind::DropTable, &["t1", "other"]),
+        ]
+    );
     assert_eq!(seen[3].rows, [(Operation::Insert, "t2".to_owned(), None, Some("1,x".to_owned()))]);
     let create = &seen[2].ddl.as_ref().unwrap().2;
     assert!(!create.contains("START TRANSACTION"), "{create}");
@@ -215,10 +221,12 @@ async fn capture_can_begin_at_a_position_with_and_without_gtid() {
 async fn a_loaders_mark_says_where_a_transaction_came_from() {
     let mut scene = Scene::new("ex_mark").await;
     scene.sql("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20))").await;
-    scene.batch(
-        "CREATE DATABASE IF NOT EXISTS lutra; CREATE TABLE IF NOT EXISTS lutra.slot (task VARCHAR(100), slot INT, \
+    scene
+        .batch(
+            "CREATE DATABASE IF NOT EXISTS lutra; CREATE TABLE IF NOT EXISTS lutra.slot (task VARCHAR(100), slot INT, \
          origins TEXT, PRIMARY KEY (task, slot)); REPLACE INTO lutra.slot (task, slot) VALUES ('load/ex_mark', 0)",
-    ).await;
+        )
+        .await;
     let following = scene.follow(&["ex_mark.*"]).await;
     scene.batch(
         "BEGIN; UPDATE lutra.slot SET origins = 'crm,shop' WHERE task = 'load/ex_mark'; INSERT INTO t VALUES (1, 'a'); COMMIT",
@@ -228,7 +236,10 @@ async fn a_loaders_mark_says_where_a_transaction_came_from() {
     let seen = scene.read(2).await;
     following.stop().await;
     assert_eq!(seen.iter().map(|u| u.origins.join(" ")).collect::<Vec<_>>(), ["crm shop", ""]);
-    assert_eq!(seen[1].previous, seen[0].number, "a transaction of Lutra's tables alone does not move a heartbeat at once");
+    assert_eq!(
+        seen[1].previous, seen[0].number,
+        "a transaction of Lutra's tables alone does not move a heartbeat at once"
+    );
 }
 
 #[tokio::test]
@@ -238,7 +249,11 @@ async fn compressed_transactions_are_carried_once() {
     scene.sql("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(2000))").await;
     let following = scene.follow(&["ex_payload.*"]).await;
     scene.sql("SET SESSION binlog_transaction_compression = ON").await;
-    scene.batch("BEGIN; INSERT INTO t VALUES (1, REPEAT('a', 2000)); INSERT INTO t VALUES (2, REPEAT('a', 2000)); COMMIT").await;
+    scene
+        .batch(
+            "BEGIN; INSERT INTO t VALUES (1, REPEAT('a', 2000)); INSERT INTO t VALUES (2, REPEAT('a', 2000)); COMMIT",
+        )
+        .await;
     scene.sql("UPDATE t SET v = REPEAT('b', 1999)").await;
     scene.sql("SET SESSION binlog_transaction_compression = OFF").await;
     scene.sql("DELETE FROM t").await;

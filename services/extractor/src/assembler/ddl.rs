@@ -72,7 +72,11 @@ impl Assembler {
     /// A statement that makes no unit. Outside a group it is a transaction of its own.
     fn uncaptured(&mut self, database: Option<&str>) -> Result<(), AssembleError> {
         let open = self.opened()?;
-        if database == Some("lutra") { open.own = true } else { open.foreign = true }
+        if database == Some("lutra") {
+            open.own = true
+        } else {
+            open.foreign = true
+        }
         if open.group { Ok(()) } else { self.commit() }
     }
 
@@ -106,7 +110,9 @@ impl Assembler {
         let Some(committed_at) = self.half.take() else { return Ok(false) };
         let open = self.opened()?;
         if open.committed_at != committed_at {
-            let what = format!("the log ends inside a CREATE TABLE … SELECT of {committed_at} µs, the source goes on elsewhere");
+            let what = format!(
+                "the log ends inside a CREATE TABLE … SELECT of {committed_at} µs, the source goes on elsewhere"
+            );
             return Err(AssembleError::NotContinuous { what });
         }
         self.begin_group(&query.context)?;

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use lutra_binlog::{EventData, EventHeader, PositionTracker, Rotate, Scratch, TableCache, event_type};
 use lutra_change::{BinlogPosition, GtidSet, Number};
 use lutra_spec::SourceSpec;
-use lutra_wire::record::{Heartbeat, PartEnd, RawBody};
 use lutra_wire::ChangesBuilder;
+use lutra_wire::record::{Heartbeat, PartEnd, RawBody};
 
 use self::open::Open;
 use self::table::Table;
@@ -275,7 +275,8 @@ impl Assembler {
         }
         let begin = header.log_pos.wrapping_sub(header.event_size);
         if begin != self.tracker.position() as u32 {
-            let what = format!("an event inside a transaction begins at {begin}, the one before ended at {}", self.position());
+            let what =
+                format!("an event inside a transaction begins at {begin}, the one before ended at {}", self.position());
             return Err(AssembleError::NotContinuous { what });
         }
         Ok(())

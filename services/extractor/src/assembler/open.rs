@@ -128,7 +128,8 @@ impl Assembler {
             return self.tail_rows(table, event);
         }
         self.note_table(table)?;
-        let partial = if event.is_full() { None } else { Some((event.columns(Image::Before), event.columns(Image::After))) };
+        let partial =
+            if event.is_full() { None } else { Some((event.columns(Image::Before), event.columns(Image::After))) };
         let (before_columns, after_columns) = partial.unwrap_or_default();
         let (mut before, mut after) = (std::mem::take(&mut self.before), std::mem::take(&mut self.after));
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -175,7 +176,15 @@ impl Assembler {
             self.builder.set_context(open.context.clone());
         }
         let index = self.builder.table(table.fingerprint, &table.name);
-        self.builder.push(event.operation, event.flags, index, row.before, row.after, row.before_columns, row.after_columns);
+        self.builder.push(
+            event.operation,
+            event.flags,
+            index,
+            row.before,
+            row.after,
+            row.before_columns,
+            row.after_columns,
+        );
         open.rows += 1;
         open.digest.update(row.before, row.after);
         Ok(())

@@ -60,7 +60,13 @@ impl Table {
         let schema = Arc::new(RowSchema::from_table(decoder.schema())?);
         let encoder = RowEncoder::new(&schema);
         let name = map.name();
-        Ok(Self::Captured(Box::new(CapturedTable { name, fingerprint: schema.fingerprint(), schema, decoder, encoder })))
+        Ok(Self::Captured(Box::new(CapturedTable {
+            name,
+            fingerprint: schema.fingerprint(),
+            schema,
+            decoder,
+            encoder,
+        })))
     }
 }
 

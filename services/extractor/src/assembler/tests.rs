@@ -165,7 +165,9 @@ fn the_tail_is_recognised_and_another_history_is_not() {
 fn a_table_made_from_a_select_is_two_units_and_goes_on_between_them() {
     let all = spec(CARRIED.0, CARRIED.1, 1 << 19);
     let (parts, _, _) = assemble(Arc::clone(&all), origin());
-    let at = parts.iter().position(|p| matches!(p.body.decode(), Ok(Body::Ddl(d)) if d.tables.iter().any(|t| t.table == "selected")));
+    let at = parts
+        .iter()
+        .position(|p| matches!(p.body.decode(), Ok(Body::Ddl(d)) if d.tables.iter().any(|t| t.table == "selected")));
     let (ddl, rows) = (&parts[at.unwrap()], &parts[at.unwrap() + 1]);
     assert!(ddl.place.as_ref().unwrap().gtid.is_none() && rows.place.as_ref().unwrap().gtid.is_some());
     assert_eq!((rows.number, rows.committed_at), (ddl.number.next_sequence(), ddl.committed_at));
@@ -211,7 +213,8 @@ fn what_is_passed_over_widens_the_next_interval_or_moves_a_heartbeat() {
 fn a_file_behind_unknown_transactions_is_refused() {
     let mut assembler = Assembler::new(spec(&["*.*"], &[], 1), origin());
     let missing: GtidSet = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-3".parse().unwrap();
-    let nowhere = lutra_binlog::EventHeader { timestamp: 0, event_type: 35, server_id: 0, event_size: 0, log_pos: 0, flags: 0 };
+    let nowhere =
+        lutra_binlog::EventHeader { timestamp: 0, event_type: 35, server_id: 0, event_size: 0, log_pos: 0, flags: 0 };
     let outcome = assembler.event(&nowhere, &EventData::PreviousGtids(missing.clone()));
     assert!(matches!(outcome, Err(AssembleError::PreviousGtids { missing: m }) if m == missing));
 }

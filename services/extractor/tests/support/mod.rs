@@ -116,7 +116,10 @@ impl Scene {
     pub(crate) async fn new(database: &str) -> Self {
         let options = ConnectOptions::from_url(&env("LUTRA_SOURCE_URL")).unwrap();
         let mut source = Connection::connect(&options).await.unwrap();
-        source.batch(format!("DROP DATABASE IF EXISTS {database}; CREATE DATABASE {database}; USE {database}")).await.unwrap();
+        source
+            .batch(format!("DROP DATABASE IF EXISTS {database}; CREATE DATABASE {database}; USE {database}"))
+            .await
+            .unwrap();
         let kafka = KafkaConfig::new(env("LUTRA_KAFKA"));
         let admin = KafkaAdmin::connect(&kafka).await.unwrap();
         let log_id = LogId::random();
@@ -124,7 +127,15 @@ impl Scene {
         admin.create_log_topic(&topic, &LogTopic::default()).await.unwrap();
         admin.create_schema_topic(&schemas_topic, 1).await.unwrap();
         let log = LogRef { topic, log_id, schemas_topic, writer: TaskId::new(TaskKind::Extract, database) };
-        Self { source, options, kafka, log, control: Local::default(), database: database.to_owned(), board: Board::default() }
+        Self {
+            source,
+            options,
+            kafka,
+            log,
+            control: Local::default(),
+            database: database.to_owned(),
+            board: Board::default(),
+        }
     }
 
     pub(crate) async fn sql(&mut self, sql: &str) {
@@ -182,8 +193,15 @@ impl Scene {
         let task = tokio::task::spawn(async move {
             let schemas = SchemaTopic::open(&kafka, &config.log.schemas_topic).await.unwrap();
             let log = KafkaLog::new(&kafka, &config.log.topic);
-            let extraction =
-                Extraction { config, log: &log, schemas: &schemas, control: &control, board, stop: token, traced: false };
+            let extraction = Extraction {
+                config,
+                log: &log,
+                schemas: &schemas,
+                control: &control,
+                board,
+                stop: token,
+                traced: false,
+            };
             extraction.run().await
         });
         Following { stop, task }

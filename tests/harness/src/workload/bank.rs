@@ -59,13 +59,21 @@ impl Bank {
             )
             .await?;
         }
-        let ledger = format!("CREATE TABLE `{db}`.ledger (transfer BIGINT NOT NULL, amount INT NOT NULL, memo VARCHAR(20))");
+        let ledger =
+            format!("CREATE TABLE `{db}`.ledger (transfer BIGINT NOT NULL, amount INT NOT NULL, memo VARCHAR(20))");
         run_all(&mut conn, &[ledger]).await
     }
 
     /// Moves money until told to stop or `transfers` are done; returns how many committed. Each transfer is one transaction
     /// over two or three tables and the ledger; a transfer whose commit reply was lost is looked up, not guessed.
-    pub async fn run(&self, url: &str, writer: u32, seed: u64, transfers: u64, stop: CancellationToken) -> anyhow::Result<u64> {
+    pub async fn run(
+        &self,
+        url: &str,
+        writer: u32,
+        seed: u64,
+        transfers: u64,
+        stop: CancellationToken,
+    ) -> anyhow::Result<u64> {
         let mut random = ChaCha8Rng::seed_from_u64(seed ^ u64::from(writer));
         let mut conn = None;
         let mut done = 0;
@@ -102,22 +110,33 @@ impl Bank {
         anyhow::bail!("the bank's server did not come back within 60 s")
     }
 
-    async fn transfer(&self, conn: &mut Conn, transfer: u64, random: &mut ChaCha8Rng) -> Result<(), mysql_async::Error> {
+    async fn transfer(
+        &self,
+        conn: &mut Conn,
+        transfer: u64,
+        random: &mut ChaCha8Rng,
+    ) -> Result<(), mysql_async::Error> {
         let db = &self.database;
         let amount: i64 = random.random_range(1..50);
         let (from, to) = (random.random_range(0..4), random.random_range(0..4));
         let (payer, payee) = (random.random_range(0..self.accounts), random.random_range(0..self.accounts));
         conn.query_drop("BEGIN").await?;
-        conn.query_drop(format!("UPDATE `{db}`.account_{from} SET balance = balance - {amount} WHERE id = {payer}")).await?;
-        conn.query_drop(format!("UPDATE `{db}`.account_{to} SET balance = balance + {amount}, note = 'to {transfer}' WHERE id = {payee}")).await?;
-        conn.query_drop(format!("INSERT INTO `{db}`.ledger VALUES ({transfer}, {amount}, 'm{}')", transfer % 7)).await?;
+        conn.query_drop(format!("UPDATE `{db}`.account_{from} SET balance = balance - {amount} WHERE id = {payer}"))
+            .await?;
+        conn.query_drop(format!(
+            "UPDATE `{db}`.account_{to} SET balance = balance + {amount}, note = 'to {transfer}' WHERE id = {payee}"
+        ))
+        .await?;
+        conn.query_drop(format!("INSERT INTO `{db}`.ledger VALUES ({transfer}, {amount}, 'm{}')", transfer % 7))
+            .await?;
         conn.query_drop("COMMIT").await
     }
 
     /// Reads one consistent state of a copy.
     pub async fn sample(&self, conn: &mut Conn) -> Result<BankState, mysql_async::Error> {
         let db = &self.database;
-        let sums: Vec<String> = (0..4).map(|t| format!("(SELECT COALESCE(SUM(balance),0) FROM `{db}`.account_{t})")).collect();
+        let sums: Vec<String> =
+            (0..4).map(|t| format!("(SELECT COALESCE(SUM(balance),0) FROM `{db}`.account_{t})")).collect();
         conn.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ").await?;
         conn.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT").await?;
         let query = format!(

@@ -9,8 +9,8 @@ pub mod sysbench;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use mysql_async::prelude::Queryable;
 use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
 
 /// Runs the statements one after the other.
 pub async fn run_all(conn: &mut Conn, statements: &[impl AsRef<str> + Sync]) -> anyhow::Result<()> {

@@ -47,8 +47,10 @@ pub async fn create(url: &str, db: &str) -> anyhow::Result<()> {
         "CREATE TABLE visit (at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), page VARCHAR(60), customer INT UNSIGNED)".into(),
     ];
     run_all(&mut conn, &statements).await?;
-    let customers: Vec<String> = (1..=200).map(|i| format!("('c{i}@example.com','Customer {i} \u{2603}', '{{\"n\": {i}}}')")).collect();
-    let products: Vec<String> = (1..=100).map(|i| format!("('SKU{i:09}','Product {i}', {}.{:02}, 100000)", i * 3 % 97 + 1, i % 100)).collect();
+    let customers: Vec<String> =
+        (1..=200).map(|i| format!("('c{i}@example.com','Customer {i} \u{2603}', '{{\"n\": {i}}}')")).collect();
+    let products: Vec<String> =
+        (1..=100).map(|i| format!("('SKU{i:09}','Product {i}', {}.{:02}, 100000)", i * 3 % 97 + 1, i % 100)).collect();
     run_all(
         &mut conn,
         &[
@@ -150,7 +152,10 @@ async fn buy(conn: &mut Conn, random: &mut ChaCha8Rng) -> Result<u64, mysql_asyn
     let lines: u64 = random.random_range(1..5);
     conn.query_drop("BEGIN").await?;
     let customer = random.random_range(1..=200);
-    conn.query_drop(format!("INSERT INTO purchase (customer, placed, total, state) VALUES ({customer}, NOW(3), 0, 'open')")).await?;
+    conn.query_drop(format!(
+        "INSERT INTO purchase (customer, placed, total, state) VALUES ({customer}, NOW(3), 0, 'open')"
+    ))
+    .await?;
     let purchase = conn.last_insert_id().unwrap_or_default();
     for n in 1..=lines {
         let (product, quantity) = (random.random_range(1..=100), random.random_range(1..4));
@@ -173,7 +178,9 @@ async fn advance(conn: &mut Conn, random: &mut ChaCha8Rng) -> Result<u64, mysql_
 
 async fn void(conn: &mut Conn, random: &mut ChaCha8Rng) -> Result<u64, mysql_async::Error> {
     let newest = random.random_range(0..20);
-    let ids: Option<u64> = conn.query_first(format!("SELECT id FROM purchase WHERE state = 'open' ORDER BY id DESC LIMIT {newest}, 1")).await?;
+    let ids: Option<u64> = conn
+        .query_first(format!("SELECT id FROM purchase WHERE state = 'open' ORDER BY id DESC LIMIT {newest}, 1"))
+        .await?;
     let Some(id) = ids else { return Ok(0) };
     conn.query_drop(format!("DELETE FROM purchase WHERE id = {id}")).await?;
     Ok(conn.affected_rows())
@@ -191,7 +198,10 @@ async fn register(conn: &mut Conn, random: &mut ChaCha8Rng) -> Result<u64, mysql
 
 async fn visit(conn: &mut Conn, random: &mut ChaCha8Rng) -> Result<u64, mysql_async::Error> {
     let page = random.random_range(0..20);
-    conn.query_drop(format!("INSERT INTO visit (page, customer) VALUES ('/p/{page}', {}), ('/p/{page}', NULL)", random.random_range(1..=200)))
-        .await?;
+    conn.query_drop(format!(
+        "INSERT INTO visit (page, customer) VALUES ('/p/{page}', {}), ('/p/{page}', NULL)",
+        random.random_range(1..=200)
+    ))
+    .await?;
     Ok(2)
 }
