@@ -171,11 +171,16 @@ impl World {
         let address = |name| -> Result<String> { Ok(self.stack().mysql(name)?.address()) };
         let tables: Vec<String> = self.options.databases.iter().map(|d| format!("\"{d}.*\"")).collect();
         let more = if self.options.source.is_empty() { String::new() } else { format!("{}\n", self.options.source) };
-        let routes = if self.options.routes.is_empty() { String::new() } else { format!("  tables:\n{}\n", self.options.routes) };
-        let load = if self.options.load.is_empty() { String::new() } else { format!("  load:\n{}\n", self.options.load) };
+        let routes = if self.options.routes.is_empty() {
+            String::new()
+        } else {
+            format!("  tables:\n{}\n", self.options.routes)
+        };
+        let load =
+            if self.options.load.is_empty() { String::new() } else { format!("  load:\n{}\n", self.options.load) };
         Ok(format!(
             "kind: source\nname: {source}\nspec:\n  servers: [\"{source_address}\"]\n  user: {source_user}\n  password: ${{env:LUTRA_SOURCE_PASSWORD}}\n  \
-             tables: [{tables}]\n{more}---\nkind: target\nname: t-{name}\nspec:\n  servers: [\"{target_address}\"]\n  user: {target_user}\n  \
+             tables: [{tables}]\n  accept_weak_durability: true\n{more}---\nkind: target\nname: t-{name}\nspec:\n  servers: [\"{target_address}\"]\n  user: {target_user}\n  \
              password: ${{env:LUTRA_TARGET_PASSWORD}}\n---\nkind: pipeline\nname: {pipeline}\nspec:\n  source: {source}\n  target: t-{name}\n{routes}{load}",
             source = self.source(),
             source_address = address("source")?,
@@ -202,7 +207,8 @@ impl World {
         while Instant::now() < deadline {
             match self.lutra(&["status", "--json"]).await {
                 Ok(text) => {
-                    let status: serde_json::Value = serde_json::from_str(&text).context("understand `lutra status --json`")?;
+                    let status: serde_json::Value =
+                        serde_json::from_str(&text).context("understand `lutra status --json`")?;
                     let pipelines = status["pipelines"].as_array().cloned().unwrap_or_default();
                     let mut tasks = pipelines.iter().filter_map(|p| p["tasks"].as_array()).flatten();
                     if !pipelines.is_empty() && tasks.all(|t| t["state"] == "RUNNING") {
@@ -231,7 +237,12 @@ impl World {
             .context("run lutra")?;
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
-            bail!("lutra {} ended with {}: {stdout}{}", args.join(" "), output.status, String::from_utf8_lossy(&output.stderr));
+            bail!(
+                "lutra {} ended with {}: {stdout}{}",
+                args.join(" "),
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         Ok(stdout)
     }
@@ -251,7 +262,10 @@ impl World {
     /// Waits until everything committed at the source before this call is committed in the target.
     pub async fn caught_up(&self, limit: Duration) -> Result<()> {
         let timeout = format!("{}s", limit.as_secs());
-        self.lutra(&["wait", &self.pipeline(), "--timeout", &timeout]).await.map(drop).map_err(|e| e.context(self.logs()))
+        self.lutra(&["wait", &self.pipeline(), "--timeout", &timeout])
+            .await
+            .map(drop)
+            .map_err(|e| e.context(self.logs()))
     }
 
     /// Compares the captured databases, under the same names at the target.

@@ -38,7 +38,9 @@ async fn a_shop_with_foreign_keys_and_ddl_is_followed_row_for_row() -> Result<()
     let (counters, stop) = (Arc::new(ShopCounters::default()), CancellationToken::new());
     let sell = shop::run(&world.source_url, &db, 7, 0, Arc::clone(&counters), stop.clone());
     let define = async {
-        let done = shop::run_ddl(&world.source_url, &db, Duration::from_millis(700), Arc::clone(&counters), stop.clone()).await;
+        let done =
+            shop::run_ddl(&world.source_url, &db, Duration::from_millis(700), Arc::clone(&counters), stop.clone())
+                .await;
         stop.cancel();
         done
     };
