@@ -29,7 +29,9 @@ pub struct WorldOptions {
     pub target_databases: Vec<String>,
     /// Environment for a service.
     pub env: BTreeMap<&'static str, Vec<(String, String)>>,
-    /// The manager runs in this process's own time: the services are started by the scenario.
+    /// `host:port` under which the loader reaches the target, without TLS: something in between may read along.
+    pub target_address: Option<String>,
+    /// The services are started by the scenario.
     pub start_nothing: bool,
 }
 
@@ -155,7 +157,7 @@ impl World {
         let name = format!("{service}-{n}");
         let env = self.options.env.get(service.program()).cloned().unwrap_or_default();
         let env: Vec<(&str, &str)> = env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let process = self.launcher.start(service, &name, &[], &env)?;
+        let process = self.launcher.start(service, &name, &["--worker-id", &name], &env)?;
         self.services.insert(name, process);
         Ok(())
     }
@@ -181,10 +183,11 @@ impl World {
         Ok(format!(
             "kind: source\nname: {source}\nspec:\n  servers: [\"{source_address}\"]\n  user: {source_user}\n  password: ${{env:LUTRA_SOURCE_PASSWORD}}\n  \
              tables: [{tables}]\n  accept_weak_durability: true\n{more}---\nkind: target\nname: t-{name}\nspec:\n  servers: [\"{target_address}\"]\n  user: {target_user}\n  \
-             password: ${{env:LUTRA_TARGET_PASSWORD}}\n---\nkind: pipeline\nname: {pipeline}\nspec:\n  source: {source}\n  target: t-{name}\n{routes}{load}",
+             password: ${{env:LUTRA_TARGET_PASSWORD}}\n{tls}---\nkind: pipeline\nname: {pipeline}\nspec:\n  source: {source}\n  target: t-{name}\n{routes}{load}",
             source = self.source(),
             source_address = address("source")?,
-            target_address = address("target")?,
+            target_address = self.options.target_address.clone().map_or_else(|| address("target"), Ok)?,
+            tls = if self.options.target_address.is_some() { "  tls: {mode: disabled}\n" } else { "" },
             pipeline = self.pipeline(),
             name = self.name,
             tables = tables.join(", "),
@@ -266,6 +269,27 @@ impl World {
             .await
             .map(drop)
             .map_err(|e| e.context(self.logs()))
+    }
+
+    /// Runs statements at the source on one connection.
+    pub async fn execute(&self, statements: &[&str]) -> Result<()> {
+        mysql::execute(&self.source_url, statements).await
+    }
+
+    /// The worker that the task of this kind (`extract`, `transform`, `load`) is given to.
+    pub async fn owner(&self, kind: &str) -> Result<String> {
+        let text = self.lutra_until(&["status", "--json"], Duration::from_secs(30)).await?;
+        let status: serde_json::Value = serde_json::from_str(&text).context("understand `lutra status --json`")?;
+        let tasks = status["tasks"].as_array().cloned().unwrap_or_default();
+        let task = tasks.iter().find(|t| t["task"].as_str().is_some_and(|task| task.starts_with(&format!("{kind}/"))));
+        let worker = task.and_then(|t| t["worker"].as_str()).with_context(|| format!("no worker has {kind}: {tasks:?}"))?;
+        Ok(worker.rsplit_once('.').map_or(worker, |(_, id)| id).to_owned())
+    }
+
+    /// Waits until the target has everything, then fails unless source and target are equal.
+    pub async fn settled(&self, limit: Duration) -> Result<()> {
+        self.caught_up(limit).await?;
+        self.assert_equal().await
     }
 
     /// Compares the captured databases, under the same names at the target.

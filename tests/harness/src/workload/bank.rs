@@ -19,6 +19,8 @@ pub struct Bank {
     pub accounts: u32,
     /// Opening balance of each account.
     pub opening: i64,
+    /// Rest after each transfer.
+    pub pause: std::time::Duration,
 }
 
 /// What a sampler saw in one consistent read of a copy.
@@ -35,7 +37,7 @@ pub struct BankState {
 impl Bank {
     /// A bank in the named database.
     pub fn new(database: impl Into<String>) -> Self {
-        Self { database: database.into(), accounts: 100, opening: 1_000 }
+        Self { database: database.into(), accounts: 100, opening: 1_000, pause: std::time::Duration::ZERO }
     }
 
     /// What the sum of all balances must always be.
@@ -84,7 +86,12 @@ impl Bank {
             }
             let Some(open) = conn.as_mut() else { break };
             match self.transfer(open, transfer, &mut random).await {
-                Ok(()) => done += 1,
+                Ok(()) => {
+                    done += 1;
+                    if !self.pause.is_zero() {
+                        tokio::time::sleep(self.pause).await;
+                    }
+                }
                 Err(error) if is_passing(&error) => {
                     conn = self.reconnect(url, &stop).await?;
                     let Some(open) = conn.as_mut() else { break };
