@@ -73,9 +73,9 @@ impl Assembler {
     fn uncaptured(&mut self, database: Option<&str>) -> Result<(), AssembleError> {
         let open = self.opened()?;
         if database == Some("lutra") {
-            open.own = true
+            open.own = true;
         } else {
-            open.foreign = true
+            open.foreign = true;
         }
         if open.group { Ok(()) } else { self.commit() }
     }
