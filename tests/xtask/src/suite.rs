@@ -30,13 +30,33 @@ pub(crate) struct Arguments {
 /// Where the long scenarios are, each marked `#[ignore]`.
 const SLOW_PACKAGE: &str = "lutra-scenarios";
 
+/// Tests of single crates against the real servers. They are marked `#[ignore]`, so that a plain `cargo test` needs none.
+const SERVER_TESTS: [(&str, &[&str]); 5] = [
+    ("lutra-mysql", &["server"]),
+    ("lutra-kafka", &["broker"]),
+    ("lutra-extractor", &["extraction"]),
+    ("lutra-loader", &["target", "kinds"]),
+    ("lutra-manager", &["control"]),
+];
+
+/// The three parts of the suite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Everything that is not marked `#[ignore]`.
+    Fast,
+    /// [`SERVER_TESTS`].
+    Servers,
+    /// The long scenarios.
+    Slow,
+}
+
 pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let home = Home::from_env();
     let installation = arguments.consent.install(&home)?;
     build(arguments, &installation)?;
     // Dies with this process; the tests that can share use it.
     let stack = Stack::start(&installation, StackSpec::pair("suite").relaxed()).await?;
-    let done = tokio::task::block_in_place(|| run_both(arguments, &installation, &stack));
+    let done = tokio::task::block_in_place(|| run_parts(arguments, &installation, &stack));
     stack.down()?;
     done
 }
@@ -61,29 +81,55 @@ fn build(arguments: &Arguments, installation: &Installation) -> Result<()> {
     Ok(())
 }
 
-fn run_both(arguments: &Arguments, installation: &Installation, stack: &Stack) -> Result<()> {
-    let fast = if arguments.slow { Ok(()) } else { run_suite(arguments, installation, stack, false) };
-    let slow = if arguments.fast { Ok(()) } else { run_suite(arguments, installation, stack, true) };
-    fast.and(slow)
+fn run_parts(arguments: &Arguments, installation: &Installation, stack: &Stack) -> Result<()> {
+    let parts: &[Part] = match (arguments.fast, arguments.slow) {
+        (true, _) => &[Part::Fast, Part::Servers],
+        (_, true) => &[Part::Slow],
+        _ => &[Part::Fast, Part::Servers, Part::Slow],
+    };
+    // Every part runs, whatever became of the one before: a failure is told with all others.
+    parts.iter().map(|part| run_part(*part, arguments, installation, stack)).fold(Ok(()), Result::and)
 }
 
-fn run_suite(arguments: &Arguments, installation: &Installation, stack: &Stack, slow: bool) -> Result<()> {
+fn run_part(part: Part, arguments: &Arguments, installation: &Installation, stack: &Stack) -> Result<()> {
+    let wanted = |name: &str| arguments.package.is_empty() || arguments.package.iter().any(|p| p == name);
     let mut command = cargo(installation.tools());
     command.args(["test", "--locked", "--no-fail-fast"]);
-    match (slow, arguments.package.as_slice()) {
-        (true, _) => command.args(["--package", SLOW_PACKAGE]),
-        (false, []) => command.arg("--workspace"),
-        (false, packages) => command.args(packages.iter().flat_map(|name| ["--package", name])),
-    };
+    match part {
+        Part::Fast if arguments.package.is_empty() => {
+            command.arg("--workspace");
+        }
+        Part::Fast => {
+            command.args(arguments.package.iter().flat_map(|name| ["--package", name]));
+        }
+        Part::Servers => {
+            let chosen: Vec<_> = SERVER_TESTS.iter().filter(|(name, _)| wanted(name)).collect();
+            if chosen.is_empty() {
+                return Ok(());
+            }
+            command.args(chosen.iter().flat_map(|(name, _)| ["--package", name]));
+            command.args(chosen.iter().flat_map(|(_, tests)| tests.iter()).flat_map(|test| ["--test", test]));
+        }
+        Part::Slow if wanted(SLOW_PACKAGE) => {
+            command.args(["--package", SLOW_PACKAGE]);
+        }
+        Part::Slow => return Ok(()),
+    }
     command.arg("--").args(&arguments.filters);
-    if slow {
+    match part {
+        Part::Fast => {}
+        Part::Servers => {
+            command.args(["--ignored", "--test-threads", "2"]);
+        }
         // One at a time: they stop servers, measure times and fill memory.
-        command.args(["--ignored", "--test-threads", "1"]);
+        Part::Slow => {
+            command.args(["--ignored", "--test-threads", "1"]);
+        }
     }
     command.envs(stack.env()).env("LUTRA_STACK", stack.name()).env("LUTRA_HOME", installation.home().root());
     let status = command.stdin(Stdio::null()).status().context("start cargo test")?;
     if !status.success() {
-        bail!("the {} tests failed", if slow { "slow" } else { "fast" });
+        bail!("the {} part of the suite failed", format!("{part:?}").to_lowercase());
     }
     Ok(())
 }
