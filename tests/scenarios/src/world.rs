@@ -264,11 +264,16 @@ impl World {
 
     /// Waits until everything committed at the source before this call is committed in the target.
     pub async fn caught_up(&self, limit: Duration) -> Result<()> {
-        let timeout = format!("{}s", limit.as_secs());
-        self.lutra(&["wait", &self.pipeline(), "--timeout", &timeout])
-            .await
-            .map(drop)
-            .map_err(|e| e.context(self.logs()))
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now()).as_secs().max(1);
+            match self.lutra(&["wait", &self.pipeline(), "--timeout", &format!("{left}s")]).await {
+                Ok(_) => return Ok(()),
+                // A manager that was just killed is still the one that ZooKeeper names.
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(200)).await,
+                Err(error) => return Err(error.context(self.logs())),
+            }
+        }
     }
 
     /// Runs statements at the source on one connection.
@@ -278,12 +283,13 @@ impl World {
 
     /// The worker that the task of this kind (`extract`, `transform`, `load`) is given to.
     pub async fn owner(&self, kind: &str) -> Result<String> {
-        let text = self.lutra_until(&["status", "--json"], Duration::from_secs(30)).await?;
+        let text = self.lutra_until(&["status", &self.pipeline(), "--json"], Duration::from_secs(30)).await?;
         let status: serde_json::Value = serde_json::from_str(&text).context("understand `lutra status --json`")?;
-        let tasks = status["tasks"].as_array().cloned().unwrap_or_default();
-        let task = tasks.iter().find(|t| t["task"].as_str().is_some_and(|task| task.starts_with(&format!("{kind}/"))));
-        let worker = task.and_then(|t| t["worker"].as_str()).with_context(|| format!("no worker has {kind}: {tasks:?}"))?;
-        Ok(worker.rsplit_once('.').map_or(worker, |(_, id)| id).to_owned())
+        let tasks = status.pointer("/pipelines/0/tasks").and_then(|t| t.as_array()).cloned().unwrap_or_default();
+        let of_kind = |t: &&serde_json::Value| t["task"].as_str().is_some_and(|t| t.starts_with(&format!("{kind}/")));
+        let worker = tasks.iter().find(of_kind).and_then(|t| t["worker"].as_str());
+        let worker = worker.with_context(|| format!("no worker has {kind}: {status}"))?;
+        Ok(worker.rsplit_once(['.', '/']).map_or(worker, |(_, id)| id).to_owned())
     }
 
     /// Waits until the target has everything, then fails unless source and target are equal.
