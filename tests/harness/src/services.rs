@@ -18,6 +18,9 @@ use crate::stack::Stack;
 /// The packages whose programs a running Lutra consists of.
 pub const PACKAGES: [&str; 5] = ["lutra-manager", "lutra-extractor", "lutra-transformer", "lutra-loader", "lutra-cli"];
 
+/// Features with which the services are built for tests, and only for those: they can be made to die at named places.
+pub const TEST_FEATURES: [&str; 2] = ["lutra-extractor/crash-points", "lutra-loader/crash-points"];
+
 /// One of the four services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Service {
@@ -87,9 +90,10 @@ impl Binaries {
     pub fn build(tools: &Toolchain, profile: Profile) -> Result<Self> {
         let mut command = cargo(tools);
         command.arg("build").args(PACKAGES.iter().flat_map(|package| ["--package", package])).arg("--bins");
-        if profile == Profile::Release {
-            command.arg("--release");
-        }
+        match profile {
+            Profile::Debug => command.args(["--features", &TEST_FEATURES.join(",")]),
+            Profile::Release => command.arg("--release"),
+        };
         let status = command.stdin(Stdio::null()).status().context("start cargo to build the services")?;
         if !status.success() {
             bail!("build the services: cargo {}", describe(Some(status)));

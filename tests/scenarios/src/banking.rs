@@ -118,7 +118,9 @@ pub fn seed() -> u64 {
 pub fn distribution(times: &[Duration]) -> String {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
-    let at = |percent: usize| sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or_default();
+    let at = |percent: usize| {
+        sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or_default()
+    };
     format!("n {} p50 {:?} p90 {:?} p99 {:?} max {:?}", sorted.len(), at(50), at(90), at(99), at(100))
 }
 

@@ -62,7 +62,11 @@ impl Drop for CommitEater {
     }
 }
 
-async fn pass(mut client: TcpStream, server: String, (appetite, eaten): (Arc<AtomicU32>, Arc<AtomicU32>)) -> std::io::Result<()> {
+async fn pass(
+    mut client: TcpStream,
+    server: String,
+    (appetite, eaten): (Arc<AtomicU32>, Arc<AtomicU32>),
+) -> std::io::Result<()> {
     let mut server = TcpStream::connect(server).await?;
     let (mut from_client, mut from_server) = (vec![0; 65_536], vec![0; 65_536]);
     loop {

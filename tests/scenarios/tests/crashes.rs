@@ -20,7 +20,8 @@ const LOADER: [&str; 7] = [
     "between-intent-and-ddl",
     "between-ddl-and-done",
 ];
-const EXTRACTOR: [&str; 5] = ["after-epoch-start", "mid-transaction", "before-commit-part", "after-commit-part", "after-schema"];
+const EXTRACTOR: [&str; 5] =
+    ["after-epoch-start", "mid-transaction", "before-commit-part", "after-commit-part", "after-schema"];
 
 /// Replaces a service by one with these variables.
 fn restart_with(service: &ServiceProcess, variables: &[(&str, &str)]) -> Result<()> {
@@ -94,7 +95,11 @@ async fn slot_taken_away(name: &str, broken: Option<&str>) -> Result<Audit> {
     }
     banking.probe(&world, Instant::now(), LIMIT).await?;
     let task = format!("load/{}", world.pipeline());
-    mysql::execute(&world.target_url, &[&format!("UPDATE lutra.slot SET attempt = attempt + 1000 WHERE task = '{task}'")]).await?;
+    mysql::execute(
+        &world.target_url,
+        &[&format!("UPDATE lutra.slot SET attempt = attempt + 1000 WHERE task = '{task}'")],
+    )
+    .await?;
     // What is committed now is committed without a checkpoint, where the fence is off.
     tokio::time::sleep(Duration::from_secs(1)).await;
     restart_with(loader, &[])?;

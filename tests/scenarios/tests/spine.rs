@@ -34,7 +34,11 @@ async fn followed(world: &World, statements: &[&str]) -> Result<()> {
 #[tokio::test]
 async fn inserts_of_one_table_arrive_in_the_target() -> Result<()> {
     let world = world("inserts").await?;
-    followed(&world, &["CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20))", "INSERT INTO t VALUES (1, 'one'), (2, NULL)"]).await
+    followed(
+        &world,
+        &["CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20))", "INSERT INTO t VALUES (1, 'one'), (2, NULL)"],
+    )
+    .await
 }
 
 #[tokio::test]
@@ -46,7 +50,9 @@ async fn a_shop_with_foreign_keys_and_ddl_is_followed_row_for_row() -> Result<()
     let (counters, stop) = (Arc::new(ShopCounters::default()), CancellationToken::new());
     let sell = shop::run(&world.source_url, &db, 7, 0, Arc::clone(&counters), stop.clone());
     let define = async {
-        let done = shop::run_ddl(&world.source_url, &db, Duration::from_millis(300), Arc::clone(&counters), stop.clone()).await;
+        let done =
+            shop::run_ddl(&world.source_url, &db, Duration::from_millis(300), Arc::clone(&counters), stop.clone())
+                .await;
         stop.cancel();
         done
     };
@@ -193,9 +199,8 @@ async fn keys_of_several_columns_generated_columns_and_character_sets_are_kept()
 
 #[tokio::test]
 async fn tables_and_databases_come_and_go_as_at_the_source() -> Result<()> {
-    let mut options = WorldOptions::default();
-    options.databases = ["a", "b"].map(|n| format!("comes_{n}_{:x}", std::process::id())).to_vec();
-    let (a, b) = (options.databases[0].clone(), options.databases[1].clone());
+    let [a, b] = ["a", "b"].map(|n| format!("comes_{n}_{:x}", std::process::id()));
+    let options = WorldOptions { databases: vec![a.clone(), b.clone()], ..WorldOptions::default() };
     let world = World::shared("comes", options).await?;
     world.apply().await?;
     world
@@ -237,7 +242,10 @@ async fn routes_rename_tables_and_columns_and_drop_operations() -> Result<()> {
     let world = World::shared("routes", options).await?;
     mysql::execute(
         &world.target_url,
-        &[&format!("CREATE DATABASE `{crm}`"), &format!("CREATE TABLE `{crm}`.t_info (id INT PRIMARY KEY, full_name VARCHAR(20))")],
+        &[
+            &format!("CREATE DATABASE `{crm}`"),
+            &format!("CREATE TABLE `{crm}`.t_info (id INT PRIMARY KEY, full_name VARCHAR(20))"),
+        ],
     )
     .await?;
     mysql::execute(

@@ -10,7 +10,8 @@ use lutra_scenarios::{World, WorldOptions};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const TAKE_OVER: Duration = Duration::from_secs(10);
-const WORKERS: [(Service, &str); 3] = [(Service::Loader, "load"), (Service::Extractor, "extract"), (Service::Transformer, "transform")];
+const WORKERS: [(Service, &str); 3] =
+    [(Service::Loader, "load"), (Service::Extractor, "extract"), (Service::Transformer, "transform")];
 
 /// A world with two of each service and a bank at work.
 async fn doubled(name: &str) -> Result<(World, Banking)> {

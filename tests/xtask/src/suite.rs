@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use lutra_harness::services::{Binaries, Profile, cargo};
+use lutra_harness::services::{Binaries, Profile, TEST_FEATURES, cargo};
 use lutra_harness::{Home, Installation, Stack, StackSpec};
 
 use crate::consent::Consent;
@@ -67,7 +67,7 @@ fn build(arguments: &Arguments, installation: &Installation) -> Result<()> {
     let profile = Profile::from_env();
     if profile == Profile::Debug && arguments.package.is_empty() && !arguments.slow {
         let mut command = cargo(installation.tools());
-        command.args(["build", "--locked", "--workspace", "--all-targets"]);
+        command.args(["build", "--locked", "--workspace", "--all-targets", "--features", &TEST_FEATURES.join(",")]);
         let status = command.stdin(Stdio::null()).status().context("start cargo build")?;
         if !status.success() {
             bail!("the build failed");
@@ -97,10 +97,11 @@ fn run_part(part: Part, arguments: &Arguments, installation: &Installation, stac
     command.args(["test", "--locked", "--no-fail-fast"]);
     match part {
         Part::Fast if arguments.package.is_empty() => {
-            command.arg("--workspace");
+            command.args(["--workspace", "--features", &TEST_FEATURES.join(",")]);
         }
         Part::Fast => {
             command.args(arguments.package.iter().flat_map(|name| ["--package", name]));
+            command.args(features_of(arguments.package.iter().map(String::as_str)));
         }
         Part::Servers => {
             let chosen: Vec<_> = SERVER_TESTS.iter().filter(|(name, _)| wanted(name)).collect();
@@ -109,6 +110,7 @@ fn run_part(part: Part, arguments: &Arguments, installation: &Installation, stac
             }
             command.args(chosen.iter().flat_map(|(name, _)| ["--package", name]));
             command.args(chosen.iter().flat_map(|(_, tests)| tests.iter()).flat_map(|test| ["--test", test]));
+            command.args(features_of(chosen.iter().map(|(name, _)| *name)));
         }
         Part::Slow if wanted(SLOW_PACKAGE) => {
             command.args(["--package", SLOW_PACKAGE]);
@@ -132,4 +134,11 @@ fn run_part(part: Part, arguments: &Arguments, installation: &Installation, stac
         bail!("the {} part of the suite failed", format!("{part:?}").to_lowercase());
     }
     Ok(())
+}
+
+/// [`TEST_FEATURES`] of the chosen packages: building those without would replace the programs that the scenarios run.
+fn features_of<'a>(packages: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let packages: Vec<&str> = packages.collect();
+    let chosen = |feature: &&&str| feature.split('/').next().is_some_and(|name| packages.contains(&name));
+    TEST_FEATURES.iter().filter(chosen).flat_map(|feature| ["--features".to_owned(), (*feature).to_owned()]).collect()
 }
