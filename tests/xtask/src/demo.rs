@@ -129,5 +129,5 @@ async fn follow(arguments: &Arguments, cluster: &Cluster) -> Result<Summary> {
     live.screen.close();
     let usage =
         Service::ALL.into_iter().map(|service| Ok((service, cluster.usage(service)?))).collect::<Result<_>>()?;
-    Ok(Summary { sold, caught_up, recovered, lags: live.into_lags(), usage, report })
+    Ok(Summary { sold, rate: arguments.rate, caught_up, recovered, lags: live.into_lags(), usage, report })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -40,6 +41,8 @@ pub(super) struct Cluster {
     binaries: Binaries,
     password: String,
     env: Vec<(&'static str, String)>,
+    /// Where the manager is, once it is known: that saves a look into ZooKeeper per call.
+    manager: OnceLock<String>,
 }
 
 impl Cluster {
@@ -78,7 +81,7 @@ impl Cluster {
             eprintln!("  {:<12} {}", server.name(), server.address());
         }
         eprintln!("  {:<12} {}", "folder", stack.folder().display());
-        Ok(Self { services, stack, binaries, password, env })
+        Ok(Self { services, stack, binaries, password, env, manager: OnceLock::new() })
     }
 
     /// The source, with all privileges.
@@ -132,6 +135,9 @@ impl Cluster {
             let status = self.status().await;
             let pipeline = status.as_ref().ok().and_then(pipeline);
             if pipeline.is_some_and(|pipeline| pipeline["state"] == "RUNNING") {
+                if let Some(leader) = status.as_ref().ok().and_then(|status| status["leader"].as_str()) {
+                    self.manager.get_or_init(|| format!("http://{leader}"));
+                }
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -218,6 +224,7 @@ impl Cluster {
     async fn lutra(&self, arguments: &[&str]) -> Result<String> {
         let mut command = tokio::process::Command::new(self.binaries.command_line());
         command.args(arguments).envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.envs(self.manager.get().map(|url| ("LUTRA_MANAGER", url)));
         let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.context("start lutra")?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if !output.status.success() {

@@ -21,6 +21,8 @@ pub(super) const AFTERWARDS: &str = "Everything is ended again. Next:\n\
 #[derive(Debug)]
 pub(super) struct Summary {
     pub(super) sold: Sold,
+    /// Transactions a second that were wanted; 0 for as many as it takes.
+    pub(super) rate: u64,
     /// From the last commit at the source until the target had everything.
     pub(super) caught_up: Duration,
     /// From the SIGKILL to the next commit in the target.
@@ -35,6 +37,9 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Sold { transactions, rows, ddl, time } = self.sold;
         let per_second = |count: u64| count as f64 / time.as_secs_f64().max(0.001);
+        // A machine that is busy with other things does not give the source its time.
+        let short = per_second(transactions) < self.rate as f64 * 0.9;
+        let wanted = if short { format!(" of {} wanted", self.rate) } else { String::new() };
         writeln!(f)?;
         writeln!(
             f,
@@ -43,7 +48,7 @@ impl fmt::Display for Summary {
         )?;
         writeln!(
             f,
-            "                        {:.0} transactions/s, {:.0} rows/s",
+            "                        {:.0} transactions/s{wanted}, {:.0} rows/s",
             per_second(transactions),
             per_second(rows)
         )?;
