@@ -4,10 +4,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use lutra_harness::mysql::connect;
 use lutra_harness::{Home, Installation, SharedStack, Stack, StackSpec};
 use lutra_scenarios::banking::{Banking, seed};
 use lutra_scenarios::proxy::CommitEater;
 use lutra_scenarios::{World, WorldOptions};
+use mysql_async::prelude::Queryable;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -31,7 +33,23 @@ async fn every_server_may_be_killed_and_started_again_under_load() -> Result<()>
         let back = banking.probe(&world, up, LIMIT).await?;
         println!("{name} killed and started: the next change is committed {back:?} after it answers");
     }
+    let back = while_target_is(&world, &mut banking, &["SET GLOBAL read_only = 1"], "SET GLOBAL read_only = 0").await?;
+    println!("target read-only for a while: the next change is committed {back:?} after its end");
+    let lock = format!("SELECT * FROM `{}`.account_0 FOR UPDATE", world.database());
+    let back = while_target_is(&world, &mut banking, &["BEGIN", &lock], "ROLLBACK").await?;
+    println!("rows of the target locked for a while: the next change is committed {back:?} after the end");
     banking.close(&world, LIMIT).await.map(drop)
+}
+
+/// Brings the target into a state for two seconds; how long after that the next change is committed.
+async fn while_target_is(world: &World, banking: &mut Banking, begin: &[&str], end: &str) -> Result<Duration> {
+    let mut conn = connect(&world.target_url).await?;
+    for statement in begin {
+        conn.query_drop(*statement).await?;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    conn.query_drop(end).await?;
+    banking.probe(world, Instant::now(), LIMIT).await
 }
 
 #[tokio::test]
