@@ -1,7 +1,20 @@
 //! Scenarios on the real servers: a Lutra of one's own on shared MySQL, Kafka and ZooKeeper.
 //!
 //! A [`World`] is one cluster: a manager, an extractor, a transformer and a loader as real processes, one source, one
-//! target, one pipeline, each with names of its own, so that scenarios run side by side on the same servers.
+//! target, one pipeline, each with names of its own, so that scenarios run side by side on the same servers. [`Banking`]
+//! is work at the source whose copy is sampled and audited. The scenarios:
+//!
+//! | file | what it proves |
+//! |---|---|
+//! | `spine.rs` | every kind of row, table and DDL arrives as it is |
+//! | `kills.rs` | services killed at random moments lose, double and tear nothing |
+//! | `takeover.rs` | frozen and dead owners are replaced within ten seconds, and do no harm when they wake |
+//! | `crashes.rs` | the same at every named crash point; with a rule switched off, the audit sees it |
+//! | `servers.rs` | ZooKeeper, Kafka, target and source killed under load; lost commit answers; a read-only target |
+//! | `sizes.rs` | large transactions and many tables in bounded memory |
+//!
+//! `cargo xtask test -p lutra-scenarios` builds the services with their crash points and runs them. `LUTRA_SEED` repeats
+//! the random choices of a run, which prints its own; `LUTRA_KILLS` says how often each service is killed.
 
 pub mod banking;
 pub mod proxy;
