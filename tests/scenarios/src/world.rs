@@ -172,7 +172,15 @@ impl World {
         let (source_user, target_user) = self.users();
         let address = |name| -> Result<String> { Ok(self.stack().mysql(name)?.address()) };
         let tables: Vec<String> = self.options.databases.iter().map(|d| format!("\"{d}.*\"")).collect();
-        let more = if self.options.source.is_empty() { String::new() } else { format!("{}\n", self.options.source) };
+        let mut more = String::new();
+        // The shared servers' commits do not wait for the disk.
+        if !self.options.source.contains("accept_weak_durability") {
+            more.push_str("  accept_weak_durability: true\n");
+        }
+        if !self.options.source.is_empty() {
+            more.push_str(&self.options.source);
+            more.push('\n');
+        }
         let routes = if self.options.routes.is_empty() {
             String::new()
         } else {
@@ -182,7 +190,7 @@ impl World {
             if self.options.load.is_empty() { String::new() } else { format!("  load:\n{}\n", self.options.load) };
         Ok(format!(
             "kind: source\nname: {source}\nspec:\n  servers: [\"{source_address}\"]\n  user: {source_user}\n  password: ${{env:LUTRA_SOURCE_PASSWORD}}\n  \
-             tables: [{tables}]\n  accept_weak_durability: true\n{more}---\nkind: target\nname: t-{name}\nspec:\n  servers: [\"{target_address}\"]\n  user: {target_user}\n  \
+             tables: [{tables}]\n{more}---\nkind: target\nname: t-{name}\nspec:\n  servers: [\"{target_address}\"]\n  user: {target_user}\n  \
              password: ${{env:LUTRA_TARGET_PASSWORD}}\n{tls}---\nkind: pipeline\nname: {pipeline}\nspec:\n  source: {source}\n  target: t-{name}\n{routes}{load}",
             source = self.source(),
             source_address = address("source")?,
