@@ -4,7 +4,7 @@
 //!
 //! | room | takes -> gives |
 //! |---|---|
-//! | [`intake`] | log records -> whole units ([`unit`]) |
+//! | [`intake`] | log records -> whole units ([`mod@unit`]) |
 //! | [`scheduler`] | units -> batches that may run side by side |
 //! | [`planner`] | batch -> statements; pure, on top of [`rows`], [`image`], [`mapping`] |
 //! | [`writer`] | statements -> committed target transaction; slot row and rows in one |

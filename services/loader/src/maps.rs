@@ -34,7 +34,7 @@ impl<T: Target> MapCache<T> {
     /// The maps for all rows of these units.
     ///
     /// # Errors
-    /// See [`MapCache::of_table`].
+    /// See `of_table`.
     pub async fn of_units(&mut self, units: &[Unit]) -> Result<Maps, LoadError> {
         let mut maps = Maps::default();
         for unit in units {
@@ -50,7 +50,7 @@ impl<T: Target> MapCache<T> {
     /// Adds the maps for the rows of a segment.
     ///
     /// # Errors
-    /// See [`MapCache::of_table`].
+    /// See `of_table`.
     pub async fn add(&mut self, segment: &Segment, number: Number, maps: &mut Maps) -> Result<(), LoadError> {
         for table in &segment.tables {
             if let Entry::Vacant(vacant) = maps.entry(table.fingerprint) {

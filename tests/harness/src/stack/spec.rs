@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 /// Whether a stack may outlive who started it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Life {
-    /// Killed and removed when the [`Stack`] is dropped, and killed by the kernel when the process ends otherwise.
+    /// Killed and removed when the [`Stack`](super::Stack) is dropped, and killed by the kernel when the process ends otherwise.
     Test,
-    /// Runs on until [`Stack::down`].
+    /// Runs on until [`Stack::down`](super::Stack::down).
     Kept,
 }
 
