@@ -4,12 +4,12 @@
 //!
 //! | module | words |
 //! |---|---|
-//! | [`id`] | [`LogId`](id::LogId), [`TaskId`](id::TaskId), [`TableName`](id::TableName) |
-//! | [`place`] | [`Number`](place::Number), [`Epoch`](place::Epoch), [`Cursor`](place::Cursor), [`BinlogPosition`](place::BinlogPosition) |
-//! | [`gtid`] | [`Gtid`](gtid::Gtid), [`GtidSet`](gtid::GtidSet) with its algebra |
-//! | [`schema`] | [`TableSchema`](schema::TableSchema), [`ColumnType`](schema::ColumnType) |
-//! | [`value`] | [`Value`](value::Value): one borrowed column value, lossless for every MySQL type |
-//! | [`row`] | [`Operation`](row::Operation), [`RowFlags`](row::RowFlags), [`ColumnSet`](row::ColumnSet), [`SessionContext`](row::SessionContext) |
+//! | [`id`] | [`LogId`], [`TaskId`], [`TableName`] |
+//! | [`place`] | [`Number`], [`Epoch`], [`Cursor`], [`BinlogPosition`] |
+//! | [`gtid`] | [`Gtid`], [`GtidSet`] with its algebra |
+//! | [`schema`] | [`TableSchema`], [`ColumnType`] |
+//! | [`value`] | [`Value`]: one borrowed column value, lossless for every MySQL type |
+//! | [`row`] | [`Operation`], [`RowFlags`], [`ColumnSet`], [`SessionContext`] |
 //! | [`sql_lexer`] | the tokens of a MySQL statement |
 
 pub mod gtid;
