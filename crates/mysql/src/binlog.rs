@@ -123,6 +123,7 @@ pub struct BinlogStream {
     /// The driver inflates a transaction payload and hands out what is in it behind the payload itself. Decoding is
     /// ours: these events are dropped. They alone bear no position.
     inside_payload: bool,
+    until_end: bool,
     timer: Pin<Box<tokio::time::Sleep>>,
 }
 
@@ -145,7 +146,8 @@ impl BinlogStream {
             .await
             .map_err(|_| Error::Timeout { operation: DUMP, after: options.connect_timeout })??;
         let timer = Box::pin(tokio::time::sleep(options.read_timeout));
-        Ok(Self { stream, read_timeout: options.read_timeout, inside_payload: false, timer })
+        let (read_timeout, until_end) = (options.read_timeout, request.until_end);
+        Ok(Self { stream, read_timeout, inside_payload: false, until_end, timer })
     }
 
     /// Says goodbye.
@@ -158,7 +160,16 @@ impl BinlogStream {
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
         let stream = Pin::new(&mut self.stream);
         match std::panic::catch_unwind(AssertUnwindSafe(|| stream.poll_next(context))) {
-            Ok(poll) => poll.map(|event| event.map(|e| e.map_err(|e| Error::from_driver(DUMP, e)))),
+            Ok(poll) => match poll.map(|event| event.map(|e| e.map_err(|e| Error::from_driver(DUMP, e)))) {
+                // Over TLS the server ends a dump that was asked for up to the end by closing the connection, without a
+                // goodbye.
+                Poll::Ready(Some(Err(Error::ConnectionLost { source, .. })))
+                    if self.until_end && source.kind() == std::io::ErrorKind::UnexpectedEof =>
+                {
+                    Poll::Ready(None)
+                }
+                poll => poll,
+            },
             Err(panic) => Poll::Ready(Some(Err(Error::Driver { operation: DUMP, reason: panic_text(panic.as_ref()) }))),
         }
     }
