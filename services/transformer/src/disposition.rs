@@ -10,8 +10,9 @@ pub(crate) fn of(error: &TransformError) -> Result<TaskEnd, TaskFailure> {
     use TransformError as E;
     let (disposition, hint) = match error {
         E::Log(LogError::Fenced { .. }) => return Ok(TaskEnd::Fenced),
-        E::Log(LogError::Attempt { .. } | LogError::Transport(TransportError::Failed { .. }))
-        | E::RestartRequested { .. } => (Disposition::Retry, "nothing: the task starts again by itself"),
+        E::Log(LogError::Attempt { .. } | LogError::Transport(TransportError::Failed { .. })) => {
+            (Disposition::Retry, "nothing: the task starts again by itself")
+        }
         E::Log(LogError::Transport(TransportError::OutOfRange { .. })) => (
             Disposition::Halt,
             "the log lost what was not read yet: `lutra adopt PIPELINE --from-target --dry-run` shows what a new log would begin with",

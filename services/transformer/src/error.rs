@@ -71,12 +71,6 @@ pub enum TransformError {
         /// Why.
         reason: String,
     },
-    /// Somebody asked for a new start of this task.
-    #[error("a new start was asked for by {by}")]
-    RestartRequested {
-        /// Who.
-        by: String,
-    },
     /// Row schemas.
     #[error("row schemas of the log cannot be read or written")]
     Schemas(#[from] lutra_kafka::KafkaError),

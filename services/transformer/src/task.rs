@@ -15,7 +15,7 @@ use lutra_rules::Rules;
 use lutra_runtime::retry::{Backoff, BackoffPolicy};
 use lutra_runtime::trace_context;
 use lutra_wire::ChangesBuilder;
-use lutra_wire::record::{BodyKind, Heartbeat, PartEnd, RawBody};
+use lutra_wire::record::{Heartbeat, PartEnd, RawBody};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::TransformConfig;
@@ -213,7 +213,6 @@ impl Transformation {
 
     async fn part(&mut self, part: &LogPart, reader: &Reader) -> Result<(), TransformError> {
         let header = &part.header;
-        // The input's own origin says where the source stands; the pipeline's log has its own.
         if header.part == 1 {
             self.rules.begin_unit();
         }
@@ -223,11 +222,11 @@ impl Transformation {
             self.rules.check_whole(header.number, header.totals)?;
         }
         let totals = self.rules.totals(header.totals);
-        let kind = part.body.kind();
+        // The input's own origin: the pipeline's log has one that covers it.
         if header.number <= self.forwarder.forwarded() {
             return Ok(());
         }
-        let forwarded = self.forwarder.part(part, body, || empty(kind), totals, reader.cursor());
+        let forwarded = self.forwarder.part(part, body, empty, totals, reader.cursor());
         if let Some(forwarded) = forwarded {
             self.append(forwarded, reader, Some(part)).await?;
         }
@@ -271,8 +270,7 @@ impl Transformation {
 }
 
 /// What stands for a last part of which the rules left nothing.
-fn empty(kind: BodyKind) -> RawBody {
-    debug_assert_eq!(kind, BodyKind::Changes, "only changes come in parts");
+fn empty() -> RawBody {
     ChangesBuilder::new().finish()
 }
 
