@@ -1,4 +1,4 @@
-//! Gets and runs real MySQL, Kafka and ZooKeeper; the oracle that compares databases.
+//! Gets and runs real MySQL, MariaDB, Kafka and ZooKeeper; the oracle that compares databases.
 //!
 //! One library serves the demo, the tests and the benchmarks. The rooms:
 //!
@@ -36,4 +36,4 @@ pub mod workload;
 pub use home::Home;
 pub use install::Installation;
 pub use server::Server;
-pub use stack::{Life, MySqlSpec, SharedStack, Stack, StackSpec};
+pub use stack::{Flavour, Life, MySqlSpec, SharedStack, Stack, StackSpec};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use lutra_harness::mysql::{connect, create_user, execute, ping};
 use lutra_harness::process::ProcessId;
-use lutra_harness::{Home, Installation, MySqlSpec, Stack, StackSpec};
+use lutra_harness::{Flavour, Home, Installation, MySqlSpec, Stack, StackSpec};
 use mysql_async::prelude::Queryable;
 
 fn installation() -> Installation {
@@ -42,6 +42,22 @@ async fn servers_keep_port_and_data_over_stops_kills_and_freezes() {
     assert!(ids.iter().all(|id| id.is_alive()));
     drop(stack);
     assert!(!ids.iter().any(|id| id.is_alive()) && !folder.exists());
+}
+
+#[tokio::test]
+async fn mariadb_runs_where_it_is_asked_for() {
+    let spec = StackSpec { kafka: false, zookeeper: false, ..StackSpec::pair("maria") };
+    let stack = Stack::start(&installation(), spec.of(Flavour::MySql, Flavour::MariaDb)).await.unwrap();
+    for (name, maria) in [("source", false), ("target", true)] {
+        let server = stack.mysql(name).unwrap();
+        create_user(&server.url(), "reader", "pa'ss", &["SELECT ON *.*"]).await.unwrap();
+        let mut connection = connect(&server.url()).await.unwrap();
+        let version: Option<String> = connection.query_first("SELECT VERSION()").await.unwrap();
+        assert_eq!(version.unwrap().contains("MariaDB"), maria);
+        let metadata: Option<String> = connection.query_first("SELECT @@binlog_row_metadata").await.unwrap();
+        assert_eq!(metadata.as_deref(), Some("FULL"));
+        server.restart().await.unwrap();
+    }
 }
 
 fn mysql_alone(name: &str) -> StackSpec {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use lutra_harness::{Home, Stack, StackSpec};
+use lutra_harness::{Flavour, Home, Stack, StackSpec};
 
 use crate::consent::Consent;
 
@@ -18,6 +18,9 @@ pub(crate) enum Command {
         /// Commits do not wait for the disk
         #[arg(long)]
         relaxed: bool,
+        /// This server, `source` or `target`, is MariaDB (may be given twice)
+        #[arg(long, value_name = "SERVER", value_parser = ["source", "target"])]
+        mariadb: Vec<String>,
     },
     /// Kill its servers and services and remove its folder
     Down {
@@ -49,8 +52,8 @@ pub(crate) struct Named {
 pub(crate) async fn run(command: Command) -> Result<()> {
     let home = Home::from_env();
     match command {
-        Command::Up { named, consent, relaxed } => {
-            let spec = StackSpec::pair(&named.name);
+        Command::Up { named, consent, relaxed, mariadb } => {
+            let spec = with_mariadb(StackSpec::pair(&named.name), &mariadb);
             up(&home, if relaxed { spec.relaxed() } else { spec }, consent).await
         }
         Command::Down { purge: true, .. } => purge(&home),
@@ -59,6 +62,12 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         Command::Down { name: None, .. } => down_the_only(&home),
         Command::Status { named } => status(&home, &named.name),
     }
+}
+
+/// The stack with these of its servers as MariaDB.
+pub(crate) fn with_mariadb(spec: StackSpec, names: &[String]) -> StackSpec {
+    let flavour = |name: &str| if names.iter().any(|n| n == name) { Flavour::MariaDb } else { Flavour::MySql };
+    spec.of(flavour("source"), flavour("target"))
 }
 
 async fn up(home: &Home, spec: StackSpec, consent: Consent) -> Result<()> {

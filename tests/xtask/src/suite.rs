@@ -21,6 +21,9 @@ pub(crate) struct Arguments {
     /// Only the tests of this package (may be given several times)
     #[arg(long, short = 'p', value_name = "PACKAGE")]
     package: Vec<String>,
+    /// This server, `source` or `target`, is MariaDB (may be given twice)
+    #[arg(long, value_name = "SERVER", value_parser = ["source", "target"])]
+    mariadb: Vec<String>,
     /// Only tests whose names hold one of these
     filters: Vec<String>,
     #[command(flatten)]
@@ -55,7 +58,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let installation = arguments.consent.install(&home)?;
     build(arguments, &installation)?;
     // Dies with this process; the tests that can share use it.
-    let stack = Stack::start(&installation, StackSpec::pair("suite").relaxed()).await?;
+    let stack =
+        Stack::start(&installation, crate::stack::with_mariadb(StackSpec::pair("suite").relaxed(), &arguments.mariadb))
+            .await?;
     let done = tokio::task::block_in_place(|| run_parts(arguments, &installation, &stack));
     stack.down()?;
     done

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::home::Home;
+use crate::stack::Flavour;
 use apt::{PackageSet, Suite};
 use maven::{KAFKA, ZOOKEEPER};
 pub use maven::{KAFKA_VERSION, ZOOKEEPER_VERSION};
@@ -27,6 +28,14 @@ const MYSQL: PackageSet = PackageSet {
     suite: Suite::Sid,
     packages: &["mysql-server-core", "mysql-client-core"],
     keep: |name| !name.starts_with("perl") && !name.starts_with("libperl") && !name.starts_with("libgdbm"),
+};
+
+/// MariaDB, of the machine's own suite.
+const MARIADB: PackageSet = PackageSet {
+    name: "mariadb",
+    suite: Suite::Own,
+    packages: &["mariadb-server-core", "mariadb-client-core"],
+    keep: MYSQL.keep,
 };
 
 /// The Debian packages that building takes beside a C compiler.
@@ -167,29 +176,43 @@ impl Installation {
         self.home.dist().join(folder_of(&ZOOKEEPER)).join("*").display().to_string()
     }
 
-    /// The unpacked tree of MySQL.
-    #[must_use]
-    pub fn mysql_tree(&self) -> PathBuf {
-        self.home.dist().join(MYSQL.name)
+    /// Downloads and unpacks MariaDB where it is missing: only stacks that have such a server need it.
+    ///
+    /// # Errors
+    /// When a download or unpacking fails.
+    pub fn ensure_mariadb(&self, progress: Progress<'_>) -> Result<()> {
+        let _lock = self.home.lock("install")?;
+        let tree = self.server_tree(Flavour::MariaDb);
+        if tree.is_dir() { Ok(()) } else { apt::install(&MARIADB, &self.home.cache(), &tree, progress) }
     }
 
-    /// How a program of MySQL (`mysqld`, `mysql`, `mysqldump`, `mysqlbinlog`) is run: its tree has a C library of its
-    /// own, so it goes through that library's loader. Program and first arguments.
+    /// The unpacked tree of MySQL or MariaDB.
+    #[must_use]
+    pub fn server_tree(&self, flavour: Flavour) -> PathBuf {
+        self.home.dist().join(match flavour {
+            Flavour::MySql => MYSQL.name,
+            Flavour::MariaDb => MARIADB.name,
+        })
+    }
+
+    /// How a program of MySQL (`mysqld`, `mysql`, `mysqldump`, `mysqlbinlog`) or MariaDB (`mariadbd`, `mariadb-dump`, …)
+    /// is run: its tree has a C library of its own, so it goes through that library's loader. Program and first arguments.
     ///
     /// # Errors
     /// When the tree lacks the loader.
-    pub fn mysql_program(&self, name: &str) -> Result<(PathBuf, Vec<String>)> {
-        let tree = self.mysql_tree();
+    pub fn server_program(&self, flavour: Flavour, name: &str) -> Result<(PathBuf, Vec<String>)> {
+        let tree = self.server_tree(flavour);
         let libraries = toolchain::library_folders(&tree);
-        let folder = libraries.first().ok_or_else(|| anyhow!("find MySQL's libraries under {}", tree.display()))?;
-        let loader = fs::read_dir(folder)
-            .with_context(|| format!("list {}", folder.display()))?
+        let loader = libraries
+            .iter()
+            .flat_map(|folder| fs::read_dir(folder).into_iter().flatten())
             .filter_map(|entry| Some(entry.ok()?.path()))
             .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ld-linux")))
-            .ok_or_else(|| anyhow!("find the loader in {}", folder.display()))?;
-        let place = if name == "mysqld" { "usr/sbin" } else { "usr/bin" };
+            .ok_or_else(|| anyhow!("find the loader under {}", tree.display()))?;
+        let place = if name.ends_with('d') { "usr/sbin" } else { "usr/bin" };
         let program = tree.join(place).join(name);
-        let args = ["--library-path".to_owned(), folder.display().to_string(), program.display().to_string()];
+        let libraries: Vec<String> = libraries.iter().map(|folder| folder.display().to_string()).collect();
+        let args = ["--library-path".to_owned(), libraries.join(":"), program.display().to_string()];
         Ok((loader, args.to_vec()))
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use rand::Rng;
 use rand::distr::Alphanumeric;
 
-use super::{KAFKA_NAME, Life, MySqlSpec, Stack, StackSpec, ZOOKEEPER_NAME, ports};
+use super::{Flavour, KAFKA_NAME, Life, MySqlSpec, Stack, StackSpec, ZOOKEEPER_NAME, ports};
 use crate::install::Installation;
 use crate::process::{Guard, Launch, describe, tail};
 use crate::server::{Kind, Server};
@@ -36,7 +36,7 @@ pub(super) fn servers(
         let port = ports::pick(&mut taken)?;
         let own = make(&folder.join(&mysql.name))?;
         fs::write(own.join("my.cnf"), my_cnf(installation, mysql, number + 1, port, &own)).context("write my.cnf")?;
-        let (program, mut args) = installation.mysql_program("mysqld")?;
+        let (program, mut args) = installation.server_program(mysql.flavour, daemon(mysql.flavour))?;
         args.push(format!("--defaults-file={}", own.join("my.cnf").display()));
         add(&mysql.name, Kind::MySql, port, (program, args, Vec::new()))?;
     }
@@ -57,10 +57,25 @@ pub(super) fn servers(
     Ok(servers)
 }
 
+fn daemon(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::MySql => "mysqld",
+        Flavour::MariaDb => "mariadbd",
+    }
+}
+
 /// What Lutra and its users rely on in a MySQL server; everything else is a matter of place and size.
 pub const MYSQL_SETTINGS: &[(&str, &str)] = &[
     ("gtid_mode", "ON"),
     ("enforce_gtid_consistency", "ON"),
+    ("binlog_row_metadata", "FULL"),
+    ("max_allowed_packet", "1G"),
+];
+
+/// The same for MariaDB.
+pub const MARIADB_SETTINGS: &[(&str, &str)] = &[
+    ("gtid_strict_mode", "ON"),
+    ("binlog_format", "ROW"),
     ("binlog_row_metadata", "FULL"),
     ("max_allowed_packet", "1G"),
 ];
@@ -113,12 +128,19 @@ fn make(folder: &Path) -> Result<PathBuf> {
 }
 
 fn my_cnf(installation: &Installation, spec: &MySqlSpec, server_id: usize, port: u16, own: &Path) -> String {
-    let mut lines = mysql_base(installation, own);
+    let mut lines = server_base(installation, spec.flavour, own);
     lines += &format!(
         "port={port}\nserver-id={server_id}\nbind-address=127.0.0.1\nlog-bin=binlog\ninnodb_buffer_pool_size=256M\n\
          performance_schema=OFF\nmax_connections=200\n"
     );
-    lines += &lines_of(MYSQL_SETTINGS);
+    lines += &lines_of(match spec.flavour {
+        Flavour::MySql => MYSQL_SETTINGS,
+        Flavour::MariaDb => MARIADB_SETTINGS,
+    });
+    if spec.flavour == Flavour::MariaDb {
+        // Debian's own default.
+        lines += "character-set-server=utf8mb4\n";
+    }
     if spec.relaxed {
         // Written to the kernel at each commit: the end of the process loses nothing, that of the machine may.
         lines += "sync_binlog=0\ninnodb_flush_log_at_trx_commit=2\n";
@@ -130,16 +152,20 @@ fn my_cnf(installation: &Installation, spec: &MySqlSpec, server_id: usize, port:
 }
 
 /// What a server needs to find its own tree and folder. It logs to standard error, which is its log file.
-fn mysql_base(installation: &Installation, own: &Path) -> String {
-    let (tree, own) = (installation.mysql_tree(), own.display());
+fn server_base(installation: &Installation, flavour: Flavour, own: &Path) -> String {
+    let (tree, own) = (installation.server_tree(flavour), own.display());
     let tree = tree.display();
     let user = if nix::unistd::geteuid().is_root() { "user=root\n" } else { "" };
+    let mysql_only = match flavour {
+        Flavour::MySql => "mysqlx=OFF\n",
+        Flavour::MariaDb => "",
+    };
     // The path of a socket file may have 107 bytes, a deep folder is longer: it is named from the data folder.
     format!(
         "[mysqld]\n{user}basedir={tree}/usr\nlc-messages-dir={tree}/usr/share/mysql\n\
          character-sets-dir={tree}/usr/share/mysql/charsets\nplugin-dir={tree}/usr/lib/mysql/plugin\n\
          datadir={own}/data\ntmpdir={own}\nsocket=mysql.sock\npid-file={own}/mysqld.pid\nsecure_file_priv=\n\
-         mysqlx=OFF\nskip-name-resolve\n"
+         {mysql_only}skip-name-resolve\n"
     )
 }
 
@@ -148,8 +174,8 @@ pub(super) fn prepare_mysql(installation: &Installation, stack: &Stack, spec: &S
     if spec.mysql.is_empty() {
         return Ok(());
     }
-    let template = mysql_template(installation)?;
     for server in &spec.mysql {
+        let template = template(installation, server.flavour)?;
         let data = stack.folder.join(&server.name).join("data");
         let mut copy = Command::new("cp");
         copy.args(["-a", "--reflink=auto", "--sparse=auto"]).arg(&template).arg(&data).stdin(Stdio::null());
@@ -161,10 +187,14 @@ pub(super) fn prepare_mysql(installation: &Installation, stack: &Stack, spec: &S
     Ok(())
 }
 
-fn mysql_template(installation: &Installation) -> Result<PathBuf> {
+fn template(installation: &Installation, flavour: Flavour) -> Result<PathBuf> {
     let home = installation.home();
-    let place = home.dist().join("mysql-data");
-    let _lock = home.lock("mysql-data")?;
+    let name = match flavour {
+        Flavour::MySql => "mysql-data",
+        Flavour::MariaDb => "mariadb-data",
+    };
+    let place = home.dist().join(name);
+    let _lock = home.lock(name)?;
     let data = place.join("data");
     if data.join("complete").is_file() {
         return Ok(data);
@@ -174,25 +204,60 @@ fn mysql_template(installation: &Installation) -> Result<PathBuf> {
     }
     make(&place)?;
     let settings = place.join("my.cnf");
-    fs::write(&settings, mysql_base(installation, &place)).context("write my.cnf")?;
+    fs::write(&settings, server_base(installation, flavour, &place)).context("write my.cnf")?;
+    let (program, args) = installation.server_program(flavour, daemon(flavour))?;
+    let mut command = Command::new(program);
+    command.args(args).arg(format!("--defaults-file={}", settings.display()));
+    match flavour {
+        Flavour::MySql => initialize_mysql(&mut command, &place)?,
+        Flavour::MariaDb => initialize_mariadb(&mut command, &installation.server_tree(flavour), &place)?,
+    }
+    fs::write(data.join("complete"), "").context("mark the data folder complete")?;
+    Ok(data)
+}
+
+fn initialize_mysql(command: &mut Command, place: &Path) -> Result<()> {
     let first = place.join("first.sql");
     fs::write(&first, "CREATE USER root@'127.0.0.1';\nGRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;\n")
         .context("write first.sql")?;
-    let (program, args) = installation.mysql_program("mysqld")?;
-    let mut command = Command::new(program);
-    command.args(args).arg(format!("--defaults-file={}", settings.display())).arg("--initialize-insecure");
-    command.arg(format!("--init-file={}", first.display()));
-    run_logged(&mut command, &place.join("initialize.log"), "initialise a MySQL data folder")?;
+    command.arg("--initialize-insecure").arg(format!("--init-file={}", first.display())).stdin(Stdio::null());
+    run_logged(command, &place.join("initialize.log"), "initialise a MySQL data folder")?;
     // Each server makes an identity of its own.
-    let _ = fs::remove_file(data.join("auto.cnf"));
-    fs::write(data.join("complete"), "").context("mark the data folder complete")?;
-    Ok(data)
+    let _ = fs::remove_file(place.join("data/auto.cnf"));
+    Ok(())
+}
+
+/// The system tables, as MariaDB's own script makes them, and a root without a password.
+fn initialize_mariadb(command: &mut Command, tree: &Path, place: &Path) -> Result<()> {
+    const SCRIPTS: [&str; 4] = [
+        "mysql_system_tables.sql",
+        "mysql_performance_tables.sql",
+        "mysql_system_tables_data.sql",
+        "mysql_sys_schema.sql",
+    ];
+    let mut text = String::from(
+        "CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket = NULL, @skip_auth_anonymous = 1, @current_hostname = 'localhost';\n",
+    );
+    for script in SCRIPTS {
+        let path = tree.join("usr/share/mysql").join(script);
+        text += &fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    }
+    text += "USE mysql;\nREPLACE INTO global_priv VALUES ('127.0.0.1', 'root', \
+             '{\"access\":18446744073709551615,\"plugin\":\"mysql_native_password\",\"authentication_string\":\"\"}');\n";
+    let first = place.join("first.sql");
+    fs::write(&first, text).context("write first.sql")?;
+    make(&place.join("data"))?;
+    command
+        .arg("--bootstrap")
+        .arg("--innodb-log-file-size=48M")
+        .stdin(fs::File::open(&first).context("open first.sql")?);
+    run_logged(command, &place.join("initialize.log"), "initialise a MariaDB data folder")
 }
 
 fn run_logged(command: &mut Command, log: &Path, what: &str) -> Result<()> {
     let out = fs::File::create(log).with_context(|| format!("open {}", log.display()))?;
     let both = out.try_clone().context("share the log")?;
-    let status = command.stdin(Stdio::null()).stdout(out).stderr(both).status().with_context(|| what.to_owned())?;
+    let status = command.stdout(out).stderr(both).status().with_context(|| what.to_owned())?;
     if !status.success() {
         bail!("{what}: it {}; its log ends with\n{}", describe(Some(status)), tail(log, 20));
     }
@@ -246,6 +311,7 @@ pub(super) fn prepare_kafka(installation: &Installation, stack: &Stack) -> Resul
     command
         .args(["kafka.tools.StorageTool", "format", "--standalone", "-t", &id, "-c"])
         .arg(own.join("server.properties"));
+    command.stdin(Stdio::null());
     run_logged(&mut command, &own.join("format.log"), "format Kafka's data folder")
 }
 

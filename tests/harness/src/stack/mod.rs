@@ -19,9 +19,9 @@ use crate::home::Home;
 use crate::install::{Installation, Progress};
 use crate::process::{Guard, ProcessId, nap};
 use crate::server::{Kind, Server, remembered};
-pub use layout::{KAFKA_HEAP, KAFKA_SETTINGS, MYSQL_SETTINGS, ZOOKEEPER_HEAP, ZOOKEEPER_SETTINGS};
+pub use layout::{KAFKA_HEAP, KAFKA_SETTINGS, MARIADB_SETTINGS, MYSQL_SETTINGS, ZOOKEEPER_HEAP, ZOOKEEPER_SETTINGS};
 pub use shared::SharedStack;
-pub use spec::{Life, MySqlSpec, StackSpec};
+pub use spec::{Flavour, Life, MySqlSpec, StackSpec};
 
 /// The name of the Kafka server in a stack.
 pub const KAFKA_NAME: &str = "kafka";
@@ -97,6 +97,9 @@ impl Stack {
     /// When a kept stack of that name is there already, or a server does not start; nothing is left running then.
     pub async fn start(installation: &Installation, spec: StackSpec) -> Result<Self> {
         sweep(installation.home())?;
+        if spec.mysql.iter().any(|server| server.flavour == Flavour::MariaDb) {
+            installation.ensure_mariadb(&|line| tracing::info!("{line}"))?;
+        }
         let mut stack = Self::lay_out(installation, &spec)?;
         match stack.bring_up(installation, &spec).await {
             Ok(()) => Ok(stack),

@@ -11,11 +11,23 @@ pub enum Life {
     Kept,
 }
 
-/// One MySQL server of a stack.
+/// Whose server it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Flavour {
+    /// MySQL.
+    #[default]
+    MySql,
+    /// MariaDB.
+    MariaDb,
+}
+
+/// One MySQL or MariaDB server of a stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MySqlSpec {
     /// Its name.
     pub name: String,
+    /// Whose server it is.
+    pub flavour: Flavour,
     /// Commits do not wait for the disk (`sync_binlog=0`, `innodb_flush_log_at_trx_commit=2`).
     pub relaxed: bool,
     /// More lines for its settings file, as `name=value`; a later line wins over an earlier one.
@@ -27,7 +39,7 @@ pub struct MySqlSpec {
 pub struct StackSpec {
     /// Its name; of a kept stack also the name of its folder.
     pub name: String,
-    /// The MySQL servers.
+    /// The MySQL and MariaDB servers.
     pub mysql: Vec<MySqlSpec>,
     /// Whether there is a Kafka.
     pub kafka: bool,
@@ -42,6 +54,13 @@ impl MySqlSpec {
     #[must_use]
     pub fn named(name: &str) -> Self {
         Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// The same as a server of that flavour.
+    #[must_use]
+    pub fn of(mut self, flavour: Flavour) -> Self {
+        self.flavour = flavour;
+        self
     }
 }
 
@@ -58,6 +77,15 @@ impl StackSpec {
         }
     }
 
+    /// The same with a source and a target of these flavours.
+    #[must_use]
+    pub fn of(mut self, source: Flavour, target: Flavour) -> Self {
+        for server in &mut self.mysql {
+            server.flavour = if server.name == "target" { target } else { source };
+        }
+        self
+    }
+
     /// The same with commits that do not wait for the disk.
     #[must_use]
     pub fn relaxed(mut self) -> Self {
@@ -72,7 +100,7 @@ impl StackSpec {
         self
     }
 
-    /// The same with more settings for every MySQL server.
+    /// The same with more settings for every MySQL and MariaDB server.
     #[must_use]
     pub fn with_mysql_settings(mut self, settings: &[&str]) -> Self {
         for server in &mut self.mysql {
