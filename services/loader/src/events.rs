@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use lutra_runtime::trace_context;
 
 use crate::progress::Progress;
+use crate::scheduler::batch::Planned;
+use crate::slot::Place;
 use crate::unit::Unit;
 use crate::writer::Fault;
 
@@ -17,6 +19,8 @@ pub const TRANSACTIONS: &str = "lutra_loader_transactions_applied_total";
 pub const BATCHES: &str = "lutra_loader_batches_committed_total";
 /// Batches rolled back and run again.
 pub const RERUNS: &str = "lutra_loader_batches_rerun_total";
+/// Batches whose rows went one by one, because as sets they did not fit.
+pub const ONE_BY_ONE: &str = "lutra_loader_batches_one_by_one_total";
 /// Conflicts found.
 pub const CONFLICTS: &str = "lutra_loader_conflicts_total";
 /// Attempts begun.
@@ -68,6 +72,39 @@ impl BatchRerun<'_> {
                 tracing::debug!(expected, found, "a batch was rolled back and runs again alone");
             }
             Fault::Over(_) => {}
+        }
+    }
+}
+
+/// A batch whose statements did not fit although it ran alone; its rows go one by one now, which is slow.
+pub struct OneByOne<'a> {
+    /// What did not fit.
+    pub fault: &'a Fault,
+    /// The statements.
+    pub planned: &'a Planned,
+    /// Where the batch leads.
+    pub place: &'a Place,
+}
+
+impl OneByOne<'_> {
+    /// Counts and tells it.
+    pub fn emit(self) {
+        metrics::counter!(ONE_BY_ONE).increment(1);
+        let label = |statement: usize| {
+            let label = self.planned.labels.get(statement)?.as_ref()?;
+            Some(format!("{} {}", label.verb, label.map.name))
+        };
+        let number = self.place.number;
+        match self.fault {
+            Fault::Count { statement, expected, found } => {
+                let statement = label(*statement).unwrap_or_default();
+                tracing::warn!(%number, statement, expected, found, "a batch does not fit as sets: its rows go one by one");
+            }
+            Fault::Refused { statement, error } => {
+                let statement = statement.and_then(label).unwrap_or_default();
+                tracing::warn!(%number, statement, %error, "a batch does not fit as sets: its rows go one by one");
+            }
+            Fault::Locked(_) | Fault::Over(_) => {}
         }
     }
 }

@@ -162,7 +162,11 @@ impl Writer {
                 self.lists(
                     at,
                     rows,
-                    |out| out.extend_from_slice(b"DELETE t FROM (VALUES "),
+                    |out| {
+                        out.extend_from_slice(b"DELETE ");
+                        out.extend_from_slice(map.quoted.as_bytes());
+                        out.extend_from_slice(b" FROM (VALUES ");
+                    },
                     |out, image| list_row(out, arena, key.columns.iter().map(|&c| (image, c))),
                     |out| join_tail(out, map, key, &[]),
                 );
@@ -225,8 +229,8 @@ fn list_row(out: &mut Vec<u8>, arena: &Arena, values: impl Iterator<Item = (Imag
     out.push(b')');
 }
 
-/// `) AS v(k0,…,c0,…) STRAIGHT_JOIN t FORCE INDEX (key) ON t.k=v.k0 … SET t.c=v.c0,…`: the list is read first, each row
-/// found by the key. Never a scan, however small the table: its locks would be in the way of other batches. (A list of
+/// `) AS v(k0,…,c0,…) STRAIGHT_JOIN d.t FORCE INDEX (key) ON d.t.k=v.k0 … SET d.t.c=v.c0,…`: the list is read first, each row
+/// found by the key. The table goes by its full name: an alias in a `DELETE` needs a default database. Never a scan, however small the table: its locks would be in the way of other batches. (A list of
 /// keys in `WHERE … IN` becomes a scan as soon as it names half of the table, whatever the hints.)
 fn join_tail(out: &mut Vec<u8>, map: &TableMap, key: &MappedKey, columns: &[usize]) {
     let keys = &key.columns;
@@ -239,12 +243,12 @@ fn join_tail(out: &mut Vec<u8>, map: &TableMap, key: &MappedKey, columns: &[usiz
     separated(out, names, |out, (letter, n)| number(out, letter, n));
     out.extend_from_slice(b") STRAIGHT_JOIN ");
     out.extend_from_slice(map.quoted.as_bytes());
-    out.extend_from_slice(b" AS t FORCE INDEX (");
+    out.extend_from_slice(b" FORCE INDEX (");
     out.extend_from_slice(sql::quote_identifier(&key.name).as_bytes());
     out.push(b')');
     for (n, &column) in keys.iter().enumerate() {
-        out.extend_from_slice(if n == 0 { b" ON t." } else { b" AND t." });
-        out.extend_from_slice(quoted(map, column));
+        out.extend_from_slice(if n == 0 { b" ON " } else { b" AND " });
+        full(out, map, column);
         out.push(b'=');
         if let Some(JoinForm::Text { charset, collation }) = map.columns.get(column).map(|c| &c.join) {
             out.extend_from_slice(b"CONVERT(v.");
@@ -260,11 +264,17 @@ fn join_tail(out: &mut Vec<u8>, map: &TableMap, key: &MappedKey, columns: &[usiz
     }
     out.extend_from_slice(b" SET ");
     separated(out, columns.iter().copied().enumerate(), |out, (n, column)| {
-        out.extend_from_slice(b"t.");
-        out.extend_from_slice(quoted(map, column));
+        full(out, map, column);
         out.extend_from_slice(b"=v.");
         number(out, b'c', n);
     });
+}
+
+/// Appends `database.table.column`.
+fn full(out: &mut Vec<u8>, map: &TableMap, column: usize) {
+    out.extend_from_slice(map.quoted.as_bytes());
+    out.push(b'.');
+    out.extend_from_slice(quoted(map, column));
 }
 
 fn quoted(map: &TableMap, column: usize) -> &[u8] {

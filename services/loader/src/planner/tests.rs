@@ -256,8 +256,8 @@ fn text_is_joined_by_the_key_and_single_rows_are_found_by_it() {
     };
     assert_eq!(
         text(update(5), false),
-        "UPDATE (VALUES ROW(0,0),ROW(1,1),ROW(2,2),ROW(3,3),ROW(4,4)) AS v(k0,c0) STRAIGHT_JOIN `d`.`t` AS t \
-         FORCE INDEX (`PRIMARY`) ON t.`id`=v.k0 SET t.`v`=v.c0;"
+        "UPDATE (VALUES ROW(0,0),ROW(1,1),ROW(2,2),ROW(3,3),ROW(4,4)) AS v(k0,c0) STRAIGHT_JOIN `d`.`t` \
+         FORCE INDEX (`PRIMARY`) ON `d`.`t`.`id`=v.k0 SET `d`.`t`.`v`=v.c0;"
     );
     assert_eq!(text(update(1), false), "UPDATE `d`.`t` SET `v`=0 WHERE `id`=0;");
     assert!(

@@ -10,6 +10,7 @@ use super::batch::{Batch, Planned, plan_written};
 use super::{POSITION_EVERY, Scheduler, Waiting};
 use crate::ddl::DdlJob;
 use crate::error::{Conflict, LoadError};
+use crate::events::OneByOne;
 use crate::planner::Effort;
 use crate::rows::{Maps, Session, Written};
 use crate::slot::Place;
@@ -66,7 +67,8 @@ impl<T: Target> Scheduler<T> {
                         return Ok(());
                     }
                 }
-                Fault::Refused { .. } | Fault::Count { .. } if effort == Effort::Sets => {
+                fault @ (Fault::Refused { .. } | Fault::Count { .. }) if effort == Effort::Sets => {
+                    OneByOne { fault: &fault, planned: &batch.planned, place: &batch.place }.emit();
                     let maps = self.maps.of_units(&batch.units).await?;
                     planned =
                         Some(Box::new(batch.replan(&maps, self.options.policy.compare_image, Effort::RowByRow)?));
