@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use lutra_binlog::{DecodeError, Decoder, Event, EventData, Image, TableCache};
-use lutra_change::TableSchema;
+use lutra_change::{Gtid, TableSchema};
 
 /// One line per event; what changes from one recording to the next is left out.
 fn line(event: &Event<'_>, images: Option<(&TableSchema, &common::Images)>) -> String {
@@ -17,13 +17,13 @@ fn line(event: &Event<'_>, images: Option<(&TableSchema, &common::Images)>) -> S
         EventData::FormatDescription(f) => format!("format version={} checksums={}", f.binlog_version, f.checksums),
         EventData::PreviousGtids(set) => format!("previous gtids, {} in all", set.len()),
         EventData::Gtid(g) => {
-            let gtid = g.gtid.as_ref().unwrap();
+            let Some(Gtid::MySql { source, number }) = &g.gtid else { panic!("{:?}", g.gtid) };
             let zone =
                 if g.original_commit_timestamp == 1_600_000_000_654_321 { " committed elsewhere before" } else { "" };
             assert!(g.immediate_commit_timestamp > 1_700_000_000_000_000 && g.immediate_server_version >= 90_700);
             assert!(g.last_committed < g.sequence_number && g.transaction_length > 0);
-            let number = if gtid.number > 1_000_000 { gtid.number } else { 0 };
-            format!("\ngtid tag={:?} number={number} statements={}{zone}", gtid.source.tag, g.may_have_statements)
+            let number = if *number > 1_000_000 { *number } else { 0 };
+            format!("\ngtid tag={:?} number={number} statements={}{zone}", source.tag, g.may_have_statements)
         }
         EventData::Query(q) => {
             let context = &q.context;

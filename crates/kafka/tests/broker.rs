@@ -212,6 +212,7 @@ mod ordered_log {
                 gtid,
                 gtid_set: &self.executed,
                 added: None,
+                open_xa: Vec::new(),
             });
             let draft = HeaderDraft {
                 number,
@@ -298,7 +299,7 @@ mod ordered_log {
         let again = WriterOptions { begun: true, bookmarks: vec![bookmark], ..options(log_id) };
         let (mut second, tail) = Source::start(&log, again, Epoch::new(11, 0)).await;
         assert_eq!((tail.number, tail.source.unwrap().gtid_set.len()), (Number::new(20, 0), 20));
-        assert_eq!(tail.last_unit.unwrap().gtid().unwrap().number, 20);
+        assert_eq!(tail.last_unit.unwrap().gtid().unwrap().number(), 20);
 
         // The old writer appends, reads what it did not write, and stops.
         let fenced = loop {

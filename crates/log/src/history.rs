@@ -2,7 +2,7 @@
 //!
 //! Readers and starting writers feed every record through the same [`History`], so both judge by the same rules.
 
-use lutra_change::{Cursor, GtidSet};
+use lutra_change::{Cursor, GtidSet, OpenXa};
 use lutra_wire::record::{BodyKind, GtidState, Header, SourceState};
 
 use crate::bookmark::{Bookmark, LastUnit, SourcePlace};
@@ -19,12 +19,22 @@ pub struct History {
     place: Option<(uuid::Uuid, lutra_change::BinlogPosition)>,
     input: Option<Cursor>,
     last_unit: Option<LastUnit>,
+    /// XA transactions that are prepared and not decided behind the last unit.
+    open_xa: Vec<OpenXa>,
 }
 
 impl History {
     /// Nothing applied yet, at the place where the chain stands.
     pub fn new(chain: Chain) -> Self {
-        Self { chain, rules: Rules::default(), applied: GtidSet::new(), place: None, input: None, last_unit: None }
+        Self {
+            chain,
+            rules: Rules::default(),
+            applied: GtidSet::new(),
+            place: None,
+            input: None,
+            last_unit: None,
+            open_xa: Vec::new(),
+        }
     }
 
     /// The history up to a bookmark.
@@ -33,6 +43,7 @@ impl History {
         let source = bookmark.source.clone();
         Self {
             applied: source.as_ref().map(|s| s.gtid_set.clone()).unwrap_or_default(),
+            open_xa: source.as_ref().map(|s| s.open_xa.clone()).unwrap_or_default(),
             place: source.map(|s| (s.server_uuid, s.position)),
             input: bookmark.input,
             last_unit: bookmark.last_unit.clone(),
@@ -64,7 +75,7 @@ impl History {
     /// Where the source stood after the last complete unit.
     pub fn source(&self) -> Option<SourcePlace> {
         let (server_uuid, position) = self.place.clone()?;
-        Some(SourcePlace { server_uuid, position, gtid_set: self.applied.clone() })
+        Some(SourcePlace { server_uuid, position, gtid_set: self.applied.clone(), open_xa: self.open_xa.clone() })
     }
 
     /// The cursor of the input after the last complete unit.
@@ -166,6 +177,10 @@ impl History {
             GtidState::Added(set) => self.applied.union_with(set),
         }
         self.place = Some((source.server_uuid, source.position.clone()));
+        // P11: every place carries the open ones, so that neither a start nor a reader has to look for them.
+        if !self.rules.open_xa_forgotten && !(self.open_xa.is_empty() && source.open_xa.is_empty()) {
+            self.open_xa = source.open_xa.iter().filter(|open| !open.decided).cloned().collect();
+        }
         if kind != BodyKind::Heartbeat && kind != BodyKind::Chunk {
             self.last_unit = Some(LastUnit {
                 gtid: source.gtid.as_ref().map(ToString::to_string),
@@ -231,6 +246,6 @@ mod tests {
         assert_eq!(*history.applied(), gtids([1, 5, 6]));
         history.feed(2, BodyKind::Changes, &with_gtid(transaction(2, 3), 7, [1, 5, 6, 7, 8])).unwrap();
         assert_eq!(history.source().unwrap().gtid_set, gtids([1, 5, 6, 7, 8]));
-        assert_eq!(history.last_unit().unwrap().gtid().unwrap().number, 7);
+        assert_eq!(history.last_unit().unwrap().gtid().unwrap().number(), 7);
     }
 }
