@@ -2,6 +2,7 @@
 
 use lutra_change::{ColumnType, Value};
 
+use crate::compressed;
 use crate::error::Fault;
 use crate::json;
 use crate::reader::Reader;
@@ -27,6 +28,9 @@ mod number {
     pub(super) const TIMESTAMP2: u8 = 17;
     pub(super) const DATETIME2: u8 = 18;
     pub(super) const TIME2: u8 = 19;
+    /// MariaDB's `COMPRESSED` columns.
+    pub(super) const BLOB_COMPRESSED: u8 = 140;
+    pub(super) const VARCHAR_COMPRESSED: u8 = 141;
     pub(super) const VECTOR: u8 = 242;
     pub(super) const JSON: u8 = 245;
     pub(super) const NEWDECIMAL: u8 = 246;
@@ -94,6 +98,12 @@ pub(crate) enum Wire {
     Vector {
         prefix: u8,
     },
+    CompressedVarChar {
+        bytes: u32,
+    },
+    CompressedBlob {
+        prefix: u8,
+    },
 }
 
 impl Wire {
@@ -130,6 +140,9 @@ impl Wire {
             n::JSON => Self::Json { prefix: prefix(metadata)? },
             n::GEOMETRY => Self::Geometry { prefix: prefix(metadata)? },
             n::VECTOR => Self::Vector { prefix: prefix(metadata)? },
+            // The length counts the byte that says how a value is compressed.
+            n::VARCHAR_COMPRESSED => Self::CompressedVarChar { bytes: u32::from(metadata.u16()?).saturating_sub(1) },
+            n::BLOB_COMPRESSED => Self::CompressedBlob { prefix: prefix(metadata)? },
             _ => return Ok(None),
         }))
     }
@@ -238,6 +251,11 @@ pub(crate) enum Read {
     Json {
         prefix: u8,
     },
+    /// Bytes that may be compressed, behind a length of that many bytes.
+    Compressed {
+        prefix: u8,
+        limit: u32,
+    },
 }
 
 impl Read {
@@ -282,6 +300,10 @@ impl Read {
             Wire::Char { bytes } | Wire::VarChar { bytes } => Self::Bytes { prefix: prefix_of(bytes) },
             Wire::Blob { prefix } | Wire::Geometry { prefix } | Wire::Vector { prefix } => Self::Bytes { prefix },
             Wire::Json { prefix } => Self::Json { prefix },
+            Wire::CompressedVarChar { bytes } => Self::Compressed { prefix: prefix_of(bytes + 1), limit: bytes },
+            Wire::CompressedBlob { prefix } => {
+                Self::Compressed { prefix, limit: u32::MAX >> (32 - 8 * u32::from(prefix.clamp(1, 4))) }
+            }
         }
     }
 
@@ -351,6 +373,11 @@ impl Read {
                 let binary = sized(reader, prefix)?;
                 json::print(binary, buffer).map_err(|what| Fault { what, at })?;
                 Value::Json(std::str::from_utf8(buffer).map_err(|_| Fault { what: "a JSON string is not UTF-8", at })?)
+            }
+            Self::Compressed { prefix, limit } => {
+                let at = reader.at();
+                let stored = sized(reader, prefix)?;
+                Value::Bytes(compressed::column(stored, limit as usize, buffer).map_err(|what| Fault { what, at })?)
             }
             // Read by the caller.
             _ => return Err(reader.fault("no plan for this column")),

@@ -1,10 +1,13 @@
 //! Events about the stream itself: format description, rotate, heartbeat, previous GTIDs, incident, XA prepare.
 
+use std::fmt;
+
 use lutra_change::GtidSet;
 use lutra_change::gtid::SourceId;
 use uuid::Uuid;
 
 use crate::error::Fault;
+use crate::flavor::Flavor;
 use crate::header::{EventHeader, event_type};
 use crate::reader::Reader;
 
@@ -59,6 +62,11 @@ impl<'a> FormatDescription<'a> {
             in_use: header.flags & 1 != 0,
             post_header_lengths,
         })
+    }
+
+    /// The family of the server that wrote the file.
+    pub fn flavor(&self) -> Flavor {
+        Flavor::of(self.server_version)
     }
 }
 
@@ -138,6 +146,46 @@ impl<'a> Incident<'a> {
     }
 }
 
+/// The name of an XA transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Xid<'a> {
+    /// `formatID`.
+    pub format_id: i32,
+    /// Global transaction id.
+    pub gtrid: &'a [u8],
+    /// Branch qualifier.
+    pub bqual: &'a [u8],
+}
+
+impl<'a> Xid<'a> {
+    /// As a MariaDB GTID event has it: lengths of one byte.
+    pub(crate) fn parse_short(reader: &mut Reader<'a>) -> Result<Self, Fault> {
+        let format_id = i32::from_le_bytes(reader.array()?);
+        let (gtrid, bqual) = (u32::from(reader.u8()?), u32::from(reader.u8()?));
+        Self::parts(reader, format_id, gtrid, bqual)
+    }
+
+    fn parts(reader: &mut Reader<'a>, format_id: i32, gtrid: u32, bqual: u32) -> Result<Self, Fault> {
+        // The SQL limit of both.
+        if gtrid > 64 || bqual > 64 {
+            return Err(reader.fault("an XID part is longer than 64 bytes"));
+        }
+        Ok(Self { format_id, gtrid: reader.take(gtrid as usize)?, bqual: reader.take(bqual as usize)? })
+    }
+}
+
+impl fmt::Display for Xid<'_> {
+    /// As both servers write it in the `XA` statements of the binlog: `X'6774',X'62',1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in [self.gtrid, self.bqual] {
+            f.write_str("X'")?;
+            part.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+            f.write_str("',")?;
+        }
+        write!(f, "{}", self.format_id)
+    }
+}
+
 /// The end of a transaction that is only prepared (`XA PREPARE`), or committed in one phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct XaPrepare<'a> {
@@ -157,11 +205,13 @@ impl<'a> XaPrepare<'a> {
         let one_phase = reader.u8()? != 0;
         let format_id = i32::from_le_bytes(reader.array()?);
         let (gtrid, bqual) = (reader.u32()?, reader.u32()?);
-        // The SQL limit of both.
-        if gtrid > 64 || bqual > 64 {
-            return Err(reader.fault("an XID part is longer than 64 bytes"));
-        }
-        Ok(Self { one_phase, format_id, gtrid: reader.take(gtrid as usize)?, bqual: reader.take(bqual as usize)? })
+        let Xid { format_id, gtrid, bqual } = Xid::parts(&mut reader, format_id, gtrid, bqual)?;
+        Ok(Self { one_phase, format_id, gtrid, bqual })
+    }
+
+    /// The transaction's name.
+    pub fn xid(&self) -> Xid<'a> {
+        Xid { format_id: self.format_id, gtrid: self.gtrid, bqual: self.bqual }
     }
 }
 

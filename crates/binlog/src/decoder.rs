@@ -2,10 +2,13 @@
 
 use lutra_change::GtidSet;
 
+use crate::compressed::CompressedEvent;
 use crate::control::{FormatDescription, Heartbeat, Incident, Rotate, XaPrepare, gtid_set};
 use crate::error::{DecodeError, Fault, Place};
+use crate::flavor::Flavor;
 use crate::gtid::GtidEvent;
 use crate::header::{EventHeader, HEADER_LENGTH, event_type};
+use crate::mariadb::{GtidList, MariaDbGtidEvent};
 use crate::payload::PayloadEvent;
 use crate::query::QueryEvent;
 use crate::reader::Reader;
@@ -19,7 +22,8 @@ const FLAGS_OFFSET: usize = 17;
 const STATEMENT_HINT: &str = "it belongs to a change logged as statement text: set binlog_format=ROW at the source";
 const PARTIAL_HINT: &str =
     "it holds partial JSON values: remove PARTIAL_JSON from binlog_row_value_options at the source";
-const MARIADB_HINT: &str = "MariaDB's own events are not supported yet";
+const ENCRYPTED_HINT: &str =
+    "the file is encrypted from here on (encrypt_binlog=ON): read it from the server, which decrypts it";
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +52,16 @@ pub enum EventData<'a> {
     TableMap(TableMap<'a>),
     /// Rows.
     Rows(RowsEvent<'a>),
-    /// The text of the statement whose rows follow (`binlog_rows_query_log_events=ON`).
+    /// MariaDB: a transaction or statement begins.
+    MariaDbGtid(MariaDbGtidEvent<'a>),
+    /// MariaDB: where each domain stands.
+    GtidList(GtidList),
+    /// MariaDB: transactions in files before this one need no recovery.
+    BinlogCheckpoint(&'a str),
+    /// MariaDB: a statement or rows, to be [inflated](crate::Inflater::inflate) first.
+    Compressed(CompressedEvent<'a>),
+    /// The text of the statement whose rows follow (`binlog_rows_query_log_events=ON`; MariaDB
+    /// `binlog_annotate_row_events=ON`).
     RowsQuery(&'a [u8]),
     /// The transaction is committed.
     Xid(u64),
@@ -83,6 +96,7 @@ enum Checksums {
 pub struct Decoder {
     checksums: Checksums,
     server_version: String,
+    flavor: Flavor,
 }
 
 impl Default for Decoder {
@@ -94,12 +108,17 @@ impl Default for Decoder {
 impl Decoder {
     /// A decoder at the start of a stream or file.
     pub fn new() -> Self {
-        Self { checksums: Checksums::Unknown, server_version: String::new() }
+        Self { checksums: Checksums::Unknown, server_version: String::new(), flavor: Flavor::MySql }
     }
 
     /// Version of the server that wrote the current file; empty before its format description.
     pub fn server_version(&self) -> &str {
         &self.server_version
+    }
+
+    /// The family of the server that wrote the current file.
+    pub fn flavor(&self) -> Flavor {
+        self.flavor
     }
 
     /// Decodes one whole event and verifies its checksum, if it carries one.
@@ -110,19 +129,19 @@ impl Decoder {
         if header.event_type == event_type::FORMAT_DESCRIPTION {
             return self.format_description(header, event);
         }
-        let data = parse(&header, header.place(), body)?;
+        let data = parse(self.flavor, &header, header.place(), body)?;
         Ok(Event { header, data })
     }
 
-    /// Decodes an event that came out of a [payload](PayloadEvent), whose own header is `outer`: such events carry no
-    /// checksum and no position.
+    /// Decodes an event that came out of a [payload](PayloadEvent) or was [inflated](crate::Inflater::inflate), whose own
+    /// header is `outer`: such events carry no checksum, and where they stand is what `outer` says.
     pub fn decode_inner<'a>(&self, outer: &EventHeader, event: &'a [u8]) -> Result<Event<'a>, DecodeError> {
         let header = whole(event)?;
         let place = Place { log_pos: outer.log_pos, ..header.place() };
-        if matches!(header.event_type, event_type::FORMAT_DESCRIPTION | event_type::TRANSACTION_PAYLOAD) {
-            return Err(DecodeError::Malformed { place, what: "it lies inside a transaction payload" });
+        let data = parse(self.flavor, &header, place, event.get(HEADER_LENGTH..).unwrap_or_default())?;
+        if matches!(data, EventData::TransactionPayload(_) | EventData::Compressed(_)) {
+            return Err(DecodeError::Malformed { place, what: "it lies inside something compressed" });
         }
-        let data = parse(&header, place, event.get(HEADER_LENGTH..).unwrap_or_default())?;
         Ok(Event { header, data })
     }
 
@@ -136,6 +155,7 @@ impl Decoder {
         check_layout(&format).map_err(|f| f.in_event(place, HEADER_LENGTH))?;
         self.checksums = if format.checksums { Checksums::Crc32 } else { Checksums::Off };
         format.server_version.clone_into(&mut self.server_version);
+        self.flavor = format.flavor();
         Ok(Event { header, data: EventData::FormatDescription(format) })
     }
 
@@ -199,7 +219,19 @@ fn check_layout(format: &FormatDescription<'_>) -> Result<(), Fault> {
         (t::UPDATE_ROWS, 10),
         (t::DELETE_ROWS, 10),
     ];
-    for (number, length) in fixed {
+    let mariadb = [
+        (t::MARIADB_GTID, 19),
+        (t::MARIADB_GTID_LIST, 4),
+        (t::QUERY_COMPRESSED, 13),
+        (t::WRITE_ROWS_COMPRESSED_V1, 8),
+        (t::UPDATE_ROWS_COMPRESSED_V1, 8),
+        (t::DELETE_ROWS_COMPRESSED_V1, 8),
+        (t::WRITE_ROWS_COMPRESSED, 10),
+        (t::UPDATE_ROWS_COMPRESSED, 10),
+        (t::DELETE_ROWS_COMPRESSED, 10),
+    ];
+    let mariadb = if format.flavor() == Flavor::MariaDb { &mariadb[..] } else { &[] };
+    for &(number, length) in fixed.iter().chain(mariadb) {
         if format.post_header_lengths.get(usize::from(number) - 1) != Some(&length) {
             return Err(Fault { what: "its events are laid out in an unknown way", at: 57 });
         }
@@ -208,16 +240,16 @@ fn check_layout(format: &FormatDescription<'_>) -> Result<(), Fault> {
 }
 
 /// Parses what lies between header and checksum.
-fn parse<'a>(header: &EventHeader, place: Place, body: &'a [u8]) -> Result<EventData<'a>, DecodeError> {
+fn parse<'a>(flavor: Flavor, header: &EventHeader, place: Place, body: &'a [u8]) -> Result<EventData<'a>, DecodeError> {
     use event_type as t;
     let fault = |f: Fault| f.in_event(place, HEADER_LENGTH);
     Ok(match header.event_type {
-        t::TABLE_MAP => EventData::TableMap(TableMap::parse(place, body).map_err(fault)?),
+        t::TABLE_MAP => EventData::TableMap(TableMap::parse(flavor, place, body).map_err(fault)?),
         t::WRITE_ROWS | t::UPDATE_ROWS | t::DELETE_ROWS | t::WRITE_ROWS_V1 | t::UPDATE_ROWS_V1 | t::DELETE_ROWS_V1 => {
             EventData::Rows(RowsEvent::parse(place, body).map_err(fault)?)
         }
         t::GTID | t::ANONYMOUS_GTID | t::GTID_TAGGED => EventData::Gtid(GtidEvent::parse(header, body).map_err(fault)?),
-        t::QUERY => EventData::Query(QueryEvent::parse(header, body).map_err(fault)?),
+        t::QUERY => EventData::Query(QueryEvent::parse(flavor, header, body).map_err(fault)?),
         t::XID => EventData::Xid(Reader::new(body).u64().map_err(fault)?),
         t::TRANSACTION_PAYLOAD => EventData::TransactionPayload(PayloadEvent::parse(place, body).map_err(fault)?),
         t::ROTATE => EventData::Rotate(Rotate::parse(header, body).map_err(fault)?),
@@ -228,7 +260,11 @@ fn parse<'a>(header: &EventHeader, place: Place, body: &'a [u8]) -> Result<Event
         t::XA_PREPARE => EventData::XaPrepare(XaPrepare::parse(body).map_err(fault)?),
         t::INCIDENT => EventData::Incident(Incident::parse(body).map_err(fault)?),
         t::STOP => EventData::Stop,
+        t::FORMAT_DESCRIPTION => {
+            return Err(DecodeError::Malformed { place, what: "it lies inside something compressed" });
+        }
         t::IGNORABLE | t::TRANSACTION_CONTEXT | t::VIEW_CHANGE => EventData::Ignorable,
+        t::MARIADB_ANNOTATE_ROWS.. if flavor == Flavor::MariaDb => return mariadb(header, place, body),
         _ if header.is_ignorable() => EventData::Ignorable,
         t::PARTIAL_UPDATE_ROWS => return Err(DecodeError::Unsupported { place, hint: PARTIAL_HINT }),
         t::INTVAR
@@ -240,7 +276,31 @@ fn parse<'a>(header: &EventHeader, place: Place, body: &'a [u8]) -> Result<Event
         | t::EXECUTE_LOAD_QUERY => {
             return Err(DecodeError::Unsupported { place, hint: STATEMENT_HINT });
         }
-        t::MARIADB_FIRST..=t::MARIADB_LAST => return Err(DecodeError::Unsupported { place, hint: MARIADB_HINT }),
+        _ => return Err(DecodeError::UnknownEvent { place }),
+    })
+}
+
+/// The same for the types that only MariaDB has.
+fn mariadb<'a>(header: &EventHeader, place: Place, body: &'a [u8]) -> Result<EventData<'a>, DecodeError> {
+    use event_type as t;
+    let fault = |f: Fault| f.in_event(place, HEADER_LENGTH);
+    Ok(match header.event_type {
+        t::MARIADB_GTID => EventData::MariaDbGtid(MariaDbGtidEvent::parse(header, body).map_err(fault)?),
+        t::MARIADB_GTID_LIST => EventData::GtidList(GtidList::parse(body).map_err(fault)?),
+        t::MARIADB_ANNOTATE_ROWS => EventData::RowsQuery(body),
+        t::MARIADB_BINLOG_CHECKPOINT => {
+            let mut reader = Reader::new(body);
+            let length = reader.u32().map_err(fault)?;
+            let name = reader.take(length as usize).map_err(fault)?;
+            EventData::BinlogCheckpoint(reader.text(name).map_err(fault)?)
+        }
+        // The sender decrypts, and marks what it sends of this as ignorable.
+        t::MARIADB_START_ENCRYPTION if header.is_ignorable() => EventData::Ignorable,
+        t::MARIADB_START_ENCRYPTION => return Err(DecodeError::Unsupported { place, hint: ENCRYPTED_HINT }),
+        t::QUERY_COMPRESSED..=t::DELETE_ROWS_COMPRESSED => {
+            EventData::Compressed(CompressedEvent::parse(header, body).map_err(fault)?)
+        }
+        _ if header.is_ignorable() => EventData::Ignorable,
         _ => return Err(DecodeError::UnknownEvent { place }),
     })
 }
@@ -319,8 +379,11 @@ mod tests {
             let error = decoder.decode(&event(77, 0, b"x", checksum)).unwrap_err();
             assert!(error.to_string().contains("type 77") && error.to_string().contains("position 99"), "{error}");
             assert_eq!(decoder.decode(&event(77, 0x80, b"x", checksum)).unwrap().data, EventData::Ignorable);
-            let error = decoder.decode(&event(162, 0, b"x", checksum)).unwrap_err();
-            assert!(error.to_string().contains("MariaDB GTID"), "{error}");
+            // MariaDB's own mean nothing in a file of MySQL.
+            assert!(matches!(
+                decoder.decode(&event(162, 0, &[0; 19], checksum)),
+                Err(DecodeError::UnknownEvent { .. })
+            ));
         }
     }
 

@@ -62,7 +62,7 @@ impl EventHeader {
     }
 }
 
-/// Numbers of the event types (`mysql::binlog::event::Log_event_type`).
+/// Numbers of the event types (`mysql::binlog::event::Log_event_type`; from 160 on MariaDB's own).
 pub mod event_type {
     #![allow(missing_docs)]
 
@@ -99,14 +99,22 @@ pub mod event_type {
     pub const TRANSACTION_PAYLOAD: u8 = 40;
     pub const HEARTBEAT_V2: u8 = 41;
     pub const GTID_TAGGED: u8 = 42;
-    /// The first of MariaDB's own.
-    pub const MARIADB_FIRST: u8 = 160;
-    /// The last of MariaDB's own.
-    pub const MARIADB_LAST: u8 = 171;
+    pub const MARIADB_ANNOTATE_ROWS: u8 = 160;
+    pub const MARIADB_BINLOG_CHECKPOINT: u8 = 161;
+    pub const MARIADB_GTID: u8 = 162;
+    pub const MARIADB_GTID_LIST: u8 = 163;
+    pub const MARIADB_START_ENCRYPTION: u8 = 164;
+    pub const QUERY_COMPRESSED: u8 = 165;
+    pub const WRITE_ROWS_COMPRESSED_V1: u8 = 166;
+    pub const UPDATE_ROWS_COMPRESSED_V1: u8 = 167;
+    pub const DELETE_ROWS_COMPRESSED_V1: u8 = 168;
+    pub const WRITE_ROWS_COMPRESSED: u8 = 169;
+    pub const UPDATE_ROWS_COMPRESSED: u8 = 170;
+    pub const DELETE_ROWS_COMPRESSED: u8 = 171;
 }
 
-/// The name of an event type, for error texts.
-pub(crate) fn name(number: u8) -> &'static str {
+/// The name of an event type, for error texts and listings.
+pub fn name(number: u8) -> &'static str {
     match number {
         event_type::QUERY => "query",
         event_type::STOP => "stop",
@@ -137,15 +145,15 @@ pub(crate) fn name(number: u8) -> &'static str {
         event_type::PARTIAL_UPDATE_ROWS => "partial update rows",
         event_type::TRANSACTION_PAYLOAD => "transaction payload",
         event_type::GTID_TAGGED => "tagged GTID",
-        160 => "MariaDB annotate rows",
-        161 => "MariaDB binlog checkpoint",
+        160 => "annotate rows",
+        161 => "binlog checkpoint",
         162 => "MariaDB GTID",
         163 => "MariaDB GTID list",
-        164 => "MariaDB start encryption",
-        165 => "MariaDB compressed query",
-        166 | 169 => "MariaDB compressed write rows",
-        167 | 170 => "MariaDB compressed update rows",
-        168 | 171 => "MariaDB compressed delete rows",
+        164 => "start encryption",
+        165 => "compressed query",
+        166 | 169 => "compressed write rows",
+        167 | 170 => "compressed update rows",
+        168 | 171 => "compressed delete rows",
         _ => "unknown",
     }
 }

@@ -1,4 +1,4 @@
-//! MySQL binlog: event bytes to events to rows.
+//! MySQL's and MariaDB's binlog: event bytes to events to rows.
 //!
 //! Pure: no I/O, no async; fit for any bytes (a foreign byte gives an error, never a panic, and no length is believed
 //! before it was checked).
@@ -8,6 +8,7 @@
 //! | step | type |
 //! |---|---|
 //! | one event's bytes, its CRC-32 verified, become an [`Event`] | [`Decoder`] |
+//! | a MariaDB event with a compressed bulk is inflated | [`Inflater::inflate`], [`CompressedEvent`] |
 //! | a compressed transaction is inflated as a stream into inner events | [`Inflater`], [`PayloadReader`] |
 //! | a table map becomes a plan, once per distinct table map | [`TableCache`], [`RowDecoder`] |
 //! | a rows event's images are decoded value by value, nothing allocated per value | [`Rows`] |
@@ -41,20 +42,26 @@
 //! # assert!(count(b"").is_err());
 //! ```
 //!
-//! Facts about the format come from the MySQL source documentation (`mysql::binlog::event`), from the manual's sections
-//! "The Binary Log" and "Data Type Storage Requirements", and from what a running server writes: `tests/fixtures` holds
+//! The format description's server version decides the [`Flavor`]: what the two families do differently.
+//!
+//! Facts about the format come from the MySQL source documentation (`mysql::binlog::event`), from the manuals' sections
+//! "The Binary Log", "Data Type Storage Requirements" and "Replication Protocol" (MariaDB), and from what running servers
+//! write: `tests/fixtures` holds
 //! recordings of every column type and of each thing a transaction can be, compared with the server's own text.
 
 mod cache;
 mod column;
+mod compressed;
 mod control;
 mod decoder;
 mod double;
 mod error;
 pub mod file;
+mod flavor;
 mod gtid;
 mod header;
 mod json;
+mod mariadb;
 mod metadata;
 mod payload;
 mod position;
@@ -65,13 +72,16 @@ mod table_map;
 mod text;
 
 pub use cache::TableCache;
-pub use control::{FormatDescription, Heartbeat, Incident, Rotate, XaPrepare};
+pub use compressed::CompressedEvent;
+pub use control::{FormatDescription, Heartbeat, Incident, Rotate, XaPrepare, Xid};
 pub use decoder::{Decoder, Event, EventData};
 pub use error::{DecodeError, Place};
+pub use flavor::Flavor;
 pub use gtid::GtidEvent;
-pub use header::{EventHeader, event_type};
+pub use header::{EventHeader, event_type, name as event_name};
+pub use mariadb::{AlterPhase, GtidList, MariaDbGtidEvent, XaPhase};
 pub use payload::{Inflater, PayloadEvent, PayloadReader};
 pub use position::PositionTracker;
-pub use query::QueryEvent;
+pub use query::{MariaDbSession, QueryEvent};
 pub use rows::{Image, RowDecoder, Rows, RowsEvent, Scratch};
 pub use table_map::TableMap;

@@ -5,6 +5,7 @@ use lutra_change::{Column, ColumnType, KeyPart, TableSchema};
 
 use crate::column::Wire;
 use crate::error::{DecodeError, Fault};
+use crate::flavor::Flavor;
 use crate::reader::Reader;
 use crate::table_map::TableMap;
 
@@ -172,7 +173,13 @@ impl<'a> Metadata<'a> {
             Wire::Float => unsigned(ranks).map(|_| ColumnType::Float)?,
             Wire::Double => unsigned(ranks).map(|_| ColumnType::Double)?,
             Wire::Decimal { precision, scale } => unsigned(ranks).map(|_| ColumnType::Decimal { precision, scale })?,
-            Wire::Year => ColumnType::Year,
+            Wire::Year => {
+                // MariaDB lists it among the numeric columns.
+                if map.flavor == Flavor::MariaDb {
+                    unsigned(ranks)?;
+                }
+                ColumnType::Year
+            }
             Wire::Date => ColumnType::Date,
             Wire::OldTime => ColumnType::Time { fsp: 0 },
             Wire::OldDateTime => ColumnType::DateTime { fsp: 0 },
@@ -185,11 +192,11 @@ impl<'a> Metadata<'a> {
                 BINARY_COLLATION => ColumnType::Binary { bytes },
                 collation => ColumnType::Char { bytes, collation },
             },
-            Wire::VarChar { bytes } => match collation(ranks)? {
+            Wire::VarChar { bytes } | Wire::CompressedVarChar { bytes } => match collation(ranks)? {
                 BINARY_COLLATION => ColumnType::VarBinary { bytes },
                 collation => ColumnType::VarChar { bytes, collation },
             },
-            Wire::Blob { prefix } => match collation(ranks)? {
+            Wire::Blob { prefix } | Wire::CompressedBlob { prefix } => match collation(ranks)? {
                 BINARY_COLLATION => ColumnType::Blob { prefix },
                 collation => ColumnType::Text { prefix, collation },
             },
@@ -203,6 +210,10 @@ impl<'a> Metadata<'a> {
             }
             Wire::Json { .. } => ColumnType::Json,
             Wire::Geometry { .. } => {
+                // MariaDB lists it among the character columns.
+                if map.flavor == Flavor::MariaDb {
+                    collation(ranks)?;
+                }
                 let kind =
                     self.geometries.get(next(&mut ranks.geometries)).ok_or_else(|| map.missing("geometry types"))?;
                 ColumnType::Geometry { kind: *kind }

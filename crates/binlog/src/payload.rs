@@ -2,6 +2,7 @@
 
 use zstd::stream::raw::{Decoder as Zstd, InBuffer, Operation, OutBuffer};
 
+use crate::compressed::CompressedEvent;
 use crate::error::{DecodeError, Fault, Place};
 use crate::header::{EventHeader, HEADER_LENGTH};
 use crate::reader::Reader;
@@ -81,6 +82,13 @@ impl Inflater {
     /// An inflater that refuses inner events larger than `limit` bytes. (The server's own bound is 1 GiB.)
     pub fn new(limit: usize) -> Self {
         Self { zstd: None, buffer: Vec::new(), limit }
+    }
+
+    /// A MariaDB event with a compressed bulk as it would be without, whole: for
+    /// [`Decoder::decode_inner`](crate::Decoder::decode_inner).
+    pub fn inflate(&mut self, event: &CompressedEvent<'_>) -> Result<&[u8], DecodeError> {
+        event.rebuild(&mut self.buffer, self.limit)?;
+        Ok(&self.buffer)
     }
 
     /// Begins to inflate a payload.

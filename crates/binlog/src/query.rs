@@ -3,6 +3,7 @@
 use lutra_change::SessionContext;
 
 use crate::error::Fault;
+use crate::flavor::Flavor;
 use crate::header::EventHeader;
 use crate::reader::Reader;
 
@@ -10,6 +11,14 @@ use crate::reader::Reader;
 const AUTO_IS_NULL: u32 = 1 << 14;
 const NO_FOREIGN_KEY_CHECKS: u32 = 1 << 26;
 const RELAXED_UNIQUE_CHECKS: u32 = 1 << 27;
+/// MariaDB's `OPTION_EXPLICIT_DEF_TIMESTAMP`, `OPTION_NO_CHECK_CONSTRAINT_CHECKS`, `OPTION_IF_EXISTS`,
+/// `OPTION_INSERT_HISTORY` of `flags2`.
+const EXPLICIT_DEFAULTS: u32 = 1 << 24;
+const NO_CHECK_CONSTRAINTS: u32 = 1 << 23;
+const IF_EXISTS: u32 = 1 << 28;
+const INSERT_HISTORY: u32 = 1 << 30;
+/// The ALTER TABLE is committed or rolled back: the number of its beginning follows (MariaDB).
+const ALTER_ENDS: u8 = 4 | 8;
 /// `MAX_DBS_IN_EVENT_MTS`: more databases than this are not listed.
 const DATABASES_LISTED: u8 = 16;
 
@@ -32,14 +41,30 @@ pub struct QueryEvent<'a> {
     pub ddl_xid: Option<u64>,
     /// `CURRENT_USER()` as user and host, where the statement needs it (definers).
     pub invoker: Option<(&'a str, &'a str)>,
+    /// What only MariaDB has in the session.
+    pub mariadb: MariaDbSession,
     /// The first status variable that this version does not know. It and what follows were not read: `context` may lack
     /// something that the statement depends on. (The variables carry no lengths; the server's own replica also stops
     /// reading there, silently.)
     pub unknown_status: Option<u8>,
 }
 
+/// What only a MariaDB session has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MariaDbSession {
+    /// `check_constraint_checks` was off.
+    pub no_check_constraints: bool,
+    /// `sql_if_exists` was on: every statement is meant with `IF EXISTS`.
+    pub if_exists: bool,
+    /// `system_versioning_insert_history` was on.
+    pub insert_history: bool,
+    /// `character_set_collations`: pairs of a character set (by the id of its default collation) and the collation that
+    /// it has here by default (MariaDB 11.3 and later).
+    pub character_set_collations: Vec<(u16, u16)>,
+}
+
 impl<'a> QueryEvent<'a> {
-    pub(crate) fn parse(header: &EventHeader, body: &'a [u8]) -> Result<Self, Fault> {
+    pub(crate) fn parse(flavor: Flavor, header: &EventHeader, body: &'a [u8]) -> Result<Self, Fault> {
         let mut reader = Reader::new(body);
         let thread_id = reader.u32()?;
         let execution_time = reader.u32()?;
@@ -61,11 +86,12 @@ impl<'a> QueryEvent<'a> {
             statement: reader.rest(),
             ddl_xid: None,
             invoker: None,
+            mariadb: MariaDbSession::default(),
             unknown_status: None,
         };
         let mut micros = i64::from(header.timestamp) * 1_000_000;
         // A fault there is counted from the event's body: 13 bytes lie in front.
-        event.read_status(status, &mut micros).map_err(|fault| Fault { at: fault.at + 13, ..fault })?;
+        event.read_status(flavor, status, &mut micros).map_err(|fault| Fault { at: fault.at + 13, ..fault })?;
         event.context.timestamp_micros = Some(micros);
         Ok(event)
     }
@@ -86,7 +112,7 @@ impl<'a> QueryEvent<'a> {
     }
 
     /// Status variables (`Query_event_status_vars`): a code and a value whose length the code decides.
-    fn read_status(&mut self, status: &'a [u8], micros: &mut i64) -> Result<(), Fault> {
+    fn read_status(&mut self, flavor: Flavor, status: &'a [u8], micros: &mut i64) -> Result<(), Fault> {
         let mut reader = Reader::new(status);
         let context = &mut self.context;
         while !reader.is_empty() {
@@ -96,6 +122,12 @@ impl<'a> QueryEvent<'a> {
                     context.sql_auto_is_null = flags & AUTO_IS_NULL != 0;
                     context.no_foreign_key_checks = flags & NO_FOREIGN_KEY_CHECKS != 0;
                     context.relaxed_unique_checks = flags & RELAXED_UNIQUE_CHECKS != 0;
+                    if flavor == Flavor::MariaDb {
+                        context.explicit_defaults_for_timestamp = Some(flags & EXPLICIT_DEFAULTS != 0);
+                        self.mariadb.no_check_constraints = flags & NO_CHECK_CONSTRAINTS != 0;
+                        self.mariadb.if_exists = flags & IF_EXISTS != 0;
+                        self.mariadb.insert_history = flags & INSERT_HISTORY != 0;
+                    }
                 }
                 1 => context.sql_mode = Some(reader.u64()?),
                 // The catalogue, always "std"; 2 ends in a zero byte (5.0.3 and older).
@@ -122,19 +154,36 @@ impl<'a> QueryEvent<'a> {
                 9 => {
                     reader.u64()?;
                 }
+                // The statement's size at a server that is no more.
+                10 => {
+                    reader.u32()?;
+                }
                 11 => {
                     let (user, host) = (reader.short_bytes()?, reader.short_bytes()?);
                     self.invoker = Some((reader.text(user)?, reader.text(host)?));
                 }
-                12 => skip_databases(&mut reader)?,
-                13 => *micros += i64::from(reader.u24()?),
-                16 => context.explicit_defaults_for_timestamp = Some(reader.u8()? != 0),
-                17 => self.ddl_xid = Some(reader.u64()?),
-                18 => context.default_collation_for_utf8mb4 = Some(reader.u16()?),
-                19 => context.sql_require_primary_key = Some(reader.u8()? != 0),
-                20 => context.default_table_encryption = Some(reader.u8()? != 0),
+                128 if flavor == Flavor::MariaDb => *micros += i64::from(reader.u24()?),
+                129 if flavor == Flavor::MariaDb => self.ddl_xid = Some(reader.u64()?),
+                // Which step of an ALTER TABLE it is: the GTID event says so too.
+                130 if flavor == Flavor::MariaDb => {
+                    if reader.u8()? & ALTER_ENDS != 0 {
+                        reader.u64()?;
+                    }
+                }
+                131 if flavor == Flavor::MariaDb => {
+                    for _ in 0..reader.u8()? {
+                        self.mariadb.character_set_collations.push((reader.u16()?, reader.u16()?));
+                    }
+                }
+                12 if flavor == Flavor::MySql => skip_databases(&mut reader)?,
+                13 if flavor == Flavor::MySql => *micros += i64::from(reader.u24()?),
+                16 if flavor == Flavor::MySql => context.explicit_defaults_for_timestamp = Some(reader.u8()? != 0),
+                17 if flavor == Flavor::MySql => self.ddl_xid = Some(reader.u64()?),
+                18 if flavor == Flavor::MySql => context.default_collation_for_utf8mb4 = Some(reader.u16()?),
+                19 if flavor == Flavor::MySql => context.sql_require_primary_key = Some(reader.u8()? != 0),
+                20 if flavor == Flavor::MySql => context.default_table_encryption = Some(reader.u8()? != 0),
                 // Whether triggers run on cascaded changes: with rows in the log it decides nothing for a follower.
-                21 => {
+                21 if flavor == Flavor::MySql => {
                     reader.u8()?;
                 }
                 code => {
@@ -192,7 +241,7 @@ mod tests {
         ]
         .concat();
         let bytes = body(&status, b"CREATE TABLE t (a INT)");
-        let query = QueryEvent::parse(&header(), &bytes).unwrap();
+        let query = QueryEvent::parse(Flavor::MySql, &header(), &bytes).unwrap();
         assert_eq!(
             (query.database, query.thread_id, query.ddl_xid, query.unknown_status),
             ("db", 7, Some(9), Some(99))
@@ -206,8 +255,8 @@ mod tests {
 
     #[test]
     fn a_status_block_that_is_cut_is_refused() {
-        assert!(QueryEvent::parse(&header(), &body(&[1, 0, 0], b"BEGIN")).is_err());
+        assert!(QueryEvent::parse(Flavor::MySql, &header(), &body(&[1, 0, 0], b"BEGIN")).is_err());
         let bytes = body(&[], b"BEGIN");
-        assert!(QueryEvent::parse(&header(), &bytes).unwrap().is_begin());
+        assert!(QueryEvent::parse(Flavor::MySql, &header(), &bytes).unwrap().is_begin());
     }
 }

@@ -4,6 +4,7 @@ use lutra_change::{TableName, TableSchema};
 
 use crate::column::Wire;
 use crate::error::{DecodeError, Fault, Place};
+use crate::flavor::Flavor;
 use crate::metadata::Metadata;
 use crate::reader::Reader;
 
@@ -25,6 +26,7 @@ pub struct TableMap<'a> {
     /// All behind the table id: equal bytes mean equal tables.
     pub(crate) layout: &'a [u8],
     pub(crate) place: Place,
+    pub(crate) flavor: Flavor,
     types: &'a [u8],
     type_metadata: &'a [u8],
     nullable: &'a [u8],
@@ -32,7 +34,7 @@ pub struct TableMap<'a> {
 }
 
 impl<'a> TableMap<'a> {
-    pub(crate) fn parse(place: Place, body: &'a [u8]) -> Result<Self, Fault> {
+    pub(crate) fn parse(flavor: Flavor, place: Place, body: &'a [u8]) -> Result<Self, Fault> {
         let mut reader = Reader::new(body);
         let table_id = reader.u48()?;
         let layout = body.get(reader.at()..).unwrap_or_default();
@@ -46,7 +48,7 @@ impl<'a> TableMap<'a> {
         let type_metadata = reader.packed_bytes()?;
         let nullable = reader.take(columns.div_ceil(8))?;
         let optional = reader.rest();
-        Ok(Self { table_id, flags, database, table, layout, place, types, type_metadata, nullable, optional })
+        Ok(Self { table_id, flags, database, table, layout, place, flavor, types, type_metadata, nullable, optional })
     }
 
     /// The table's full name.
