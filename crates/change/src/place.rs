@@ -80,6 +80,20 @@ impl fmt::Display for Epoch {
     }
 }
 
+/// An XA transaction that is prepared and not decided: part of where a source stands (P11).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenXa {
+    /// Its XID as statements of the binlog write it.
+    pub xid: String,
+    /// The number of its prepare unit; none when it has no captured rows.
+    pub number: Option<Number>,
+    /// A place in the log before that unit, from which it can be read; none without a number.
+    pub place: Option<Cursor>,
+    /// The unit that says this decides over it: it is open no more behind that unit.
+    #[serde(default)]
+    pub decided: bool,
+}
+
 /// A whole place in a log. Nothing shorter is ever stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {

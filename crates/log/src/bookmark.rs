@@ -1,6 +1,6 @@
 //! What is remembered about a place in a log: [`SourcePlace`], [`LastUnit`], and the published [`Bookmark`] (P2).
 
-use lutra_change::{BinlogPosition, Cursor, Gtid, GtidSet};
+use lutra_change::{BinlogPosition, Cursor, Gtid, GtidSet, OpenXa};
 use lutra_wire::record::UnitTotals;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -14,6 +14,9 @@ pub struct SourcePlace {
     pub position: BinlogPosition,
     /// Everything executed up to there; empty for sources without GTID.
     pub gtid_set: GtidSet,
+    /// XA transactions that are prepared and not decided there (P11).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open_xa: Vec<OpenXa>,
 }
 
 /// The last transaction or DDL statement before a place, for the question whether the source still has it (P7).

@@ -29,6 +29,8 @@ pub(crate) struct Rules {
     pub(crate) part_one_does_not_replace: bool,
     /// P3 off: a gap ends reading for good instead of up to the next start.
     pub(crate) gap_is_for_ever: bool,
+    /// P11 off: a start does not learn from the log which XA transactions are open.
+    pub(crate) open_xa_forgotten: bool,
 }
 
 impl Rules {
@@ -46,5 +48,6 @@ impl Rules {
         gtid_check_only_when_applying: false,
         part_one_does_not_replace: false,
         gap_is_for_ever: false,
+        open_xa_forgotten: false,
     };
 }

@@ -46,6 +46,7 @@ pub(crate) fn with_gtid(mut header: Header, n: u64, executed: impl IntoIterator<
         position: BinlogPosition::new("b", 4),
         gtid: Some(gtid(n)),
         gtid_set: GtidState::Whole(gtids(executed)),
+        open_xa: Vec::new(),
     });
     header
 }

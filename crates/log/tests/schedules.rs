@@ -72,6 +72,7 @@ impl Source {
             gtid,
             gtid_set: &self.executed,
             added: None,
+            open_xa: Vec::new(),
         };
         let draft = HeaderDraft {
             number,

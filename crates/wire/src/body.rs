@@ -10,8 +10,8 @@ use crate::avro::{
 use crate::builder::ChangesBuilder;
 use crate::error::WireError;
 use crate::record::{
-    Body, BodyKind, Changes, Chunk, Ddl, DdlKind, EpochStart, Heartbeat, RawBody, RowChange, TableRef, XaDecision,
-    XaPrepare,
+    Body, BodyKind, Changes, Chunk, Ddl, DdlKind, EpochStart, Fragment, Heartbeat, RawBody, RowChange, TableRef,
+    XaDecision, XaPrepare,
 };
 use crate::schema::Fingerprint;
 
@@ -27,7 +27,7 @@ const DDL_KINDS: [DdlKind; 9] = [
     DdlKind::Other,
 ];
 
-const KINDS: [BodyKind; 7] = [
+const KINDS: [BodyKind; 8] = [
     BodyKind::Changes,
     BodyKind::Ddl,
     BodyKind::Chunk,
@@ -35,6 +35,7 @@ const KINDS: [BodyKind; 7] = [
     BodyKind::EpochStart,
     BodyKind::XaPrepare,
     BodyKind::XaDecision,
+    BodyKind::Fragment,
 ];
 
 impl BodyKind {
@@ -91,6 +92,11 @@ impl RawBody {
                 xid: share(&self.bytes, input.bytes("xa.xid")?),
                 commit: input.bool("xa.commit")?,
             }),
+            BodyKind::Fragment => Body::Fragment(Fragment {
+                total: input.number("fragment.total")?,
+                at: input.number("fragment.at")?,
+                bytes: share(&self.bytes, input.bytes("fragment.bytes")?),
+            }),
         };
         input.end("the record's body")?;
         Ok(body)
@@ -112,7 +118,9 @@ impl RawBody {
             BodyKind::XaPrepare => {
                 input.bytes("xa.xid")?;
             }
-            BodyKind::Ddl | BodyKind::Heartbeat | BodyKind::EpochStart | BodyKind::XaDecision => return Ok(Vec::new()),
+            BodyKind::Ddl | BodyKind::Heartbeat | BodyKind::EpochStart | BodyKind::XaDecision | BodyKind::Fragment => {
+                return Ok(Vec::new());
+            }
         }
         input.optional("changes.context", context)?;
         Ok(tables(&mut input)?)

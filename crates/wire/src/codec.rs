@@ -3,7 +3,7 @@
 //! The body is the last field, so that it can be passed on as bytes behind a new header.
 
 use bytes::Bytes;
-use lutra_change::{BinlogPosition, Cursor, Epoch, Gtid, GtidSet, LogId, Number};
+use lutra_change::{BinlogPosition, Cursor, Epoch, Gtid, GtidSet, LogId, Number, OpenXa};
 use uuid::Uuid;
 
 use crate::avro::{Fault, Input, put_bool, put_branch, put_bytes, put_len, put_long, share};
@@ -14,7 +14,10 @@ use crate::record::{BodyKind, GtidState, Header, PartEnd, RawBody, Record, Sourc
 pub const LOG_RECORD_SCHEMA: &str = include_str!("../../../schemas/log_record.avsc");
 
 /// CRC-64-AVRO of the schema's parsing canonical form.
-pub const LOG_RECORD_FINGERPRINT: u64 = 0x03d9_0f10_4096_6420;
+pub const LOG_RECORD_FINGERPRINT: u64 = 0x45c1_f654_cfb3_6dd3;
+
+/// That of version 1, before open XA transactions and fragments: still read.
+const FINGERPRINT_V1: u64 = 0x03d9_0f10_4096_6420;
 
 const MARKER: [u8; 2] = [0xc3, 0x01];
 
@@ -38,10 +41,12 @@ impl Record {
             return Err(WireError::NoMarker);
         }
         let found = u64::from_le_bytes(input.fixed("the record's schema fingerprint")?);
-        if found != LOG_RECORD_FINGERPRINT {
-            return Err(WireError::UnknownSchema { found, known: LOG_RECORD_FINGERPRINT });
-        }
-        let header = header(&mut input)?;
+        let version = match found {
+            LOG_RECORD_FINGERPRINT => 2,
+            FINGERPRINT_V1 => 1,
+            _ => return Err(WireError::UnknownSchema { found, known: LOG_RECORD_FINGERPRINT }),
+        };
+        let header = header(&mut input, version)?;
         let rest = input.take(input.left(), "the record's body")?;
         let kind = BodyKind::of_branch(Input::new(rest).long("the body's kind")?)?;
         Ok(Self { header, body: RawBody { kind, bytes: share(bytes, rest) } })
@@ -85,7 +90,7 @@ fn put_header(out: &mut Vec<u8>, header: &Header) {
     }
 }
 
-fn header(input: &mut Input<'_>) -> Result<Header, WireError> {
+fn header(input: &mut Input<'_>, version: u8) -> Result<Header, WireError> {
     Ok(Header {
         log_id: LogId(Uuid::from_bytes(input.fixed("log_id")?)),
         epoch: epoch(input)?,
@@ -93,7 +98,7 @@ fn header(input: &mut Input<'_>) -> Result<Header, WireError> {
         previous: number(input)?,
         part: input.number("part")?,
         end: part_end(input)?,
-        source: if input.present("source")? { Some(source(input)?) } else { None },
+        source: if input.present("source")? { Some(source(input, version)?) } else { None },
         committed_at: input.long("committed_at")?,
         read_at: input.long("read_at")?,
         input: input.optional("input", cursor)?,
@@ -143,9 +148,41 @@ fn put_source(out: &mut Vec<u8>, source: &SourceState) {
     };
     put_bool(out, whole);
     put_bytes(out, set.to_string().as_bytes());
+    if !source.open_xa.is_empty() {
+        put_len(out, source.open_xa.len());
+        source.open_xa.iter().for_each(|open| put_open_xa(out, open));
+    }
+    put_len(out, 0);
 }
 
-fn source(input: &mut Input<'_>) -> Result<SourceState, WireError> {
+fn put_open_xa(out: &mut Vec<u8>, open: &OpenXa) {
+    put_bytes(out, open.xid.as_bytes());
+    put_branch(out, open.number.is_some());
+    if let Some(number) = open.number {
+        put_number(out, number);
+    }
+    put_branch(out, open.place.is_some());
+    if let Some(place) = &open.place {
+        put_cursor(out, place);
+    }
+    put_bool(out, open.decided);
+}
+
+fn open_xa(input: &mut Input<'_>) -> Result<Vec<OpenXa>, Fault> {
+    let mut all = Vec::new();
+    input.array("source.open_xa", |i| {
+        all.push(OpenXa {
+            xid: i.text("open_xa.xid")?.to_owned(),
+            number: i.optional("open_xa.number", number)?,
+            place: i.optional("open_xa.place", cursor)?,
+            decided: i.bool("open_xa.decided")?,
+        });
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+fn source(input: &mut Input<'_>, version: u8) -> Result<SourceState, WireError> {
     Ok(SourceState {
         server_uuid: Uuid::from_bytes(input.fixed("source.server_uuid")?),
         position: BinlogPosition {
@@ -158,6 +195,7 @@ fn source(input: &mut Input<'_>) -> Result<SourceState, WireError> {
             let set = parsed::<GtidSet>("source.gtid_set", input)?;
             if whole { GtidState::Whole(set) } else { GtidState::Added(set) }
         },
+        open_xa: if version >= 2 { open_xa(input)? } else { Vec::new() },
     })
 }
 

@@ -5,6 +5,7 @@
 //! | [`record`] | the types of a log record: header, bodies |
 //! | [`codec`], `body` | their encoding, written and read by hand; a body stays bytes until somebody looks into it |
 //! | [`builder`] | [`ChangesBuilder`]: row changes into a body; [`UnitDigest`]: what a unit adds up to |
+//! | [`fragment`] | a body too large for one record, in pieces and put together again |
 //! | [`schema`] | [`RowSchema`]: table metadata as an Avro schema, canonical and fingerprinted |
 //! | [`row`] | [`RowEncoder`], [`RowDecoder`]: values to a row datum and back |
 //!
@@ -15,6 +16,7 @@ mod body;
 pub mod builder;
 pub mod codec;
 pub mod error;
+pub mod fragment;
 pub mod record;
 pub mod row;
 pub mod schema;
@@ -22,6 +24,7 @@ pub mod schema;
 pub use builder::{ChangesBuilder, UnitDigest};
 pub use codec::encode_record;
 pub use error::WireError;
+pub use fragment::BodyJoiner;
 pub use record::*;
 pub use row::{RowDecoder, RowEncoder};
 pub use schema::{Fingerprint, RowSchema};

@@ -4,9 +4,10 @@
 //! wants to look into it, so that a stage without a rule for a table passes its bytes on untouched.
 
 use bytes::Bytes;
+pub use lutra_change::DdlKind;
 use lutra_change::{
-    BinlogPosition, ColumnSet, Cursor, Epoch, Gtid, GtidSet, LogId, Number, Operation, RowFlags, SessionContext,
-    TableName,
+    BinlogPosition, ColumnSet, Cursor, Epoch, Gtid, GtidSet, LogId, Number, OpenXa, Operation, RowFlags,
+    SessionContext, TableName,
 };
 use uuid::Uuid;
 
@@ -40,6 +41,8 @@ pub enum BodyKind {
     XaPrepare,
     /// The decision over a prepared XA transaction.
     XaDecision,
+    /// A piece of another body that is too large for one record.
+    Fragment,
 }
 
 /// Where the source stands after a unit.
@@ -53,6 +56,9 @@ pub struct SourceState {
     pub gtid: Option<Gtid>,
     /// Everything executed up to and including the unit.
     pub gtid_set: GtidState,
+    /// XA transactions that are prepared and not decided behind the unit; that of a decision still names the one it
+    /// decides (P11).
+    pub open_xa: Vec<OpenXa>,
 }
 
 /// A GTID set, whole or as what the unit's interval `(previous, number]` adds to it (P1).
@@ -138,6 +144,8 @@ pub enum Body {
     XaPrepare(XaPrepare),
     /// Decision over one.
     XaDecision(XaDecision),
+    /// A piece of another body.
+    Fragment(Fragment),
 }
 
 /// A table as a record names it.
@@ -177,29 +185,6 @@ pub struct RowChange {
     pub before_columns: Option<ColumnSet>,
     /// Columns in `after`, when partial; `None` = all.
     pub after_columns: Option<ColumnSet>,
-}
-
-/// What a DDL statement does, as far as routing and applying must know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DdlKind {
-    /// CREATE DATABASE.
-    CreateDatabase,
-    /// ALTER DATABASE.
-    AlterDatabase,
-    /// DROP DATABASE.
-    DropDatabase,
-    /// CREATE TABLE (also LIKE; CREATE … SELECT is a transaction with rows).
-    CreateTable,
-    /// ALTER TABLE, CREATE INDEX, DROP INDEX.
-    AlterTable,
-    /// DROP TABLE.
-    DropTable,
-    /// RENAME TABLE, and ALTER TABLE … RENAME.
-    RenameTable,
-    /// TRUNCATE TABLE.
-    TruncateTable,
-    /// Any other statement that changes definitions (views, routines, users, …).
-    Other,
 }
 
 /// A DDL statement.
@@ -262,4 +247,16 @@ pub struct XaDecision {
     pub xid: Bytes,
     /// Committed or rolled back.
     pub commit: bool,
+}
+
+/// A piece of the encoded body of one row change that is too large for one record. The pieces of a body stand in parts
+/// that follow one another; put together they are that body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// Bytes of the whole body.
+    pub total: u64,
+    /// Where in it the piece begins.
+    pub at: u64,
+    /// The piece.
+    pub bytes: Bytes,
 }

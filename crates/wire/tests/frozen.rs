@@ -18,7 +18,13 @@ use lutra_wire::*;
 use uuid::Uuid;
 
 /// Every schema under which records were written, the current one last.
-const FROZEN: [&str; 1] = [include_str!("../../../schemas/frozen/log_record.v1.avsc")];
+const FROZEN: [&str; 2] = [
+    include_str!("../../../schemas/frozen/log_record.v1.avsc"),
+    include_str!("../../../schemas/frozen/log_record.v2.avsc"),
+];
+
+/// Kinds of bodies of version 1.
+const KINDS_V1: usize = 7;
 
 fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -49,6 +55,7 @@ fn source(whole: bool, tag: &str) -> SourceState {
         position: BinlogPosition::new("binlog.000042", 5_000_000_000),
         gtid: Some(Gtid::tagged(server, tag.to_owned(), 77)),
         gtid_set: if whole { GtidState::Whole(set) } else { GtidState::Added(set) },
+        open_xa: Vec::new(),
     }
 }
 
@@ -108,6 +115,7 @@ fn records() -> Vec<(&'static str, Header, RawBody)> {
     };
     let chunk = Chunk { id: Uuid::from_u128(5), addressee: "shop-to-crm".into(), changes: changes() };
     let xid = Bytes::from_static(b"X'6162',X'',1");
+    let piece = RawBody::changes(&changes()).fragments(20).nth(1).unwrap();
     let forwarded = Header { totals: Some(totals), origins: vec!["crm".into()], input: Some(cursor), ..commit.clone() };
     vec![
         ("changes", forwarded, RawBody::changes(&changes())),
@@ -129,7 +137,32 @@ fn records() -> Vec<(&'static str, Header, RawBody)> {
             RawBody::xa_prepare(&XaPrepare { xid: xid.clone(), changes: changes() }),
         ),
         ("xa_decision", commit, RawBody::xa_decision(&XaDecision { xid, commit: true })),
+        ("fragment", header(PartEnd::More, None), piece),
     ]
+}
+
+/// The same as version 2 writes them: with XA transactions that are open.
+fn records_of_v2() -> Vec<(&'static str, Header, RawBody)> {
+    let place = |n| Cursor {
+        log_id: LogId(Uuid::from_u128(1)),
+        next_offset: n,
+        epoch: Epoch::new(9, 1),
+        number: Number::new(1_000_001, 0),
+    };
+    let open = vec![
+        OpenXa { xid: "X'61',X'',1".into(), number: None, place: None, decided: false },
+        OpenXa {
+            xid: "X'6162',X'',1".into(),
+            number: Some(Number::new(1_000_002, 0)),
+            place: Some(place(77)),
+            decided: true,
+        },
+    ];
+    let mut records = records();
+    for source in records.iter_mut().filter_map(|(_, header, _)| header.source.as_mut()) {
+        source.open_xa.clone_from(&open);
+    }
+    records
 }
 
 fn shown(bytes: &Bytes) -> String {
@@ -184,24 +217,37 @@ fn table() -> TableSchema {
 
 #[test]
 fn records_of_every_version_are_read_as_they_were_written() {
-    for (name, ..) in records() {
+    for (at, version, kinds) in [(0, "v1", KINDS_V1), (1, "v2", usize::MAX)] {
+        for (name, ..) in records().iter().take(kinds) {
+            let bytes = Bytes::from(fs::read(golden(&format!("{name}.{version}.bin"))).unwrap());
+            let text = fs::read_to_string(golden(&format!("{name}.{version}.txt"))).unwrap();
+            assert_eq!(shown(&bytes), text, "{name}");
+            // A general Avro reader with the current schema reads what was written with the old one.
+            let written = Schema::parse_str(FROZEN[at]).unwrap();
+            let current = Schema::parse_str(LOG_RECORD_SCHEMA).unwrap();
+            let reader = GenericDatumReader::builder(&written).reader_schema(&current).build().unwrap();
+            let mut rest = &bytes[10..];
+            reader.read_value(&mut rest).unwrap();
+            assert!(rest.is_empty(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn records_of_the_version_before_have_no_open_xa_transactions() {
+    for (name, header, body) in records().into_iter().take(KINDS_V1) {
         let bytes = Bytes::from(fs::read(golden(&format!("{name}.v1.bin"))).unwrap());
-        assert_eq!(shown(&bytes), fs::read_to_string(golden(&format!("{name}.v1.txt"))).unwrap(), "{name}");
-        // A general Avro reader with the current schema reads what was written with the old one.
-        let (written, current) = (Schema::parse_str(FROZEN[0]).unwrap(), Schema::parse_str(LOG_RECORD_SCHEMA).unwrap());
-        let reader = GenericDatumReader::builder(&written).reader_schema(&current).build().unwrap();
-        let mut rest = &bytes[10..];
-        reader.read_value(&mut rest).unwrap();
-        assert!(rest.is_empty(), "{name}");
+        let record = Record::decode(&bytes).unwrap();
+        assert_eq!((record.header, record.body), (header, body), "{name}");
     }
 }
 
 #[test]
 fn records_are_written_as_they_were() {
-    for (name, header, body) in records() {
+    for (name, header, body) in records_of_v2() {
         let mut bytes = Vec::new();
         encode_record(&header, &body, &mut bytes);
-        assert_eq!(bytes, fs::read(golden(&format!("{name}.v1.bin"))).unwrap(), "{name}");
+        assert_eq!(bytes, fs::read(golden(&format!("{name}.v2.bin"))).unwrap(), "{name}");
     }
 }
 
@@ -231,14 +277,18 @@ fn a_row_schema_is_the_same_text_always() {
 #[ignore = "writes the golden files"]
 fn write_the_golden_files() {
     fs::create_dir_all(golden("")).unwrap();
-    for (name, header, body) in records() {
+    for (name, header, body) in records_of_v2() {
         let mut bytes = Vec::new();
         encode_record(&header, &body, &mut bytes);
         // What was written stays: only the text of what is read follows the types.
-        if let Ok(mut file) = fs::File::create_new(golden(&format!("{name}.v1.bin"))) {
+        if let Ok(mut file) = fs::File::create_new(golden(&format!("{name}.v2.bin"))) {
             file.write_all(&bytes).unwrap();
         }
-        fs::write(golden(&format!("{name}.v1.txt")), shown(&Bytes::from(bytes))).unwrap();
+        for version in ["v1", "v2"] {
+            if let Ok(bytes) = fs::read(golden(&format!("{name}.{version}.bin"))) {
+                fs::write(golden(&format!("{name}.{version}.txt")), shown(&Bytes::from(bytes))).unwrap();
+            }
+        }
     }
     if !golden("row_schema.v1.json").exists() {
         let schema = RowSchema::from_table(&table()).unwrap();

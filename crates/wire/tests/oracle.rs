@@ -51,8 +51,22 @@ fn uuids() -> impl Strategy<Value = Uuid> {
 }
 
 fn sources() -> impl Strategy<Value = SourceState> {
-    (uuids(), "[a-z.0-9]{0,20}", 0u64..1 << 45, prop::option::of((uuids(), 1u64..1 << 40)), any::<bool>(), 1u64..1000)
-        .prop_map(|(server_uuid, file, offset, gtid, whole, n)| {
+    let open = (
+        "X'[0-9a-f]{0,9}',X'',1",
+        prop::option::of(numbers()),
+        prop::option::of((uuids(), any::<i64>(), epochs(), numbers())),
+        any::<bool>(),
+    )
+        .prop_map(|(xid, number, place, decided)| OpenXa {
+            xid,
+            number,
+            place: place.map(|(u, next_offset, epoch, number)| Cursor { log_id: LogId(u), next_offset, epoch, number }),
+            decided,
+        });
+    let gtids = prop::option::of((uuids(), 1u64..1 << 40));
+    let open = prop::collection::vec(open, 0..3);
+    (uuids(), "[a-z.0-9]{0,20}", 0u64..1 << 45, gtids, any::<bool>(), 1u64..1000, open).prop_map(
+        |(server_uuid, file, offset, gtid, whole, n, open_xa)| {
             let mut set = GtidSet::new();
             set.insert(&Gtid::new(server_uuid, n));
             SourceState {
@@ -60,8 +74,10 @@ fn sources() -> impl Strategy<Value = SourceState> {
                 position: BinlogPosition::new(file, offset),
                 gtid: gtid.map(|(u, n)| Gtid::new(u, n)),
                 gtid_set: if whole { GtidState::Whole(set) } else { GtidState::Added(set) },
+                open_xa,
             }
-        })
+        },
+    )
 }
 
 fn headers() -> impl Strategy<Value = Header> {
@@ -198,6 +214,7 @@ fn bodies() -> impl Strategy<Value = (RawBody, String)> {
             xid: Bytes::copy_from_slice(&x),
             changes
         }))),
+        (changes(), 1usize..50).prop_map(move |(c, size)| shown(RawBody::changes(&c).fragments(size).next().unwrap())),
         (any::<[u8; 5]>(), any::<bool>()).prop_map(move |(x, commit)| shown(RawBody::xa_decision(&XaDecision {
             xid: Bytes::copy_from_slice(&x),
             commit

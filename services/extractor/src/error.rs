@@ -187,13 +187,24 @@ pub enum AssembleError {
         /// Its first word.
         what: String,
     },
-    /// P11, not yet carried.
+    /// P11: rows that never came.
     #[error(
-        "{what}: XA transactions are not carried yet; commit or roll back open ones, leave their tables out, or start behind them"
+        "XA transaction {xid} is committed, and was prepared before the log begins: its rows are not in it. Copy what it changed \
+         to the target, and start anew behind this place with `lutra adopt`"
     )]
-    Xa {
-        /// What was seen.
-        what: &'static str,
+    XaUnknown {
+        /// Its XID.
+        xid: String,
+    },
+    /// P11: two of one name.
+    #[error(
+        "XA transaction {xid} begins, and the one of that name that was prepared before was never decided in the binlog: somebody \
+         ended it with sql_log_bin = 0, or the server lost it. Compare source and target, then start anew behind this place \
+         with `lutra adopt`"
+    )]
+    XaTaken {
+        /// Its XID.
+        xid: String,
     },
     /// P11.
     #[error(

@@ -131,6 +131,7 @@ where
         server.ensure_not_behind(&place.gtid_set).await?;
         let (start, known) = server.dump_start(&self.config, &place, tail.last_unit.as_ref());
         let half = server.half(&self.config, tail.last_unit.as_ref());
+        let open_xa = place.open_xa.clone();
         server.ensure_fit(&self.config, Some(start.clone())).await?;
 
         let mut tasks = JoinSet::new();
@@ -146,7 +147,7 @@ where
         }
         .emit();
         let clock = watch_clock(&mut tasks, server);
-        let resume = Resume { half, ..resume(number, place, &start, known) };
+        let resume = Resume { half, open_xa, ..resume(number, place, &start, known) };
         let run = Run {
             assembler: Assembler::new(Arc::new(self.config.spec.clone()), resume),
             decoder: Decoder::new(),
@@ -205,7 +206,7 @@ fn resume(number: Number, place: SourcePlace, start: &DumpStart, known: Option<K
         DumpStart::Gtid(set) => set.clone(),
         DumpStart::Position(_) => GtidSet::new(),
     };
-    Resume { number, position: place.position, gtid_set, known, half: None }
+    Resume { number, position: place.position, gtid_set, known, half: None, open_xa: Vec::new() }
 }
 
 /// Measures the source's clock once a second, for as long as the server answers.

@@ -85,6 +85,7 @@ impl<F: TransportFactory, S: SchemaStore> Publisher<F, S> {
             gtid: place.gtid,
             gtid_set: assembler.gtid_set(),
             added: Some(place.added),
+            open_xa: place.open_xa,
         });
         let draft = HeaderDraft {
             number,
@@ -126,6 +127,7 @@ impl<F: TransportFactory, S: SchemaStore> Publisher<F, S> {
             gtid: None,
             gtid_set: &gtid_set,
             added: Some(GtidSet::new()),
+            open_xa: Vec::new(),
         };
         let draft = HeaderDraft { source: Some(source), ..resting(part.number, part.read_at) };
         self.writer.append(draft, &part.body, None).await?;
@@ -141,6 +143,7 @@ impl<F: TransportFactory, S: SchemaStore> Publisher<F, S> {
             gtid: None,
             gtid_set: &place.gtid_set,
             added: Some(place.gtid_set.clone()),
+            open_xa: Vec::new(),
         };
         let body = RawBody::heartbeat(&Heartbeat { at: now, clock_offset: 0 });
         let number = covered.next_sub();

@@ -110,7 +110,12 @@ impl Server {
         let first = files.first().map_or_else(BinlogPosition::default, |f| BinlogPosition::new(f.file.clone(), 4));
         if let Some(adopt) = &config.adopt {
             let position = adopt.position.clone().unwrap_or(first);
-            return Ok(SourcePlace { server_uuid: adopt.source_uuid, position, gtid_set: adopt.gtid_set.clone() });
+            return Ok(SourcePlace {
+                server_uuid: adopt.source_uuid,
+                position,
+                gtid_set: adopt.gtid_set.clone(),
+                open_xa: Vec::new(),
+            });
         }
         let purged = self.identity.gtid_purged.clone();
         let (position, set) = match config.start() {
@@ -124,7 +129,7 @@ impl Server {
             }
         };
         let gtid_set = if config.spec.gtid { set } else { GtidSet::new() };
-        Ok(SourcePlace { server_uuid: self.uuid, position, gtid_set })
+        Ok(SourcePlace { server_uuid: self.uuid, position, gtid_set, open_xa: Vec::new() })
     }
 
     /// The GTIDs of everything before a place: what the file says of the files before it, and its own up to the place.
@@ -177,7 +182,8 @@ impl Server {
         (DumpStart::Gtid(set), known)
     }
 
-    /// The log ends inside a `CREATE TABLE … SELECT`: only such a unit has no GTID. Its commit time.
+    /// The log ends inside a `CREATE TABLE … SELECT` or a large `XA COMMIT … ONE PHASE`: only such units have no GTID. Its
+    /// commit time.
     pub fn half(&self, config: &ExtractConfig, last: Option<&LastUnit>) -> Option<i64> {
         last.filter(|last| config.spec.gtid && last.gtid.is_none()).map(|last| last.committed_at)
     }

@@ -149,7 +149,7 @@ impl<R: ReadTransport, S: Schemas> Intake<R, S> {
                 };
                 return Ok(self.send(&part, UnitBody::Nothing).await && self.messages.send(alive).await.is_ok());
             }
-            Body::Chunk(_) | Body::EpochStart(_) | Body::XaPrepare(_) | Body::XaDecision(_) => {
+            Body::Chunk(_) | Body::EpochStart(_) | Body::XaPrepare(_) | Body::XaDecision(_) | Body::Fragment(_) => {
                 return Err(LoadError::Unsupported { number, kind: kind_name(part.body.kind()) });
             }
         }
@@ -266,6 +266,7 @@ fn kind_name(kind: BodyKind) -> &'static str {
         BodyKind::XaPrepare => "a prepared XA transaction",
         BodyKind::XaDecision => "the decision over an XA transaction",
         BodyKind::EpochStart => "an epoch start",
+        BodyKind::Fragment => "a piece of a row",
         BodyKind::Changes => "changes",
         BodyKind::Ddl => "DDL",
         BodyKind::Heartbeat => "a heartbeat",

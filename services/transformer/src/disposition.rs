@@ -21,6 +21,16 @@ pub(crate) fn of(error: &TransformError) -> Result<TaskEnd, TaskFailure> {
             Disposition::Halt,
             "look at the log with `lutra log tail`; `lutra adopt` starts a new one from what the target has",
         ),
+        E::Prepared { source: crate::xa::PreparedError::Log { source, .. }, .. }
+            if !matches!(source.as_ref(), LogError::Halt { .. }) =>
+        {
+            (Disposition::Retry, "check that Kafka is reachable")
+        }
+        E::Prepared { .. } => (
+            Disposition::Halt,
+            "the source's log lost rows that were prepared long ago: keep it longer than transactions stay prepared; copy what the \
+             transaction changed, then `lutra adopt PIPELINE --from-target`",
+        ),
         E::Torn { .. } => (
             Disposition::Halt,
             "it is read again; if that does not help, `lutra adopt PIPELINE --from-target` starts a new log",

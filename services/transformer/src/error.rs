@@ -57,6 +57,17 @@ pub enum TransformError {
         /// What was read.
         read: UnitTotals,
     },
+    /// P11: an XA transaction is committed, and its rows cannot be had.
+    #[error("XA transaction {xid} is committed by unit {number}, and its rows cannot be had")]
+    Prepared {
+        /// Its XID.
+        xid: String,
+        /// The decision.
+        number: Number,
+        /// Why.
+        #[source]
+        source: crate::xa::PreparedError,
+    },
     /// A kind of unit that comes with a later version.
     #[error("unit {number} is {kind}, which this version does not carry; start the pipeline anew behind it")]
     Unsupported {

@@ -3,7 +3,7 @@
 //! Pure: what to append comes out as [`Forwarded`], the task appends it.
 
 use lutra_change::{BinlogPosition, Cursor, GtidSet, Number};
-use lutra_log::{HeaderDraft, LogPart, SourceDraft, SourcePlace};
+use lutra_log::{HeaderDraft, SourceDraft, SourcePlace};
 use lutra_wire::record::{GtidState, Header, Heartbeat, PartEnd, RawBody, UnitTotals};
 use uuid::Uuid;
 
@@ -79,13 +79,12 @@ impl Forwarder {
     /// Takes one accepted part with what the rules left of its body. `input` is the reader's cursor behind it.
     pub fn part(
         &mut self,
-        part: &LogPart,
+        header: &Header,
         body: Option<RawBody>,
         empty: impl FnOnce() -> RawBody,
         totals: Option<UnitTotals>,
         input: Cursor,
     ) -> Option<Forwarded> {
-        let header = &part.header;
         if header.part == 1 {
             self.parts_out = 0;
         }
@@ -138,6 +137,7 @@ impl Forwarder {
             gtid: self.place.last_gtid.clone().filter(|_| forwarded.own_gtid),
             gtid_set: applied,
             added: Some(std::mem::take(&mut self.place.added)),
+            open_xa: Vec::new(),
         });
         HeaderDraft {
             number: forwarded.number,

@@ -85,10 +85,8 @@ impl RuleRoom {
             BodyKind::Ddl => self.ddl(number, body),
             BodyKind::Heartbeat => Ok(Some(body.clone())),
             BodyKind::Chunk => Err(TransformError::Unsupported { number, kind: "a snapshot chunk" }),
-            BodyKind::XaPrepare | BodyKind::XaDecision => {
-                Err(TransformError::Unsupported { number, kind: "an XA transaction" })
-            }
-            BodyKind::EpochStart => Ok(None),
+            BodyKind::XaPrepare => self.prepared(number, body).await,
+            BodyKind::XaDecision | BodyKind::Fragment | BodyKind::EpochStart => Ok(None),
         }
     }
 
@@ -99,11 +97,7 @@ impl RuleRoom {
         whole: bool,
     ) -> Result<Option<RawBody>, TransformError> {
         let unreadable = |source| TransformError::Body { number, source };
-        let tables = body.tables().map_err(unreadable)?;
-        let mut plans = Vec::with_capacity(tables.len());
-        for table in &tables {
-            plans.push(self.plan(number, table.fingerprint, &table.name).await?);
-        }
+        let plans = self.plans_of(number, body).await?;
         let untouched = plans.iter().all(|p| matches!(p, Plan::Pass));
         if untouched && whole {
             return Ok(Some(body.clone()));
@@ -117,6 +111,25 @@ impl RuleRoom {
         }
         self.rewritten = true;
         self.rewrite(number, &changes, &plans)
+    }
+
+    /// What was prepared becomes changes of the transaction that the decision makes.
+    async fn prepared(&mut self, number: Number, body: &RawBody) -> Result<Option<RawBody>, TransformError> {
+        let plans = self.plans_of(number, body).await?;
+        let body = body.decode().map_err(|source| TransformError::Body { number, source })?;
+        let Body::XaPrepare(prepare) = body else { return Ok(None) };
+        prepare.changes.rows.iter().for_each(|r| self.read.update(r.before.as_deref(), r.after.as_deref()));
+        self.rewritten = true;
+        self.rewrite(number, &prepare.changes, &plans)
+    }
+
+    async fn plans_of(&mut self, number: Number, body: &RawBody) -> Result<Vec<Plan>, TransformError> {
+        let tables = body.tables().map_err(|source| TransformError::Body { number, source })?;
+        let mut plans = Vec::with_capacity(tables.len());
+        for table in &tables {
+            plans.push(self.plan(number, table.fingerprint, &table.name).await?);
+        }
+        Ok(plans)
     }
 
     fn rewrite(

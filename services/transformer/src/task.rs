@@ -14,8 +14,8 @@ use lutra_log::{
 use lutra_rules::Rules;
 use lutra_runtime::retry::{Backoff, BackoffPolicy};
 use lutra_runtime::trace_context;
-use lutra_wire::ChangesBuilder;
-use lutra_wire::record::{Heartbeat, PartEnd, RawBody};
+use lutra_wire::record::{Body, BodyKind, Header, Heartbeat, PartEnd, RawBody, UnitTotals};
+use lutra_wire::{BodyJoiner, ChangesBuilder};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::TransformConfig;
@@ -25,6 +25,7 @@ use crate::forward::{Forwarded, Forwarder};
 use crate::intake::{self, Reader};
 use crate::rules::RuleRoom;
 use crate::service::Board;
+use crate::xa::{Again, PrepareReader, Prepared, PreparedError, joined};
 
 /// Bytes handed over to Kafka and not acknowledged, at most.
 const IN_FLIGHT_BYTES: usize = 16 << 20;
@@ -81,6 +82,10 @@ async fn attempt(
         upstream: config.input.writer.clone(),
         board: Arc::clone(board),
         bookmarked_bytes: 0,
+        kafka: kafka.clone(),
+        input_topic: config.input.topic.clone(),
+        prepared: Prepared::default(),
+        joiner: BodyJoiner::new(),
     };
     let reader = match tail.input {
         Some(cursor) => intake::resume(kafka, config, handle, &tail, cursor).await?,
@@ -116,6 +121,19 @@ struct Transformation {
     upstream: lutra_change::TaskId,
     board: Arc<Board>,
     bookmarked_bytes: u64,
+    /// Where prepared XA transactions are read again.
+    kafka: KafkaConfig,
+    input_topic: String,
+    prepared: Prepared,
+    joiner: BodyJoiner,
+}
+
+/// A transaction that becomes of a prepared one.
+struct Decided {
+    /// Of the part forwarded last.
+    header: Header,
+    /// What the rules left of the part before.
+    waiting: Option<RawBody>,
 }
 
 impl Transformation {
@@ -139,6 +157,7 @@ impl Transformation {
             server_uuid: a.source_uuid,
             position: a.position.clone().unwrap_or_default(),
             gtid_set: a.gtid_set.clone(),
+            open_xa: Vec::new(),
         });
         let applied = place.as_ref().map_or_else(|| reader.gtid_set().clone(), |p| p.gtid_set.clone());
         let source = SourceDraft {
@@ -147,6 +166,7 @@ impl Transformation {
             gtid: None,
             gtid_set: &applied,
             added: None,
+            open_xa: Vec::new(),
         };
         let now = now_micros();
         let draft = HeaderDraft {
@@ -182,16 +202,21 @@ impl Transformation {
                 // 2. the writer's own trouble
                 error = self.writer.drive(), if self.writer.progress().borrow().in_flight_bytes > 0 => return Err(error.into()),
                 // 3. what the log says
-                delivered = reader.next() => self.take(delivered?, &reader).await?,
+                delivered = reader.next() => self.take(delivered?, &reader, stop).await?,
                 // 4. bookkeeping
                 _ = bookmark.tick() => self.bookmark(),
             }
         }
     }
 
-    async fn take(&mut self, delivered: Delivered, reader: &Reader) -> Result<(), TransformError> {
+    async fn take(
+        &mut self,
+        delivered: Delivered,
+        reader: &Reader,
+        stop: &CancellationToken,
+    ) -> Result<(), TransformError> {
         match delivered {
-            Delivered::Part(part) => self.part(&part, reader).await,
+            Delivered::Part(part) => self.part(&part, reader, stop).await,
             Delivered::Heartbeat { header, heartbeat, .. } => {
                 let forwarded = self.forwarder.heartbeat(&header, &heartbeat, reader.cursor());
                 self.append(forwarded, reader, None).await?;
@@ -211,27 +236,126 @@ impl Transformation {
         }
     }
 
-    async fn part(&mut self, part: &LogPart, reader: &Reader) -> Result<(), TransformError> {
+    async fn part(&mut self, part: &LogPart, reader: &Reader, stop: &CancellationToken) -> Result<(), TransformError> {
         let header = &part.header;
-        if header.part == 1 {
-            self.rules.begin_unit();
-        }
-        let whole = header.part == 1 && header.end == PartEnd::Commit;
-        let body = self.rules.apply(header.number, &part.body, whole).await?;
-        if header.end == PartEnd::Commit && !whole {
-            self.rules.check_whole(header.number, header.totals)?;
-        }
-        let totals = self.rules.totals(header.totals);
         // The input's own origin: the pipeline's log has one that covers it.
         if header.number <= self.forwarder.forwarded() {
             return Ok(());
         }
-        let forwarded = self.forwarder.part(part, body, empty, totals, reader.cursor());
-        if let Some(forwarded) = forwarded {
-            self.append(forwarded, reader, Some(part)).await?;
+        if header.part == 1 {
+            self.rules.begin_unit();
+            self.joiner.clear();
+        }
+        let whole = header.part == 1 && header.end == PartEnd::Commit;
+        let unreadable = |source| TransformError::Body { number: header.number, source };
+        let Some(body) = joined(&mut self.joiner, &part.body).map_err(unreadable)? else { return Ok(()) };
+        match body.kind() {
+            BodyKind::XaPrepare => {
+                self.prepared.part(header, &body);
+                self.forward(header, None, None, part, reader).await?;
+            }
+            BodyKind::XaDecision => self.decide(part, &body, reader, stop).await?,
+            _ => {
+                let body = self.rules.apply(header.number, &body, whole).await?;
+                if header.end == PartEnd::Commit && !whole {
+                    self.rules.check_whole(header.number, header.totals)?;
+                }
+                let totals = self.rules.totals(header.totals);
+                self.forward(header, body, totals, part, reader).await?;
+            }
         }
         if header.end == PartEnd::Commit {
             self.board.heard(&self.pipeline, &self.forwarder, reader, header.committed_at);
+        }
+        Ok(())
+    }
+
+    /// Forwards what the rules left of a part.
+    async fn forward(
+        &mut self,
+        header: &Header,
+        body: Option<RawBody>,
+        totals: Option<UnitTotals>,
+        from: &LogPart,
+        reader: &Reader,
+    ) -> Result<(), TransformError> {
+        match self.forwarder.part(header, body, empty, totals, reader.cursor()) {
+            Some(forwarded) => self.append(forwarded, reader, Some(from)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The decision over a prepared XA transaction: its rows become a transaction under the decision's number (P11).
+    async fn decide(
+        &mut self,
+        part: &LogPart,
+        body: &RawBody,
+        reader: &Reader,
+        stop: &CancellationToken,
+    ) -> Result<(), TransformError> {
+        let (header, number) = (&part.header, part.header.number);
+        let decision = body.decode().map_err(|source| TransformError::Body { number, source })?;
+        let Body::XaDecision(decision) = decision else { return Ok(()) };
+        let xid = String::from_utf8_lossy(&decision.xid).into_owned();
+        let missing = |source| TransformError::Prepared { xid: xid.clone(), number, source };
+        let open = header.source.iter().flat_map(|s| &s.open_xa).find(|open| open.decided);
+        let open = open.ok_or_else(|| missing(PreparedError::NoPlace))?;
+        let kept = open.number.and_then(|prepare| self.prepared.take(prepare));
+        if !decision.commit {
+            return self.forward(header, None, None, part, reader).await;
+        }
+        let mut unit = Decided { header: Header { part: 0, ..header.clone() }, waiting: None };
+        let totals = match kept {
+            Some((parts, totals)) => {
+                for body in parts {
+                    self.decided_part(&mut unit, &body, part, reader).await?;
+                }
+                totals
+            }
+            None => {
+                let opened = PrepareReader::open(&self.kafka, &self.input_topic, header.log_id, open);
+                let mut again = opened.await.map_err(&missing)?;
+                loop {
+                    let next = tokio::select! {
+                        biased;
+                        // What was forwarded of the unit is void: the next start begins it anew.
+                        () = stop.cancelled() => return Ok(()),
+                        next = again.next() => next.map_err(&missing)?,
+                    };
+                    match next {
+                        Again::Void => {
+                            self.rules.begin_unit();
+                            unit = Decided { header: Header { part: 0, ..header.clone() }, waiting: None };
+                        }
+                        Again::Part(body, last) => {
+                            self.decided_part(&mut unit, &body, part, reader).await?;
+                            if let Some(totals) = last {
+                                break totals;
+                            }
+                        }
+                    }
+                }
+            }
+        };
+        self.rules.check_whole(number, totals)?;
+        let left = self.rules.totals(None);
+        let last = Header { part: unit.header.part + 1, ..header.clone() };
+        self.forward(&last, unit.waiting, left, part, reader).await
+    }
+
+    /// One part of what was prepared: forwarded when the next one is there, as only the last completes the unit.
+    async fn decided_part(
+        &mut self,
+        unit: &mut Decided,
+        body: &RawBody,
+        from: &LogPart,
+        reader: &Reader,
+    ) -> Result<(), TransformError> {
+        let Some(left) = self.rules.apply(unit.header.number, body, false).await? else { return Ok(()) };
+        if let Some(before) = unit.waiting.replace(left) {
+            unit.header = Header { part: unit.header.part + 1, end: PartEnd::More, ..unit.header.clone() };
+            let header = unit.header.clone();
+            self.forward(&header, Some(before), None, from, reader).await?;
         }
         Ok(())
     }

@@ -360,6 +360,7 @@ impl Running {
             gtid,
             gtid_set: &self.executed,
             added: None,
+            open_xa: Vec::new(),
         });
         let origins = Vec::new();
         let draft = HeaderDraft {

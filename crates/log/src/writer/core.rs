@@ -3,11 +3,11 @@
 //! Acknowledged offsets must rise. Where they leave a hole, other records landed: they are read before what follows
 //! counts as acknowledged, since a higher epoch among them means that what follows is void.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use lutra_change::{Cursor, Epoch, Number};
+use lutra_change::{Cursor, Epoch, Number, OpenXa};
 use lutra_wire::record::{BodyKind, Header, PartEnd, RawBody};
 
 use super::draft::{GtidCarrier, HeaderDraft};
@@ -62,6 +62,8 @@ pub(crate) struct WriterCore {
     proven_at: Option<i64>,
     last_offset: i64,
     progress: WriterProgress,
+    /// A place before each prepare that this writer wrote and that is open (P11).
+    prepares: BTreeMap<Number, Cursor>,
     rules: Rules,
 }
 
@@ -91,6 +93,7 @@ impl WriterCore {
                 acknowledged_bytes: 0,
                 in_flight_bytes: 0,
             },
+            prepares: BTreeMap::new(),
             rules,
         }
     }
@@ -133,6 +136,14 @@ impl WriterCore {
     /// Makes the record of a part.
     pub(crate) fn draft(&mut self, draft: HeaderDraft<'_>, body: &RawBody) -> Result<(Header, Bytes), LogError> {
         let moves = draft.number > draft.previous;
+        if body.kind() == BodyKind::XaPrepare && draft.part == 1 {
+            // Confirmed: it is in the log for as long as the prepare is.
+            self.prepares.insert(draft.number, self.cursor);
+        }
+        let mut source = draft.source;
+        if let Some(source) = &mut source {
+            self.put_places(moves.then_some(draft.number), &mut source.open_xa);
+        }
         let header = Header {
             log_id: self.own.log_id(),
             epoch: self.epoch,
@@ -140,7 +151,7 @@ impl WriterCore {
             previous: draft.previous,
             part: draft.part,
             end: draft.end,
-            source: draft.source.map(|s| self.carrier.carry(s, moves)),
+            source: source.map(|s| self.carrier.carry(s, moves)),
             committed_at: draft.committed_at,
             read_at: draft.read_at,
             input: draft.input,
@@ -150,6 +161,20 @@ impl WriterCore {
         self.check(body.kind(), &header)?;
         let value = codec::encode(&header, body);
         Ok((header, value))
+    }
+
+    /// Puts in the places of prepares that this writer wrote (P11).
+    fn put_places(&mut self, unit: Option<Number>, open_xa: &mut [OpenXa]) {
+        if self.prepares.is_empty() {
+            return;
+        }
+        for open in open_xa.iter_mut().filter(|open| open.place.is_none()) {
+            open.place = open.number.and_then(|number| self.prepares.get(&number).copied());
+        }
+        if let Some(unit) = unit {
+            let open = |number: &Number| open_xa.iter().any(|o| o.number == Some(*number) && !o.decided);
+            self.prepares.retain(|number, _| *number > unit || open(number));
+        }
     }
 
     /// Holds an own record to the reader's rules, and to the writer's own: the origin first, no overlap, no hole.

@@ -1,6 +1,6 @@
 //! From what a service knows of a part to the header that goes into the log.
 
-use lutra_change::{BinlogPosition, Cursor, Gtid, GtidSet, Number};
+use lutra_change::{BinlogPosition, Cursor, Gtid, GtidSet, Number, OpenXa};
 use lutra_wire::record::{GtidState, PartEnd, SourceState, UnitTotals};
 use uuid::Uuid;
 
@@ -48,6 +48,9 @@ pub struct SourceDraft<'a> {
     /// What the unit's interval adds to the set of the unit before. `None`: the writer works it out, which costs time on
     /// large sets.
     pub added: Option<GtidSet>,
+    /// XA transactions that are open behind the unit, and the one that it decides. The writer puts in the places of those
+    /// whose prepare it wrote itself.
+    pub open_xa: Vec<OpenXa>,
 }
 
 /// Decides how each record carries the GTID set (P1).
@@ -62,7 +65,13 @@ impl GtidCarrier {
     /// The state to put into a record.
     pub(super) fn carry(&mut self, source: SourceDraft<'_>, moves: bool) -> SourceState {
         let gtid_set = self.state(source.gtid_set, source.added, moves);
-        SourceState { server_uuid: source.server_uuid, position: source.position, gtid: source.gtid, gtid_set }
+        SourceState {
+            server_uuid: source.server_uuid,
+            position: source.position,
+            gtid: source.gtid,
+            gtid_set,
+            open_xa: source.open_xa,
+        }
     }
 
     fn state(&mut self, whole: &GtidSet, added: Option<GtidSet>, moves: bool) -> GtidState {

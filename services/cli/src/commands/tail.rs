@@ -207,6 +207,7 @@ fn word(kind: BodyKind) -> &'static str {
         BodyKind::EpochStart => "epoch_start",
         BodyKind::XaPrepare => "xa_prepare",
         BodyKind::XaDecision => "xa_decision",
+        BodyKind::Fragment => "fragment",
     }
 }
 
@@ -223,6 +224,11 @@ impl Printer<'_> {
             Body::XaDecision(decision) => {
                 value["commit"] = Value::from(decision.commit);
                 format!("XA {}", if decision.commit { "commit" } else { "rollback" })
+            }
+            Body::Fragment(piece) => {
+                value["at"] = Value::from(piece.at);
+                value["total"] = Value::from(piece.total);
+                format!("piece of a row: bytes {} to {} of {}", piece.at, piece.at + piece.bytes.len() as u64, piece.total)
             }
             Body::Ddl(ddl) => {
                 let statement = String::from_utf8_lossy(&ddl.statement).into_owned();

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use lutra_binlog::{EventHeader, QueryEvent};
-use lutra_change::TableName;
 use lutra_change::sql_lexer::Lexis;
+use lutra_change::{Gtid, TableName};
 use lutra_mysql::ddl::{Statement, StatementKind, classify};
 use lutra_mysql::sql::charset_of;
 use lutra_wire::record::{Ddl, DdlKind, PartEnd, RawBody};
@@ -24,45 +24,27 @@ impl Assembler {
             classify(query.statement, query.database, lexis_of(query)).ok_or(AssembleError::UnreadableStatement)?;
         match statement.kind {
             StatementKind::Begin => self.begin_group(&query.context),
-            StatementKind::XaStart => {
-                self.begin_group(&query.context)?;
-                self.opened()?.xid = xid_of(query.statement).to_vec();
-                Ok(())
-            }
+            StatementKind::XaStart => self.xa_start(query),
             StatementKind::Commit => self.commit(),
             StatementKind::Rollback => self.rollback("ROLLBACK").and_then(|()| self.commit()),
             StatementKind::RollbackTo => self.rollback("ROLLBACK TO"),
             StatementKind::Savepoint | StatementKind::XaEnd => Ok(()),
             StatementKind::XaPrepare => self.xa_prepare(),
-            StatementKind::XaCommit if self.prepared.remove(xid_of(query.statement)) => self.uncaptured(None),
-            // Prepared before the log began, or before this start: what it changes is not known.
-            StatementKind::XaCommit => Err(AssembleError::Xa { what: "XA COMMIT" }),
+            StatementKind::XaCommit => self.xa_decision(query.statement, true),
+            StatementKind::XaRollback => self.xa_decision(query.statement, false),
             StatementKind::RowChange if !lutra_mysql::catalogue::is_system(query.database) => {
                 let words = String::from_utf8_lossy(query.statement);
                 let what = words.split_whitespace().next().unwrap_or_default().to_owned();
                 Err(AssembleError::StatementText { what })
             }
             StatementKind::Empty if self.opened()?.group => Ok(()),
-            StatementKind::Empty | StatementKind::RowChange | StatementKind::Other | StatementKind::XaRollback => {
-                self.uncaptured(None)
-            }
+            StatementKind::Empty | StatementKind::RowChange | StatementKind::Other => self.uncaptured(None),
             _ => self.definition(query, &statement),
         }
     }
 
-    /// P11: an XA transaction with captured rows is not carried yet; one without makes no unit.
-    pub(super) fn xa_prepare(&mut self) -> Result<(), AssembleError> {
-        let open = self.opened()?;
-        if open.rows > 0 {
-            return Err(AssembleError::Xa { what: "XA PREPARE" });
-        }
-        let xid = std::mem::take(&mut open.xid);
-        self.prepared.insert(xid);
-        self.commit()
-    }
-
     /// P11: a group with captured rows that is rolled back by a logged statement held tables without transactions.
-    fn rollback(&mut self, what: &'static str) -> Result<(), AssembleError> {
+    pub(super) fn rollback(&mut self, what: &'static str) -> Result<(), AssembleError> {
         if self.opened()?.rows > 0 {
             return Err(AssembleError::RolledBack { what, tables: self.open_tables() });
         }
@@ -70,7 +52,7 @@ impl Assembler {
     }
 
     /// A statement that makes no unit. Outside a group it is a transaction of its own.
-    fn uncaptured(&mut self, database: Option<&str>) -> Result<(), AssembleError> {
+    pub(super) fn uncaptured(&mut self, database: Option<&str>) -> Result<(), AssembleError> {
         let open = self.opened()?;
         if database == Some("lutra") {
             open.own = true;
@@ -99,7 +81,7 @@ impl Assembler {
     }
 
     /// Without GTIDs the log ended inside this statement: what follows are its rows.
-    fn begin_half(&mut self, query: &QueryEvent<'_>) {
+    pub(super) fn begin_half(&mut self, query: &QueryEvent<'_>) {
         let committed_at = query.context.timestamp_micros.unwrap_or(0);
         self.open = Some(super::open::Open { committed_at, group: true, ..super::open::Open::default() });
         let _ = self.begin_group(&query.context);
@@ -147,13 +129,18 @@ impl Assembler {
             tables: statement.tables.iter().filter(|t| !t.table.is_empty()).cloned().collect(),
             context: query.context.clone(),
         });
+        self.give_unit(body, gtid.filter(|_| !rows_follow), committed_at);
+        if rows_follow {
+            self.go_on_inside(inside);
+        }
+        Ok(())
+    }
+
+    /// Gives out a unit of one part without rows.
+    pub(super) fn give_unit(&mut self, body: RawBody, gtid: Option<Gtid>, committed_at: i64) {
         let previous = self.number;
         self.number = self.number.next_sequence();
-        let mut place = self.unit_place(gtid.filter(|_| !rows_follow));
-        if rows_follow && !self.spec.gtid {
-            // A stream that begins there begins with this very statement, outside a transaction.
-            place.position.offset = inside;
-        }
+        let place = self.unit_place(gtid);
         self.output.push_back(Output::Part(Box::new(UnitPart {
             number: self.number,
             previous,
@@ -167,7 +154,19 @@ impl Assembler {
             origins: Vec::new(),
             totals: None,
         })));
-        Ok(())
+    }
+
+    /// The unit given out last ends inside a transaction. Without GTIDs a stream that begins behind it begins inside that
+    /// transaction, with its first statement.
+    pub(super) fn go_on_inside(&mut self, inside: u64) {
+        if self.spec.gtid {
+            return;
+        }
+        if let Some(Output::Part(part)) = self.output.back_mut()
+            && let Some(place) = &mut part.place
+        {
+            place.position.offset = inside;
+        }
     }
 
     /// Whether a statement concerns what is captured.
@@ -200,14 +199,6 @@ impl Assembler {
 /// Whether the table of that name got it in the same statement from a captured one.
 fn came_from_captured(renames: &[TableName], name: &TableName, captures: impl Fn(&TableName) -> bool) -> bool {
     renames.chunks_exact(2).any(|pair| matches!(pair, [old, new] if new == name && captures(old)))
-}
-
-/// The XID behind the two words of an XA statement.
-fn xid_of(statement: &[u8]) -> &[u8] {
-    let text = statement.trim_ascii();
-    let behind = |text: &'_ [u8]| text.iter().position(u8::is_ascii_whitespace).unwrap_or(text.len());
-    let rest = text.get(behind(text)..).unwrap_or_default().trim_ascii_start();
-    rest.get(behind(rest)..).unwrap_or_default().trim_ascii()
 }
 
 fn lexis_of(query: &QueryEvent<'_>) -> Lexis {

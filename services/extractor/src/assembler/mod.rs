@@ -9,12 +9,13 @@ mod open;
 mod table;
 mod tail;
 mod unit;
+mod xa;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use lutra_binlog::{EventData, EventHeader, PositionTracker, Rotate, Scratch, TableCache, event_type};
-use lutra_change::{BinlogPosition, GtidSet, Number};
+use lutra_change::{BinlogPosition, GtidSet, Number, OpenXa};
 use lutra_spec::SourceSpec;
 use lutra_wire::ChangesBuilder;
 use lutra_wire::record::{Heartbeat, PartEnd, RawBody};
@@ -39,9 +40,11 @@ pub struct Resume {
     pub gtid_set: GtidSet,
     /// What the log knows of the transaction that comes first, when that is to be looked at again (P7).
     pub known: Option<Known>,
-    /// The log ends inside a `CREATE TABLE … SELECT`: its definition is in the log, its rows are not. The commit time of
-    /// that transaction, which comes first.
+    /// The log ends inside a `CREATE TABLE … SELECT` (its definition is in the log, its rows are not) or a large
+    /// `XA COMMIT … ONE PHASE` (its rows are, its decision is not). The commit time of that transaction, which comes first.
     pub half: Option<i64>,
+    /// XA transactions that are prepared and not decided there (P11).
+    pub open_xa: Vec<OpenXa>,
 }
 
 /// Transactions that were passed over since the last unit.
@@ -78,8 +81,8 @@ pub struct Assembler {
     open: Option<Open>,
     tail: Option<TailCheck>,
     half: Option<i64>,
-    /// Prepared XA transactions without captured rows, by their XIDs as statements write them.
-    prepared: HashSet<Vec<u8>>,
+    /// XA transactions that are prepared and not decided, those without captured rows among them (P11).
+    open_xa: Vec<OpenXa>,
     output: VecDeque<Output>,
     now: i64,
     transactions: u64,
@@ -106,7 +109,7 @@ impl Assembler {
             open: None,
             tail: resume.known.map(TailCheck::new),
             half: resume.half,
-            prepared: HashSet::new(),
+            open_xa: resume.open_xa,
             output: VecDeque::new(),
             now: 0,
             transactions: 0,
@@ -184,13 +187,9 @@ impl Assembler {
                 self.tables.forget_ids();
             }
             EventData::PreviousGtids(set) => self.check_previous(set)?,
-            EventData::XaPrepare(prepare) if prepare.one_phase => {
+            EventData::XaPrepare(prepare) => {
                 self.tracker.advance(header)?;
-                return self.commit();
-            }
-            EventData::XaPrepare(_) => {
-                self.tracker.advance(header)?;
-                return self.xa_prepare();
+                return self.xa_end(prepare);
             }
             EventData::Incident(incident) => {
                 let message = String::from_utf8_lossy(incident.message).into_owned();
@@ -247,7 +246,7 @@ impl Assembler {
     fn unit_place(&mut self, gtid: Option<lutra_change::Gtid>) -> UnitPlace {
         self.unit_end = self.position();
         let added = std::mem::take(&mut self.passed).added;
-        UnitPlace { position: self.unit_end.clone(), gtid, added }
+        UnitPlace { position: self.unit_end.clone(), gtid, added, open_xa: self.open_xa.clone() }
     }
 
     /// Where the source stood behind the last unit: what a heartbeat that does not move says.

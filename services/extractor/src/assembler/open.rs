@@ -37,8 +37,10 @@ pub(super) struct Open {
     /// It is a loader's: it changed a slot.
     pub(super) marked: bool,
     pub(super) origins: Vec<String>,
-    /// XID of an XA transaction, as the statement writes it.
-    pub(super) xid: Vec<u8>,
+    /// XID of an XA transaction, as the statement writes it; empty of others.
+    pub(super) xid: String,
+    /// The log has its rows already, as a prepare (P11).
+    pub(super) second_half: bool,
     pub(super) context: SessionContext,
     pub(super) tables: BTreeSet<TableName>,
 }
@@ -126,6 +128,9 @@ impl Assembler {
     fn captured_rows(&mut self, table: &CapturedTable, event: &RowsEvent<'_>) -> Result<(), AssembleError> {
         if self.tail.is_some() {
             return self.tail_rows(table, event);
+        }
+        if self.opened()?.second_half {
+            return Ok(());
         }
         self.note_table(table)?;
         let partial =
@@ -242,10 +247,13 @@ impl Assembler {
     }
 
     /// Gives out what was collected as a part of the open unit.
-    fn give_part(&mut self, end: PartEnd) {
+    pub(super) fn give_part(&mut self, end: PartEnd) {
         let rows = self.builder.rows();
-        let body = self.builder.finish();
         let Some(open) = &mut self.open else { return };
+        let body = match open.xid.as_str() {
+            "" => self.builder.finish(),
+            xid => self.builder.finish_xa_prepare(xid.as_bytes()),
+        };
         open.parts += 1;
         let (part, committed_at, origins) = (open.parts, open.committed_at, open.origins.clone());
         let totals = (end == PartEnd::Commit).then(|| open.digest.totals());

@@ -27,6 +27,7 @@ fn origin() -> Resume {
         gtid_set: GtidSet::new(),
         known: None,
         half: None,
+        open_xa: Vec::new(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lutra_change::{BinlogPosition, Gtid, GtidSet, Number};
+use lutra_change::{BinlogPosition, Gtid, GtidSet, Number, OpenXa};
 use lutra_wire::RowSchema;
 use lutra_wire::record::{PartEnd, RawBody, UnitTotals};
 
@@ -51,4 +51,6 @@ pub struct UnitPlace {
     pub gtid: Option<Gtid>,
     /// What the interval of the unit adds to the set.
     pub added: GtidSet,
+    /// XA transactions that are open behind the unit, and the one that it decides (P11).
+    pub open_xa: Vec<OpenXa>,
 }

@@ -153,6 +153,7 @@ impl Source {
                 gtid,
                 gtid_set: &self.gtid_set,
                 added: None,
+                open_xa: Vec::new(),
             }),
             committed_at: 1_700_000_000_000_000,
             read_at: 1_700_000_000_000_000,
