@@ -32,6 +32,8 @@ pub(super) struct Scope {
     pub(super) lost_replies: bool,
     /// GTID sets are beyond 1 KiB.
     pub(super) large_sets: bool,
+    /// One transaction is an XA prepare, a later one the decision over it.
+    pub(super) xa: bool,
 }
 
 /// What the oracle saw that must never be.
@@ -48,6 +50,10 @@ pub(super) struct Outcome {
 }
 
 const TRANSACTIONS: u64 = 5;
+/// Where there are XA transactions: the one that is a prepare, and the one that decides over it. Far enough apart that no
+/// fail-over turns them.
+const PREPARE: u64 = 2;
+const DECISION: u64 = 5;
 const SESSIONS: usize = 5;
 const READERS: usize = 3;
 const STEPS: usize = 250;

@@ -44,6 +44,7 @@ const WHOLE: Scope = Scope {
     tail_loss: false,
     lost_replies: true,
     large_sets: false,
+    xa: false,
 };
 const FAIL_OVER: Scope = Scope { fail_over: true, ..WHOLE };
 const TAIL_LOSS: Scope = Scope { tail_loss: true, ..WHOLE };
@@ -72,6 +73,18 @@ fn a_lost_tail_in_another_order_halts_rather_than_loses_or_doubles() {
 #[test]
 fn large_gtid_sets_are_followed_by_what_is_added() {
     holds(Scope { large_sets: true, ..BOTH }, 500);
+}
+
+#[test]
+fn the_decision_over_an_xa_transaction_says_where_its_prepare_is() {
+    holds(Scope { xa: true, ..WHOLE }, 2_000);
+    holds(Scope { xa: true, ..BOTH }, 2_000);
+}
+
+#[test]
+fn a_start_that_does_not_learn_which_xa_transactions_are_open_loses_one() {
+    let rules = Rules { open_xa_forgotten: true, ..Rules::ALL };
+    breaks("open XA transactions in every place", Scope { rules, xa: true, ..WHOLE }, 20_000);
 }
 
 #[test]

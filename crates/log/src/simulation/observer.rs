@@ -5,7 +5,7 @@ use lutra_wire::record::{BodyKind, PartEnd};
 
 use super::session::parts_of;
 use super::world::World;
-use super::{TRANSACTIONS, Violation};
+use super::{PREPARE, TRANSACTIONS, Violation};
 use crate::error::Halt;
 use crate::place::{self, Held};
 use crate::reader::{Delivered, LogPart, ReadFrom, ReaderCore, ReaderStart};
@@ -32,6 +32,8 @@ pub(super) struct Observer {
 }
 
 const CHECKSUM: &str = "the checksum does not fit";
+/// The tail that was lost held the prepare, and something else took its place before its writer appended again.
+const PREPARE_LOST: &str = "the prepare was lost with the tail";
 
 impl Observer {
     pub(super) fn new(number: usize) -> Self {
@@ -151,9 +153,52 @@ impl Observer {
         if self.applied.iter().any(|(t, _)| *t == transaction) {
             return Err(self.fault(&format!("applied transaction {transaction} twice")));
         }
+        if part.body.kind() == BodyKind::XaDecision {
+            match self.find_prepare(world, part) {
+                Err(_) if world.tail_lost => {
+                    self.halted = Some(PREPARE_LOST.into());
+                    return Ok(());
+                }
+                found => found?,
+            }
+        }
         self.applied.push(first);
         if self.applied.len() as u64 != part.header.number.sequence {
             return Err(self.fault(&format!("applied unit {} as number {}", part.header.number, self.applied.len())));
+        }
+        Ok(())
+    }
+
+    /// What a reader does that has kept nothing: the decision says from where the prepare can be read.
+    fn find_prepare(&self, world: &World, decision: &LogPart) -> Result<(), Violation> {
+        let open = decision.header.source.iter().flat_map(|s| &s.open_xa).find(|open| open.decided);
+        let Some((number, place)) = open.and_then(|open| open.number.zip(open.place)) else {
+            return Err(self.fault("was told of a decision that does not say where its prepare is"));
+        };
+        let start = ReaderStart::new(world.log_id, ReadFrom::Cursor(place, GtidSet::new()));
+        let halted = |found: Box<Halt>| self.fault(&format!("cannot read the prepare again: {found}"));
+        let mut core = ReaderCore::new(start).map_err(halted)?.with_rules(world.scope.rules);
+        let mut position = self::place(&mut core, world).map_err(halted)?;
+        let mut found = None;
+        while position < decision.offset {
+            let Some(stored) = world.get(position) else { break };
+            position += 1;
+            core.feed(stored).map_err(halted)?;
+            if core.must_place {
+                position = self::place(&mut core, world).map_err(halted)?;
+            }
+            while let Some(delivered) = core.pop() {
+                match delivered {
+                    Delivered::Part(part) if part.header.number == number && part.header.end == PartEnd::Commit => {
+                        found = Some((part.body.kind(), part.header.committed_at));
+                    }
+                    Delivered::Gap { .. } => core.asked_for_start(world.end()),
+                    _ => {}
+                }
+            }
+        }
+        if found != Some((BodyKind::XaPrepare, PREPARE as i64)) {
+            return Err(self.fault(&format!("found {found:?} where prepare {number} should be, from {place}")));
         }
         Ok(())
     }
@@ -203,7 +248,9 @@ pub(super) fn judge_together(world: &World, readers: &[Observer]) -> Result<(), 
     for reader in readers {
         match &reader.halted {
             // Only a lost tail whose order changed, or that was cut within a unit, may stop a reader.
-            Some(found) if !(world.tail_lost && (world.scope.fail_over || found == CHECKSUM)) => {
+            Some(found)
+                if !(world.tail_lost && (world.scope.fail_over || found == CHECKSUM || found == PREPARE_LOST)) =>
+            {
                 return Err(reader.fault(&format!("halted: {found}")));
             }
             Some(_) => {}

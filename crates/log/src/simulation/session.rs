@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use lutra_change::{BinlogPosition, Epoch, GtidSet, Number};
-use lutra_wire::record::{BodyKind, Ddl, DdlKind, Heartbeat, PartEnd, RawBody};
+use lutra_change::{BinlogPosition, Epoch, GtidSet, Number, OpenXa};
+use lutra_wire::record::{BodyKind, Changes, Ddl, DdlKind, Heartbeat, PartEnd, RawBody, XaDecision, XaPrepare};
 use uuid::Uuid;
 
-use super::Violation;
 use super::world::{World, gtid, pick};
+use super::{DECISION, PREPARE, Violation};
 use crate::bookmark::Bookmark;
 use crate::error::LogError;
 use crate::place::{self, Held, Place};
@@ -37,6 +37,9 @@ struct Running {
     number: Number,
     origin_due: bool,
     sending: Option<Sending>,
+    /// As the assembler: what is prepared and not decided.
+    open_xa: Vec<OpenXa>,
+    xa: bool,
 }
 
 enum State {
@@ -194,7 +197,7 @@ impl Session {
         if pick(&mut world.rng, 2) == 0 {
             world.bookmarks.extend(core.bookmark());
         }
-        Ok(State::Running(Box::new(Running::new(core, &tail, &world.base))))
+        Ok(State::Running(Box::new(Running::new(core, &tail, &world.base, world.scope.xa))))
     }
 
     fn go_on_running(&mut self, world: &mut World, mut running: Box<Running>) -> Result<State, LogError> {
@@ -273,9 +276,10 @@ struct Made {
 }
 
 impl Running {
-    fn new(core: WriterCore, tail: &Tail, base: &GtidSet) -> Self {
+    fn new(core: WriterCore, tail: &Tail, base: &GtidSet, xa: bool) -> Self {
         let executed = tail.source.as_ref().map_or_else(|| base.clone(), |s| s.gtid_set.clone());
-        Self { core, executed, number: tail.number, origin_due: tail.empty, sending: None }
+        let open_xa = tail.source.as_ref().map(|s| s.open_xa.clone()).unwrap_or_default();
+        Self { core, executed, number: tail.number, origin_due: tail.empty, sending: None, open_xa, xa }
     }
 
     /// The next record, if the source has more.
@@ -326,6 +330,24 @@ impl Running {
             self.number = number;
         }
         let gtid = (end == PartEnd::Commit).then(|| gtid(transaction));
+        if self.xa && transaction == PREPARE {
+            if end == PartEnd::Commit {
+                let open = OpenXa { xid: "x".into(), number: Some(number), place: None, decided: false };
+                self.open_xa.push(open);
+            }
+            let changes = Changes { context: None, tables: Vec::new(), rows: Vec::new() };
+            let body = RawBody::xa_prepare(&XaPrepare { xid: Bytes::from_static(b"x"), changes });
+            return self.make(number, previous, part, end, gtid, (transaction as i64, cut), &body);
+        }
+        if self.xa && transaction == DECISION {
+            self.open_xa.iter_mut().for_each(|open| open.decided = true);
+            let body = RawBody::xa_decision(&XaDecision { xid: Bytes::from_static(b"x"), commit: true });
+            let made = self.make(number, previous, part, end, gtid, (transaction as i64, cut), &body);
+            if end == PartEnd::Commit {
+                self.open_xa.clear();
+            }
+            return made;
+        }
         let ddl = Ddl {
             statement: Bytes::new(),
             database: String::new(),
@@ -360,7 +382,7 @@ impl Running {
             gtid,
             gtid_set: &self.executed,
             added: None,
-            open_xa: Vec::new(),
+            open_xa: self.open_xa.clone(),
         });
         let origins = Vec::new();
         let draft = HeaderDraft {
