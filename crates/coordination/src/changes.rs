@@ -75,7 +75,7 @@ impl ChangeStream {
     }
 }
 
-/// Where the changed node stands. Bookmarks and the directories' own events interest nobody.
+/// Where the changed node stands. Bookmarks, copies and the directories' own events interest nobody.
 fn classify(tree: &Tree, path: &str) -> Option<Change> {
     let mut parts = path.strip_prefix(tree.root())?.strip_prefix('/')?.split('/');
     match (parts.next()?, parts.next()) {
@@ -84,7 +84,9 @@ fn classify(tree: &Tree, path: &str) -> Option<Change> {
         ("assignments", Some(_)) => Some(Change::Assignments),
         ("leader", Some(_)) => Some(Change::Leader),
         ("running", Some(node)) => parse_task_node(node).map(Change::Running),
-        ("tasks", Some(node)) if parts.next() != Some("bookmarks") => parse_task_node(node).map(Change::Task),
+        ("tasks", Some(node)) if !matches!(parts.next(), Some("bookmarks" | "copies")) => {
+            parse_task_node(node).map(Change::Task)
+        }
         _ => None,
     }
 }

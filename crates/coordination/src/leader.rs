@@ -160,7 +160,14 @@ impl Leadership {
     pub async fn delete_task(&self, task: &TaskId) -> Result<()> {
         let path = self.tree().task(task);
         let mut write = self.lock.new_check_writer();
-        for part in self.tree().task_parts(task) {
+        let mut parts = Vec::new();
+        for directory in [self.tree().loads(task), self.tree().copies(task)] {
+            let names = self.session.children(&directory).await?;
+            parts.extend(names.into_iter().map(|name| format!("{directory}/{name}")));
+            parts.push(directory);
+        }
+        parts.extend(self.tree().task_parts(task));
+        for part in parts {
             if self.session.exists(&part).await?.is_some() {
                 write
                     .add_delete(&part, None)

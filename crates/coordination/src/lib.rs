@@ -19,6 +19,7 @@ pub mod error;
 mod events;
 mod keeper;
 pub mod leader;
+pub mod load;
 pub mod model;
 mod node;
 pub mod session;
@@ -30,6 +31,7 @@ pub use agent::{AgentOptions, WorkerAgent};
 pub use changes::{Change, ChangeStream};
 pub use error::{CoordinationError, Result};
 pub use leader::{LeaderElection, Leadership};
+pub use load::{CopyState, LoadProgress, LoadRequest, LoadStream, TableProgress, TableWish, Wish};
 pub use model::{
     Adoption, Assignment, DesiredState, FailureReport, LogRef, Named, ObservedState, RestartRequest, RunningStatus,
     TaskDefinition, WorkerInfo, WorkerKey, WorkerStatus,

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::changes::ChangeStream;
 use crate::error::{CoordinationError, Result};
+use crate::load::{LoadProgress, LoadRequest, LoadStream};
 use crate::model::{
     Assignment, DesiredState, FailureReport, ObservedState, RestartRequest, RunningStatus, TaskDefinition, WorkerInfo,
     WorkerKey, WorkerStatus,
@@ -178,6 +179,74 @@ impl Store {
     /// The pending wish that a task be started again.
     pub async fn restart_request(&self, task: &TaskId) -> Result<Option<RestartRequest>> {
         Ok(self.read(&self.tree().restart(task)).await?.map(|node| node.value))
+    }
+
+    // --- full loads ---
+
+    /// What a pipeline wants copied of a source.
+    pub async fn load_request(&self, source: &TaskId, pipeline: &str) -> Result<Option<Stored<LoadRequest>>> {
+        self.read(&self.tree().load(source, pipeline)).await
+    }
+
+    /// What pipelines want copied of a source.
+    pub async fn load_requests(&self, source: &TaskId) -> Result<BTreeMap<String, LoadRequest>> {
+        let nodes = self.list::<LoadRequest>(&self.tree().loads(source)).await?;
+        Ok(nodes.into_iter().map(|(name, node)| (name, node.value)).collect())
+    }
+
+    /// Writes what a pipeline wants copied. `expected` is the version that was read; `None` makes a new one, and fails
+    /// when it is there.
+    pub async fn put_load_request(
+        &self,
+        source: &TaskId,
+        pipeline: &str,
+        request: &LoadRequest,
+        expected: Option<Version>,
+    ) -> Result<()> {
+        let path = self.tree().load(source, pipeline);
+        let session = self.session().await?;
+        match expected {
+            Some(version) => session.write(&path, request, Some(version)).await.map(|_| ()),
+            None => {
+                session.make_directory(&self.tree().loads(source)).await?;
+                session.create(&path, request, &PERSISTENT).await.map(|_| ())
+            }
+        }
+    }
+
+    /// The pipeline wants nothing copied any more.
+    pub async fn delete_load_request(&self, source: &TaskId, pipeline: &str) -> Result<bool> {
+        self.session().await?.delete(&self.tree().load(source, pipeline), None).await
+    }
+
+    /// How far the copies of a source have come, by pipeline.
+    pub async fn copies(&self, source: &TaskId) -> Result<BTreeMap<String, LoadProgress>> {
+        let nodes = self.list::<LoadProgress>(&self.tree().copies(source)).await?;
+        Ok(nodes.into_iter().map(|(name, node)| (name, node.value)).collect())
+    }
+
+    pub(crate) async fn put_copy(&self, source: &TaskId, pipeline: &str, progress: &LoadProgress) -> Result<()> {
+        let session = self.session().await?;
+        let path = self.tree().copy(source, pipeline);
+        match session.put(&path, progress).await {
+            Err(CoordinationError::NotFound { .. }) => {
+                session.make_directory(&self.tree().copies(source)).await?;
+                session.put(&path, progress).await
+            }
+            done => done,
+        }
+    }
+
+    pub(crate) async fn delete_copy(&self, source: &TaskId, pipeline: &str) -> Result<()> {
+        self.session().await?.delete(&self.tree().copy(source, pipeline), None).await.map(|_| ())
+    }
+
+    pub(crate) fn load_stream(&self, source: &TaskId) -> LoadStream {
+        LoadStream::new(self.coordination.clone(), self.tree().loads(source))
+    }
+
+    pub(crate) fn copy_stream(&self, source: &TaskId) -> LoadStream {
+        LoadStream::new(self.coordination.clone(), self.tree().copies(source))
     }
 
     // --- workers, assignments, running ---

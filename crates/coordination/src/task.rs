@@ -1,5 +1,6 @@
 //! What a service implements to run tasks, and what it is given.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
+use crate::load::{LoadProgress, LoadStream};
 use crate::model::{FailureReport, ObservedState, RestartRequest, TaskDefinition};
 use crate::store::Store;
 
@@ -144,6 +146,39 @@ impl TaskHandle {
     /// The bookmarks of the task that writes this task's input, oldest first.
     pub async fn bookmarks_of(&self, task: &TaskId) -> Result<Vec<Value>> {
         self.store.bookmarks(task).await
+    }
+
+    /// What pipelines want copied of this task's source (P12), again whenever it changes.
+    pub fn load_requests(&self) -> LoadStream {
+        self.store.load_stream(&self.task)
+    }
+
+    /// How far the copies of this task's source have come, by pipeline.
+    pub async fn copies(&self) -> Result<BTreeMap<String, LoadProgress>> {
+        self.store.copies(&self.task).await
+    }
+
+    /// Writes how far a copy has come: of a chunk only once it is in the log for good.
+    pub async fn put_copy(&self, pipeline: &str, progress: &LoadProgress) -> Result<()> {
+        self.store.put_copy(&self.task, pipeline, progress).await
+    }
+
+    /// Forgets a copy that nobody wants any more.
+    pub async fn delete_copy(&self, pipeline: &str) -> Result<()> {
+        self.store.delete_copy(&self.task, pipeline).await
+    }
+
+    /// Waits until the definitions of a pipeline's load are in the log of `source`; how far it has come then. Cancel safe.
+    pub async fn load_defined(&self, source: &TaskId, pipeline: &str) -> LoadProgress {
+        let mut changes = self.store.copy_stream(source);
+        loop {
+            changes.next().await;
+            match self.store.copies(source).await.map(|mut copies| copies.remove(pipeline)) {
+                Ok(Some(progress)) if progress.definitions.is_some() => return progress,
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%error, "a copy's progress cannot be read; the next change is waited for"),
+            }
+        }
     }
 
     /// The pending wish that this task be started again. The agent drains the run and starts it anew by itself; a run

@@ -6,6 +6,8 @@
 //!                 /config/documents/<kind>/<name>      specification documents
 //!                 /tasks/<task>                        definition
 //!                 /tasks/<task>/{begun,bookmarks,failure,restart}
+//!                 /tasks/<task>/loads/<pipeline>       what a pipeline wants copied of its source's tables
+//!                 /tasks/<task>/copies/<pipeline>      how far the source's owner has come with it
 //!                 /workers/<service>/<id>              ephemeral
 //!                 /assignments/<service>.<id>/<task>
 //!                 /running/<task>                      ephemeral; its czxid is the term
@@ -91,7 +93,27 @@ impl Tree {
         format!("{}/restart", self.task(task))
     }
 
-    /// All nodes under a task's definition, in the order in which they may be deleted.
+    /// What pipelines want copied of a source's tables.
+    pub fn loads(&self, task: &TaskId) -> String {
+        format!("{}/loads", self.task(task))
+    }
+
+    /// What one pipeline wants copied.
+    pub fn load(&self, task: &TaskId, pipeline: &str) -> String {
+        format!("{}/{pipeline}", self.loads(task))
+    }
+
+    /// How far the copies for pipelines have come.
+    pub fn copies(&self, task: &TaskId) -> String {
+        format!("{}/copies", self.task(task))
+    }
+
+    /// How far the copy for one pipeline has come.
+    pub fn copy(&self, task: &TaskId, pipeline: &str) -> String {
+        format!("{}/{pipeline}", self.copies(task))
+    }
+
+    /// All nodes under a task's definition, in the order in which they may be deleted; those of loads have children.
     pub fn task_parts(&self, task: &TaskId) -> [String; 4] {
         [self.begun(task), self.bookmarks(task), self.failure(task), self.restart(task)]
     }
