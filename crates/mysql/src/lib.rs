@@ -8,7 +8,6 @@
 //! | [`binlog`] | [`BinlogSource`]: raw event bytes of a dump stream, in batches |
 //! | [`checks`] | what a source and a target must be, each with the statement that mends it; the least grants |
 //! | [`catalogue`] | what a server says of itself and of its tables |
-//! | [`ddl`] | what a statement in the binlog is, and which tables it touches |
 //! | [`sql`] | identifiers, literals, session settings as text |
 //! | [`error`] | [`Error`] and its [`ErrorKind`], by which callers decide |
 
@@ -16,7 +15,6 @@ pub mod binlog;
 pub mod catalogue;
 pub mod checks;
 pub mod connection;
-pub mod ddl;
 pub mod error;
 pub mod options;
 pub mod sql;

@@ -1,7 +1,7 @@
 //! The specification compiled: which table goes where.
 
 use lutra_change::{Operation, TableName};
-use lutra_spec::{ColumnRules, DdlPolicy, PipelineSpec, Route, is_system_schema};
+use lutra_spec::{ColumnRules, DdlPolicy, PipelineSpec, Route, TriggerPolicy, is_system_schema};
 
 use crate::fault::RuleFault;
 
@@ -10,6 +10,8 @@ use crate::fault::RuleFault;
 pub struct Rules {
     pub(crate) routes: Vec<Route>,
     pub(crate) ddl: DdlPolicy,
+    pub(crate) triggers: TriggerPolicy,
+    pub(crate) accounts: bool,
 }
 
 /// What becomes of a table.
@@ -88,7 +90,16 @@ impl Rules {
             }
             column_rules(index, &route.columns, &mut faults);
         }
-        if faults.is_empty() { Ok(Self { routes: spec.tables.clone(), ddl: spec.ddl }) } else { Err(faults) }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(Self { routes: spec.tables.clone(), ddl: spec.ddl, triggers: spec.triggers, accounts: spec.accounts })
+    }
+
+    /// What becomes of DDL on a table of the source.
+    pub fn policy(&self, name: &TableName) -> DdlPolicy {
+        let route = self.routes.iter().find(|r| r.pattern.matches_table(name));
+        route.and_then(|r| r.ddl).unwrap_or(self.ddl)
     }
 
     /// What becomes of a table of the source.

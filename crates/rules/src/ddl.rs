@@ -4,15 +4,15 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
-use lutra_change::TableName;
+use lutra_change::sql_lexer::{Lexis, quote};
+use lutra_change::sql_statement::{Definition, Object, Reference, Role, Statement, StatementKind};
+use lutra_change::{DdlKind, TableName};
 use lutra_spec::{ColumnRules, DdlPolicy};
-use lutra_wire::record::{Ddl, DdlKind};
+use lutra_wire::record::Ddl;
 
 use crate::compile::{Rules, TableDecision};
 use crate::ddl_columns;
 use crate::fault::RuleFault;
-use crate::statement::{Reference, Role, Statement, Subject};
-use crate::token::{Lexis, quote};
 
 /// What becomes of a DDL statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,10 +31,16 @@ pub enum DdlRoute {
 pub enum NotRouted {
     /// It is about tables or databases that are not carried.
     NotCarried,
-    /// The pipeline says `ddl: ignore`.
+    /// The pipeline or route says `ddl: ignore`.
     Ignored,
-    /// It defines something other than tables and databases: views, routines, triggers, events, users.
-    OtherObject,
+    /// It is about triggers, and the pipeline says `triggers: skip`.
+    Trigger,
+    /// It is about users, roles or grants, and the pipeline does not say `accounts: true`.
+    Account,
+    /// It is about something of the whole server: a tablespace, a server link, a plugin.
+    Instance,
+    /// It changes neither definitions nor rows.
+    Maintenance,
     /// It is about columns that the target does not have.
     DroppedColumns,
 }
@@ -43,47 +49,52 @@ pub enum NotRouted {
 pub(crate) type Edit = (Range<usize>, String);
 
 /// A reference with its place in source and target.
-struct Routed<'r> {
-    reference: Reference,
-    source: TableName,
+pub(crate) struct Routed<'r> {
+    pub(crate) reference: Reference,
+    pub(crate) source: TableName,
     /// None: not carried.
-    target: Option<TableName>,
+    pub(crate) target: Option<TableName>,
     columns: Option<&'r ColumnRules>,
-    merges: bool,
+    pub(crate) merges: bool,
 }
 
 impl Rules {
     /// What becomes of a DDL statement.
     pub fn route_ddl(&self, ddl: &Ddl) -> Result<DdlRoute, RuleFault> {
-        if self.ddl == DdlPolicy::Ignore {
+        let statement = Statement::new(&ddl.statement, Lexis::of_context(&ddl.context));
+        let Some(statement) = statement else { return self.not_understood(ddl) };
+        let definition = match statement.kind() {
+            StatementKind::Definition(definition) => definition,
+            StatementKind::Maintenance => return Ok(DdlRoute::Left(NotRouted::Maintenance)),
+            _ => return self.not_understood(ddl),
+        };
+        if self.is_ignored(ddl, &definition) {
             return Ok(DdlRoute::Left(NotRouted::Ignored));
         }
-        if ddl.kind == DdlKind::Other {
-            return Ok(DdlRoute::Left(NotRouted::OtherObject));
-        }
-        let lexis = Lexis::of_sql_mode(ddl.context.sql_mode.unwrap_or(0));
-        let statement = Statement::new(&ddl.statement, lexis);
-        let understood = statement.as_ref().and_then(|s| s.subject().map(|subject| (s, subject)));
-        let Some((statement, subject)) = understood else {
-            return self.not_understood(ddl);
-        };
-        let route = match subject {
-            Subject::Database { name, bytes, create_at } => {
-                self.route_database(ddl, name.as_deref(), bytes, create_at)?
-            }
-            Subject::Tables { references, list, create_at } => {
-                self.route_tables(ddl, statement, references, list, create_at)?
-            }
-        };
+        let route = match definition.object {
+            Object::Database => self.route_database(ddl, &definition),
+            Object::Table => self.route_tables(ddl, &statement, definition),
+            _ => self.route_object(ddl, &statement, definition),
+        }?;
         if let DdlRoute::Rewritten(rewritten) = &route {
             safe_to_rewrite(ddl, rewritten)?;
         }
         Ok(route)
     }
 
-    /// A statement whose tables are known, but not where it names them: it passes if nothing in it would change.
+    /// Whether everything that the statement is about has the policy `ignore`.
+    fn is_ignored(&self, ddl: &Ddl, definition: &Definition) -> bool {
+        let tables = definition.tables(&ddl.database);
+        let all = !tables.is_empty() && tables.iter().all(|t| self.policy(t) == DdlPolicy::Ignore);
+        all || (tables.is_empty() && self.ddl == DdlPolicy::Ignore)
+    }
+
+    /// A statement of which it is not known where it names its tables: it passes if nothing in it would change.
     fn not_understood(&self, ddl: &Ddl) -> Result<DdlRoute, RuleFault> {
-        let mut changes = ddl.tables.is_empty() && !self.routes.is_empty();
+        if self.ddl == DdlPolicy::Ignore {
+            return Ok(DdlRoute::Left(NotRouted::Ignored));
+        }
+        let mut changes = ddl.tables.is_empty() && !self.keeps(&ddl.database);
         let mut carried = ddl.tables.is_empty();
         for table in &ddl.tables {
             match self.table(table)? {
@@ -99,97 +110,8 @@ impl Rules {
         }
     }
 
-    fn route_database(
-        &self,
-        ddl: &Ddl,
-        name: Option<&str>,
-        bytes: Range<usize>,
-        create_at: Option<usize>,
-    ) -> Result<DdlRoute, RuleFault> {
-        let source = name.unwrap_or(&ddl.database).to_owned();
-        let Some(target) = self.database_in_target(&source, ddl.kind)? else {
-            return Ok(DdlRoute::Left(NotRouted::NotCarried));
-        };
-        let mut edits = Vec::new();
-        if target != source || name.is_none() {
-            let space = if name.is_none() { " " } else { "" };
-            edits.push((bytes, format!("{}{space}", quote(&target))));
-        }
-        // Several databases may lead to this one, and people make the target's databases beforehand.
-        if let Some(at) = create_at {
-            edits.push((at..at, "IF NOT EXISTS ".to_owned()));
-        }
-        if edits.is_empty() && ddl.database.is_empty() {
-            return Ok(DdlRoute::Pass);
-        }
-        Ok(DdlRoute::Rewritten(Ddl {
-            statement: edited(&ddl.statement, edits),
-            database: String::new(),
-            ..ddl.clone()
-        }))
-    }
-
-    /// The database that stands for one of the source, if there is exactly one.
-    fn database_in_target(&self, source: &str, kind: DdlKind) -> Result<Option<String>, RuleFault> {
-        if lutra_spec::is_system_schema(source) {
-            return Ok(None);
-        }
-        if self.routes.is_empty() {
-            return Ok(Some(source.to_owned()));
-        }
-        let subject = || format!("database {source}");
-        let mut targets: Vec<String> = Vec::new();
-        let mut whole: Option<String> = None;
-        for route in &self.routes {
-            let Some(captures) = route.pattern.database_captures(source) else { continue };
-            let target = match &route.to {
-                None => source.to_owned(),
-                Some(to) => to
-                    .expand_database(&captures)
-                    .ok_or_else(|| fault(subject(), format!("its tables go to databases named by {to}")))?,
-            };
-            let keeps_apart = route.to.as_ref().is_none_or(|t| t.distinct_captures() == route.pattern.wildcards());
-            if route.pattern.matches_whole_database(source) && keeps_apart {
-                whole.get_or_insert_with(|| target.clone());
-            }
-            if !targets.contains(&target) {
-                targets.push(target);
-            }
-        }
-        let sole = targets.len() <= 1;
-        let Some(first) = targets.first() else { return Ok(None) };
-        if kind != DdlKind::DropDatabase {
-            // Where most of its tables go; else its own name, if some stay there; else the one there is.
-            let own = targets.iter().find(|t| *t == source);
-            return match whole.as_ref().or(own).or(Some(first).filter(|_| sole)) {
-                Some(target) => Ok(Some(target.clone())),
-                None => Err(fault(subject(), "its tables go to several databases".to_owned())),
-            };
-        }
-        match whole {
-            Some(target) if sole && self.sole_source(source, &target) => Ok(Some(target)),
-            _ => {
-                let names = targets.join(", ");
-                Err(fault(subject(), format!("{names} of the target may hold tables that did not come from it")))
-            }
-        }
-    }
-
-    /// Whether no route brings tables of another database into this one of the target.
-    fn sole_source(&self, source: &str, target: &str) -> bool {
-        self.routes.iter().filter(|r| r.pattern.single().is_none_or(|t| t.database != source)).all(|route| match &route
-            .to
-        {
-            None => source == target || !route.pattern.matches_database(target),
-            Some(to) if route.pattern.database_wildcards() == 0 => {
-                route.pattern.matches_database(source) || to.fixed_database().is_none_or(|d| d != target)
-            }
-            Some(to) => to.database_captures_used() > 0 && source == target,
-        })
-    }
-
-    fn routed(&self, reference: Reference, default: &str) -> Result<Routed<'_>, RuleFault> {
-        let source = TableName::new(reference.database.as_deref().unwrap_or(default), &reference.table);
+    pub(crate) fn routed(&self, reference: Reference, default: &str) -> Result<Routed<'_>, RuleFault> {
+        let source = reference.name(default);
         let (target, columns, merges) = match self.table(&source)? {
             TableDecision::Pass => (Some(source.clone()), None, false),
             TableDecision::Drop => (None, None, false),
@@ -202,19 +124,17 @@ impl Rules {
         &self,
         ddl: &Ddl,
         statement: &Statement<'_>,
-        references: Vec<Reference>,
-        list: bool,
-        create_at: Option<usize>,
+        definition: Box<Definition>,
     ) -> Result<DdlRoute, RuleFault> {
-        let routed: Vec<Routed<'_>> =
-            references.into_iter().map(|r| self.routed(r, &ddl.database)).collect::<Result<_, _>>()?;
+        let (kind, list, create_at) = (definition.kind, definition.list, definition.create_at);
+        let routed = self.all_routed(ddl, *definition)?;
         if routed.iter().filter(|r| r.reference.role != Role::Mentioned).all(|r| r.target.is_none()) {
             return Ok(DdlRoute::Left(NotRouted::NotCarried));
         }
-        merged_tables(ddl, &routed)?;
-        let mut edits = match (list, ddl.kind) {
+        merged_tables(kind, &routed)?;
+        let mut edits = match (list, kind) {
             (true, DdlKind::RenameTable) => renames(&routed)?,
-            (true, _) => drops(&routed),
+            (true, _) => self.drops(&routed),
             (false, _) => names(&routed)?,
         };
         if let Some(at) = create_at.filter(|_| routed.iter().any(|r| r.merges)) {
@@ -224,22 +144,34 @@ impl Rules {
             && let Some(columns) = first.columns
         {
             let behind = first.reference.after;
-            match ddl_columns::edits(statement, behind, ddl.kind, columns)
+            match ddl_columns::edits(statement, behind, kind, columns)
                 .map_err(|reason| fault(table_of(&first.source), reason))?
             {
                 Some(more) => edits.extend(more),
                 None => return Ok(DdlRoute::Left(NotRouted::DroppedColumns)),
             }
         }
-        Ok(assembled(ddl, &routed, edits))
+        let shortened = list && routed.iter().any(|r| self.policy(&r.source) == DdlPolicy::Ignore);
+        Ok(assembled(ddl, &routed, edits, shortened))
+    }
+
+    pub(crate) fn all_routed(&self, ddl: &Ddl, definition: Definition) -> Result<Vec<Routed<'_>>, RuleFault> {
+        definition.references.into_iter().map(|r| self.routed(r, &ddl.database)).collect()
+    }
+
+    /// Leaves what is not carried out of a DROP of several tables or views.
+    pub(crate) fn drops(&self, routed: &[Routed<'_>]) -> Vec<Edit> {
+        let carried = routed.iter().filter(|r| self.policy(&r.source) != DdlPolicy::Ignore);
+        let kept: Vec<String> = carried.filter_map(|r| r.target.as_ref().map(qualified)).collect();
+        whole_list(routed, &kept)
     }
 }
 
 /// The statement for the target, or word that it stands as it is.
-fn assembled(ddl: &Ddl, routed: &[Routed<'_>], edits: Vec<Edit>) -> DdlRoute {
+fn assembled(ddl: &Ddl, routed: &[Routed<'_>], edits: Vec<Edit>, shortened: bool) -> DdlRoute {
     let same = |r: &Routed<'_>| r.target.as_ref() == Some(&r.source) && r.columns.is_none() && !r.merges;
     let at_home = |r: &Routed<'_>| r.source.database == ddl.database;
-    if routed.iter().all(|r| same(r) && at_home(r)) {
+    if !shortened && routed.iter().all(|r| same(r) && at_home(r)) {
         return DdlRoute::Pass;
     }
     let tables: Vec<TableName> =
@@ -249,9 +181,9 @@ fn assembled(ddl: &Ddl, routed: &[Routed<'_>], edits: Vec<Edit>) -> DdlRoute {
 }
 
 /// A statement on one of several tables that share a table of the target must not reach the others' rows.
-fn merged_tables(ddl: &Ddl, routed: &[Routed<'_>]) -> Result<(), RuleFault> {
+fn merged_tables(kind: DdlKind, routed: &[Routed<'_>]) -> Result<(), RuleFault> {
     match routed.iter().find(|r| r.merges) {
-        Some(table) if ddl.kind != DdlKind::CreateTable => {
+        Some(table) if kind != DdlKind::CreateTable => {
             let target = table.target.as_ref().map(ToString::to_string).unwrap_or_default();
             Err(fault(table_of(&table.source), format!("other tables of the source also go to {target}")))
         }
@@ -260,7 +192,7 @@ fn merged_tables(ddl: &Ddl, routed: &[Routed<'_>]) -> Result<(), RuleFault> {
 }
 
 /// Replaces every name; all of them must be carried.
-fn names(routed: &[Routed<'_>]) -> Result<Vec<Edit>, RuleFault> {
+pub(crate) fn names(routed: &[Routed<'_>]) -> Result<Vec<Edit>, RuleFault> {
     let subject = routed.first().map(|r| table_of(&r.source)).unwrap_or_default();
     routed
         .iter()
@@ -269,12 +201,6 @@ fn names(routed: &[Routed<'_>]) -> Result<Vec<Edit>, RuleFault> {
             None => Err(fault(subject.clone(), format!("it also names table {}, which is not carried", r.source))),
         })
         .collect()
-}
-
-/// Leaves the tables that are not carried out of a DROP TABLE.
-fn drops(routed: &[Routed<'_>]) -> Vec<Edit> {
-    let kept: Vec<String> = routed.iter().filter_map(|r| r.target.as_ref().map(qualified)).collect();
-    whole_list(routed, &kept)
 }
 
 /// Leaves the pairs that are not carried out of a RENAME TABLE.
@@ -312,18 +238,18 @@ fn renames(routed: &[Routed<'_>]) -> Result<Vec<Edit>, RuleFault> {
     Ok(whole_list(routed, &kept))
 }
 
-fn whole_list(routed: &[Routed<'_>], kept: &[String]) -> Vec<Edit> {
+pub(crate) fn whole_list(routed: &[Routed<'_>], kept: &[String]) -> Vec<Edit> {
     match (routed.first(), routed.last()) {
         (Some(first), Some(last)) => vec![(first.reference.bytes.start..last.reference.bytes.end, kept.join(", "))],
         _ => Vec::new(),
     }
 }
 
-fn qualified(table: &TableName) -> String {
+pub(crate) fn qualified(table: &TableName) -> String {
     format!("{}.{}", quote(&table.database), quote(&table.table))
 }
 
-fn table_of(table: &TableName) -> String {
+pub(crate) fn table_of(table: &TableName) -> String {
     format!("table {table}")
 }
 
@@ -332,12 +258,12 @@ fn subject_of(ddl: &Ddl) -> String {
     if tables.is_empty() { format!("database {}", ddl.database) } else { format!("table {}", tables.join(", ")) }
 }
 
-fn fault(subject: String, reason: impl Into<Cow<'static, str>>) -> RuleFault {
+pub(crate) fn fault(subject: String, reason: impl Into<Cow<'static, str>>) -> RuleFault {
     RuleFault::Statement { subject, reason: reason.into().into_owned() }
 }
 
 /// Applies replacements that do not overlap.
-fn edited(text: &[u8], mut edits: Vec<Edit>) -> Bytes {
+pub(crate) fn edited(text: &[u8], mut edits: Vec<Edit>) -> Bytes {
     edits.sort_by_key(|(range, _)| (range.start, range.end));
     let mut out = Vec::with_capacity(text.len() + 32 * edits.len());
     let mut at = 0;
@@ -350,23 +276,18 @@ fn edited(text: &[u8], mut edits: Vec<Edit>) -> Bytes {
     Bytes::from(out)
 }
 
-/// Names go in as UTF-8, and the tokenizer takes bytes below 0x80 for ASCII: refuses what would not bear that.
+/// Names go in as UTF-8.
 fn safe_to_rewrite(ddl: &Ddl, rewritten: &Ddl) -> Result<(), RuleFault> {
-    let Some(collation) = ddl.context.character_set_client else { return Ok(()) };
-    // Collations of big5, sjis, gbk, cp932 and gb18030, whose second bytes look like ASCII.
-    let double = matches!(collation, 1 | 84 | 13 | 88 | 28 | 87 | 95 | 96 | 248..=250);
-    // Collations of utf8mb3 and utf8mb4.
-    let utf8 = matches!(collation, 33 | 76 | 83 | 192..=215 | 223 | 45 | 46 | 224..=247 | 255..=323);
-    let foreign_name = !utf8 && rewritten.tables.iter().any(|t| !t.database.is_ascii() || !t.table.is_ascii());
-    if (double && !ddl.statement.is_ascii()) || foreign_name {
-        return Err(fault(
-            subject_of(ddl),
-            format!(
-                "it is written in the character set of collation {collation}, in which names cannot be replaced safely"
-            ),
-        ));
+    let charset = Lexis::of_context(&ddl.context).charset;
+    let taken = |name: &str| charset.takes(name);
+    if rewritten.tables.iter().all(|t| taken(&t.database) && taken(&t.table)) && taken(&rewritten.database) {
+        return Ok(());
     }
-    Ok(())
+    let collation = ddl.context.character_set_client.unwrap_or(0);
+    Err(fault(
+        subject_of(ddl),
+        format!("its new name cannot be written in the character set of the statement (collation {collation})"),
+    ))
 }
 
 #[cfg(test)]

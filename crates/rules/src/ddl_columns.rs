@@ -2,12 +2,11 @@
 
 use std::ops::Range;
 
+use lutra_change::sql_lexer::{TokenKind, quote};
+use lutra_change::{DdlKind, Statement};
 use lutra_spec::ColumnRules;
-use lutra_wire::record::DdlKind;
 
 use crate::ddl::Edit;
-use crate::statement::Statement;
-use crate::token::{TokenKind, name, quote};
 
 /// Words that begin an item of CREATE TABLE which defines no column.
 const NO_COLUMN: [&str; 10] =
@@ -153,7 +152,7 @@ impl Editor<'_, '_> {
     }
 
     fn name(&self, at: usize) -> Option<String> {
-        name(self.statement.text, *self.statement.tokens.get(at)?)
+        self.statement.name(at)
     }
 
     fn replace(&mut self, at: usize, new: &str) {

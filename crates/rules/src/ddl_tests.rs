@@ -35,7 +35,9 @@ fn without_routes_statements_stand_as_they_are() {
     );
     assert_eq!(route("[]", DdlKind::CreateDatabase, "CREATE DATABASE shop"), "> CREATE DATABASE IF NOT EXISTS shop");
     assert_eq!(route("[]", DdlKind::DropTable, "DROP TABLE mysql.t"), "NotCarried");
-    assert_eq!(route("[]", DdlKind::Other, "CREATE VIEW v AS SELECT 1"), "OtherObject");
+    assert_eq!(route("[]", DdlKind::Other, "CREATE VIEW v AS SELECT 1"), "pass");
+    assert_eq!(route("[]", DdlKind::Other, "CREATE SOMETHING new"), "pass");
+    assert_eq!(route("[]", DdlKind::Other, "ANALYZE TABLE t"), "Maintenance");
 }
 
 #[test]
@@ -145,9 +147,11 @@ fn column_rules_reach_into_the_statement() {
 #[test]
 fn ignored_ddl_is_left_out_and_unsafe_character_sets_halt() {
     let mut spec = pipeline("[{match: 'shop.*', to: 'crm.$1'}]");
-    let mut statement = ddl(DdlKind::AlterTable, "ALTER TABLE t COMMENT 'ä'", &["shop.t"]);
+    let mut statement = ddl(DdlKind::AlterTable, "ALTER TABLE t COMMENT 'x'", &["shop.t"]);
     statement.context.character_set_client = Some(28);
-    assert!(Rules::compile(&spec).unwrap().route_ddl(&statement).is_err());
+    assert!(matches!(Rules::compile(&spec).unwrap().route_ddl(&statement), Ok(DdlRoute::Rewritten(_))));
+    let foreign = Rules::compile(&pipeline("[{match: 'shop.*', to: 'crü.$1'}]")).unwrap();
+    assert!(foreign.route_ddl(&statement).is_err());
     spec.ddl = DdlPolicy::Ignore;
     assert_eq!(Rules::compile(&spec).unwrap().route_ddl(&statement), Ok(DdlRoute::Left(NotRouted::Ignored)));
 }
@@ -161,4 +165,71 @@ fn what_is_not_understood_passes_only_if_nothing_would_change() {
         Rules::compile(&pipeline("[{match: 'mall.*'}]")).unwrap().route_ddl(&odd),
         Ok(DdlRoute::Left(NotRouted::NotCarried))
     );
+}
+
+fn objects(routes: &str, statement: &str) -> String {
+    let mut spec = pipeline(routes);
+    (spec.triggers, spec.accounts) = (lutra_spec::TriggerPolicy::Guard, true);
+    match Rules::compile(&spec).unwrap().route_ddl(&ddl(DdlKind::Other, statement, &[])) {
+        Ok(DdlRoute::Pass) => "pass".to_owned(),
+        Ok(DdlRoute::Left(reason)) => format!("{reason:?}"),
+        Ok(DdlRoute::Rewritten(ddl)) => format!("{}> {}", ddl.database, String::from_utf8_lossy(&ddl.statement)),
+        Err(fault) => format!("fault: {fault}"),
+    }
+}
+
+const WHOLE: &str = "[{match: 'shop.*', to: 'crm.$1'}]";
+
+#[test]
+fn views_routines_and_events_follow_their_database() {
+    assert_eq!(
+        objects(WHOLE, "CREATE VIEW v AS SELECT a.x, shop.t.y FROM shop.t a"),
+        "crm> CREATE VIEW `crm`.`v` AS SELECT a.x, `crm`.t.y FROM `crm`.t a"
+    );
+    assert_eq!(objects(WHOLE, "DROP VIEW IF EXISTS v, other.w"), "crm> DROP VIEW IF EXISTS `crm`.`v`");
+    assert_eq!(
+        objects(WHOLE, "CREATE DEFINER=`a`@`b` PROCEDURE p() INSERT INTO t VALUES (1)"),
+        "crm> CREATE DEFINER=`a`@`b` PROCEDURE `crm`.`p`() INSERT INTO t VALUES (1)"
+    );
+    assert_eq!(objects(WHOLE, "DROP FUNCTION IF EXISTS shop.f"), "crm> DROP FUNCTION IF EXISTS `crm`.`f`");
+    assert_eq!(objects(ROUTES, "CREATE PROCEDURE p() SELECT 1"), "NotCarried");
+    assert!(objects("[{match: 'shop.*', to: 'crm.t_$1'}]", "CREATE VIEW v AS SELECT 1").starts_with("fault"));
+    assert!(objects("[{match: 'shop.*', to: 'crm.t_$1'}]", "DROP PROCEDURE p").starts_with("fault"));
+    assert_eq!(objects("[{match: 'shop.*'}]", "CREATE VIEW v AS SELECT shop.t.y FROM t"), "pass");
+    assert_eq!(objects("[]", "GRANT SELECT ON shop.* TO u"), "pass");
+    assert_eq!(objects("[]", "CREATE SERVER s FOREIGN DATA WRAPPER mysql OPTIONS (HOST 'h')"), "Instance");
+}
+
+#[test]
+fn events_are_disabled_and_triggers_guarded() {
+    assert_eq!(
+        objects("[]", "CREATE EVENT e ON SCHEDULE EVERY 1 DAY COMMENT 'x' DO BEGIN SET @a = 1; END"),
+        "shop> CREATE EVENT e ON SCHEDULE EVERY 1 DAY DISABLE ON SLAVE COMMENT 'x' DO BEGIN SET @a = 1; END"
+    );
+    assert_eq!(
+        objects("[]", "CREATE EVENT e ON SCHEDULE AT '2030-01-01' ENABLE DO DO 1"),
+        "shop> CREATE EVENT e ON SCHEDULE AT '2030-01-01' DISABLE ON SLAVE DO DO 1"
+    );
+    assert_eq!(objects("[]", "CREATE EVENT e ON SCHEDULE EVERY 1 DAY DISABLE DO DO 1"), "pass");
+    assert_eq!(objects("[]", "ALTER EVENT e ENABLE"), "shop> ALTER EVENT e DISABLE ON SLAVE");
+    assert_eq!(objects("[]", "ALTER EVENT e DO SET @x = 'ENABLE'"), "pass");
+    assert_eq!(
+        objects(WHOLE, "CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1; -- end"),
+        "crm> CREATE TRIGGER `crm`.`g` BEFORE INSERT ON `crm`.`t` FOR EACH ROW IF @lutra_apply IS NULL THEN SET NEW.a = 1; END IF; -- end"
+    );
+    assert_eq!(objects("[]", "DROP TRIGGER g"), "pass");
+    assert_eq!(
+        route("[]", DdlKind::Other, "CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1"),
+        "Trigger"
+    );
+    assert_eq!(route("[]", DdlKind::Other, "CREATE USER u"), "Account");
+}
+
+#[test]
+fn a_route_has_its_own_policy() {
+    let routes = "[{match: shop.a, ddl: ignore}, {match: 'shop.*'}]";
+    assert_eq!(route(routes, DdlKind::AlterTable, "ALTER TABLE a ADD x INT"), "Ignored");
+    assert_eq!(route(routes, DdlKind::AlterTable, "ALTER TABLE b ADD x INT"), "pass");
+    assert_eq!(route(routes, DdlKind::DropTable, "DROP TABLE a, b"), "shop> DROP TABLE `shop`.`b`");
+    assert_eq!(route(routes, DdlKind::DropTable, "DROP TABLE a"), "Ignored");
 }

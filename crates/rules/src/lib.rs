@@ -7,18 +7,19 @@
 //! | [`compile`] | [`PipelineSpec`](lutra_spec::PipelineSpec) -> [`Rules`], or every [`RuleFault`] |
 //! | [`plan`] | row schema -> [`TablePlan`]: target schema and what to do to each row image |
 //! | [`ddl`] | DDL of the source -> DDL of the target, names rewritten |
-//! | `statement` | statement bytes -> the tables and databases it names, and where |
-//! | [`token`] | statement bytes -> tokens that know where they stand |
+//! | `ddl_columns` | column rules in the text of a statement on a table |
+//! | `ddl_databases` | statements on databases, and where a database leads |
+//! | `ddl_objects` | views, routines, triggers, events, accounts |
 
 pub mod compile;
 pub mod ddl;
 mod ddl_columns;
+mod ddl_databases;
+mod ddl_objects;
 pub mod fault;
 pub mod plan;
-mod statement;
 #[cfg(test)]
 mod testing;
-pub mod token;
 
 pub use compile::{OperationFilter, Rules, TableDecision, TableMapping};
 pub use ddl::{DdlRoute, NotRouted};

@@ -10,7 +10,9 @@ use crate::check::{Severity, cross_check};
 use crate::document::{Document, Kind, Name, Spec};
 use crate::node::{self, Node};
 use crate::pattern::{TablePattern, TableTemplate};
-use crate::pipeline::{ColumnRules, Compare, DdlPolicy, LoadSpec, OnConflict, PipelineSpec, PipelineStart, Route};
+use crate::pipeline::{
+    ColumnRules, Compare, DdlPolicy, FullLoad, LoadSpec, OnConflict, PipelineSpec, PipelineStart, Route, TriggerPolicy,
+};
 use crate::secret::SecretRef;
 use crate::server::{Address, Tls, TlsMode};
 use crate::source::{SourceSpec, SourceStart};
@@ -191,6 +193,8 @@ fn source(walk: &mut Walk, fields: &mut Fields<'_>) -> Option<SourceSpec> {
     let at = fields.path("accept_weak_durability");
     let accept_weak_durability =
         fields.get("accept_weak_durability").and_then(|n| walk.boolean(n, &at)).unwrap_or(false);
+    let at = fields.path("accounts");
+    let accounts = fields.get("accounts").and_then(|n| walk.boolean(n, &at)).unwrap_or(false);
     let part_bytes = bytes(walk, fields, "part_bytes", 4 << 10, 1 << 20).unwrap_or(SourceSpec::PART_BYTES);
     let in_flight_bytes =
         bytes(walk, fields, "in_flight_bytes", 1 << 20, 4 << 30).unwrap_or(SourceSpec::IN_FLIGHT_BYTES);
@@ -205,6 +209,7 @@ fn source(walk: &mut Walk, fields: &mut Fields<'_>) -> Option<SourceSpec> {
         gtid,
         server_id,
         accept_weak_durability,
+        accounts,
         part_bytes,
         in_flight_bytes,
     })
@@ -251,7 +256,8 @@ fn pipeline(walk: &mut Walk, fields: &mut Fields<'_>) -> Option<PipelineSpec> {
     let at = fields.path("target");
     let target = fields.need(walk, "target", "shop-copy").and_then(|n| walk.parsed::<Name>(n, &at));
     let at = fields.path("start");
-    let start = fields.get("start").and_then(|n| pipeline_start(walk, n, &at)).unwrap_or_default();
+    let start_node = fields.get("start");
+    let start = start_node.and_then(|n| pipeline_start(walk, n, &at));
     let at = fields.path("tables");
     let tables = fields.get("tables").map(|n| {
         let items = walk.items(n, &at);
@@ -259,10 +265,18 @@ fn pipeline(walk: &mut Walk, fields: &mut Fields<'_>) -> Option<PipelineSpec> {
     });
     let at = fields.path("load");
     let load = fields.get("load").map(|n| load(walk, n, &at)).unwrap_or_default();
+    if let (Some(node), Some(_)) = (start_node.filter(|_| start != Some(PipelineStart::Now)), &load.full) {
+        walk.fault(node, &fields.path("start"), "a full load begins now: leave start out");
+    }
+    let start = if load.full.is_some() { PipelineStart::Now } else { start.unwrap_or_default() };
     let at = fields.path("ddl");
-    let ddl = fields
-        .get("ddl")
-        .and_then(|n| walk.word(n, &at, &[("apply", DdlPolicy::Apply), ("ignore", DdlPolicy::Ignore)]));
+    let ddl = fields.get("ddl").and_then(|n| walk.word(n, &at, &DDL_POLICIES));
+    let at = fields.path("triggers");
+    let triggers = fields
+        .get("triggers")
+        .and_then(|n| walk.word(n, &at, &[("skip", TriggerPolicy::Skip), ("guard", TriggerPolicy::Guard)]));
+    let at = fields.path("accounts");
+    let accounts = fields.get("accounts").and_then(|n| walk.boolean(n, &at));
     Some(PipelineSpec {
         source: source?,
         target: target?,
@@ -270,8 +284,19 @@ fn pipeline(walk: &mut Walk, fields: &mut Fields<'_>) -> Option<PipelineSpec> {
         tables: tables.unwrap_or_default(),
         load,
         ddl: ddl.unwrap_or_default(),
+        triggers: triggers.unwrap_or_default(),
+        accounts: accounts.unwrap_or_default(),
     })
 }
+
+const DDL_POLICIES: [(&str, DdlPolicy); 6] = [
+    ("apply", DdlPolicy::Apply),
+    ("lenient", DdlPolicy::Lenient),
+    ("hold", DdlPolicy::Hold),
+    ("dead-letter", DdlPolicy::DeadLetter),
+    ("stop-table", DdlPolicy::StopTable),
+    ("ignore", DdlPolicy::Ignore),
+];
 
 fn pipeline_start(walk: &mut Walk, node: &Node, path: &str) -> Option<PipelineStart> {
     if node.text().is_some() {
@@ -321,8 +346,10 @@ fn route(walk: &mut Walk, node: &Node, path: &str) -> Option<Route> {
     let operations = fields.get("operations").map(|n| operations(walk, n, &at));
     let at = fields.path("columns");
     let columns = fields.get("columns").map(|n| columns(walk, n, &at)).unwrap_or_default();
+    let at = fields.path("ddl");
+    let ddl = fields.get("ddl").and_then(|n| walk.word(n, &at, &DDL_POLICIES));
     fields.finish(walk);
-    Some(Route { pattern: pattern?, to, operations, columns })
+    Some(Route { pattern: pattern?, to, operations, columns, ddl })
 }
 
 fn operations(walk: &mut Walk, node: &Node, path: &str) -> Vec<Operation> {
@@ -359,7 +386,12 @@ fn columns(walk: &mut Walk, node: &Node, path: &str) -> ColumnRules {
 
 fn load(walk: &mut Walk, node: &Node, path: &str) -> LoadSpec {
     let default = LoadSpec::default();
+    if node.text() == Some("full") {
+        return LoadSpec { full: Some(FullLoad::default()), ..default };
+    }
     let mut fields = walk.fields(node, path);
+    let at = fields.path("full");
+    let full = fields.get("full").and_then(|n| full_load(walk, n, &at));
     let at = fields.path("connections");
     let connections =
         fields.get("connections").and_then(|n| walk.number(n, &at, 1, 64)).and_then(|n| u16::try_from(n).ok());
@@ -388,7 +420,32 @@ fn load(walk: &mut Walk, node: &Node, path: &str) -> LoadSpec {
         batch_age: batch_age.unwrap_or(default.batch_age),
         compare: compare.unwrap_or_default(),
         on_conflict: on_conflict.unwrap_or_default(),
+        full,
     }
+}
+
+/// `true`, `false`, or a mapping of settings.
+fn full_load(walk: &mut Walk, node: &Node, path: &str) -> Option<FullLoad> {
+    let default = FullLoad::default();
+    if node.text().is_some() {
+        return walk.boolean(node, path)?.then_some(default);
+    }
+    let mut fields = walk.fields(node, path);
+    let mut number = |walk: &mut Walk, key: &'static str, least: u64, most: u64| {
+        let at = fields.path(key);
+        fields.get(key).and_then(|n| walk.number(n, &at, least, most)).and_then(|n| u32::try_from(n).ok())
+    };
+    let readers = number(walk, "readers", 1, 16).and_then(|n| u16::try_from(n).ok());
+    let chunk_rows = number(walk, "chunk_rows", 1, 100_000);
+    let rows_per_second = number(walk, "rows_per_second", 1, 100_000_000);
+    let source_threads = number(walk, "source_threads", 1, 100_000);
+    fields.finish(walk);
+    Some(FullLoad {
+        readers: readers.unwrap_or(default.readers),
+        chunk_rows: chunk_rows.unwrap_or(default.chunk_rows),
+        rows_per_second,
+        source_threads,
+    })
 }
 
 fn bytes(walk: &mut Walk, fields: &mut Fields<'_>, key: &'static str, least: u64, most: u64) -> Option<u64> {

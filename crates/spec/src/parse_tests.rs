@@ -135,3 +135,22 @@ fn references_must_lead_somewhere_and_shared_tables_are_pointed_out() {
     let errors = cross_check(&documents).into_iter().filter(|f| f.severity == Severity::Error).count();
     assert_eq!(errors, 2);
 }
+
+#[test]
+fn a_full_load_is_short_or_has_settings_and_begins_now() {
+    let pipeline = |more: &str| {
+        let text = format!("kind: pipeline\nname: p\nspec: {{source: s, target: t, {more}}}\n");
+        parse(&text).map(|mut d| match d.remove(0).document.spec {
+            Spec::Pipeline(pipeline) => pipeline,
+            _ => panic!("not a pipeline"),
+        })
+    };
+    let short = pipeline("load: full").unwrap();
+    assert_eq!((short.load.full, short.start), (Some(FullLoad::default()), PipelineStart::Now));
+    let long = pipeline("load: {full: {readers: 3, rows_per_second: 500}, connections: 2}").unwrap();
+    let full = long.load.full.unwrap();
+    assert_eq!((full.readers, full.rows_per_second, long.load.connections), (3, Some(500), 2));
+    assert!(pipeline("load: {full: false}").unwrap().load.full.is_none());
+    let refused = pipeline("load: full, start: earliest").unwrap_err().to_string();
+    assert!(refused.contains("a full load begins now"), "{refused}");
+}

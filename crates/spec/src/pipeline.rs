@@ -27,9 +27,15 @@ pub struct PipelineSpec {
     /// How the target is written.
     #[serde(default)]
     pub load: LoadSpec,
-    /// What becomes of the source's DDL.
+    /// What becomes of the source's DDL, where a route does not say otherwise.
     #[serde(default)]
     pub ddl: DdlPolicy,
+    /// What becomes of the source's triggers.
+    #[serde(default)]
+    pub triggers: TriggerPolicy,
+    /// Whether users, roles and grants are carried. The source must capture them too.
+    #[serde(default)]
+    pub accounts: bool,
 }
 
 /// Where in the source's log a pipeline begins.
@@ -63,6 +69,9 @@ pub struct Route {
     /// What happens to columns.
     #[serde(default)]
     pub columns: ColumnRules,
+    /// What becomes of DDL on these tables; what the pipeline says where none is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ddl: Option<DdlPolicy>,
 }
 
 /// What happens to the columns of a table.
@@ -101,6 +110,31 @@ pub struct LoadSpec {
     pub compare: Compare,
     /// What happens when it does not.
     pub on_conflict: OnConflict,
+    /// Copy the tables before following them; `load: full` is short for its defaults. None: the target has them already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full: Option<FullLoad>,
+}
+
+/// How tables are copied (P12).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FullLoad {
+    /// Tables that are read at the same time.
+    pub readers: u16,
+    /// Rows read at once, at most.
+    pub chunk_rows: u32,
+    /// Rows read per second, at most, over all tables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_per_second: Option<u32>,
+    /// Nothing is read while more statements than that run at the source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_threads: Option<u32>,
+}
+
+impl Default for FullLoad {
+    fn default() -> Self {
+        Self { readers: 2, chunk_rows: 4_000, rows_per_second: None, source_threads: None }
+    }
 }
 
 impl Default for LoadSpec {
@@ -112,6 +146,7 @@ impl Default for LoadSpec {
             batch_age: Duration::ZERO,
             compare: Compare::Key,
             on_conflict: OnConflict::Halt,
+            full: None,
         }
     }
 }
@@ -138,11 +173,44 @@ pub enum OnConflict {
 
 /// What becomes of the source's DDL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum DdlPolicy {
-    /// It is applied to the target, rewritten for routed names.
+    /// It is applied to the target, rewritten for routed names. What fails there halts the pipeline.
     #[default]
     Apply,
+    /// Applied in a form that loses nothing: a dropped table or column stays, a truncation is left out.
+    Lenient,
+    /// It waits for a person. Everything else goes on until a change of that table comes.
+    Hold,
+    /// Applied; what fails is set aside in `lutra.dead_letter`.
+    DeadLetter,
+    /// Applied; what fails ends the table: its later changes are left out until a person acts.
+    StopTable,
     /// It is left out.
     Ignore,
+}
+
+impl DdlPolicy {
+    /// Which one counts where a statement is about tables of several: the one that does less by itself.
+    pub fn strictness(self) -> u8 {
+        match self {
+            Self::Apply => 0,
+            Self::DeadLetter => 1,
+            Self::StopTable => 2,
+            Self::Lenient => 3,
+            Self::Hold => 4,
+            Self::Ignore => 5,
+        }
+    }
+}
+
+/// What becomes of the source's triggers. Their effects are in the log as rows, so that applied rows must not fire them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TriggerPolicy {
+    /// They are left out.
+    #[default]
+    Skip,
+    /// They are created with a condition that the loader's sessions do not meet.
+    Guard,
 }

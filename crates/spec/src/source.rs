@@ -39,6 +39,9 @@ pub struct SourceSpec {
     /// `innodb_flush_log_at_trx_commit` is not 1).
     #[serde(default)]
     pub accept_weak_durability: bool,
+    /// Capture users, roles and grants, password hashes included.
+    #[serde(default)]
+    pub accounts: bool,
     /// Size of a log record at which it is cut, in bytes.
     #[serde(default = "part_bytes")]
     pub part_bytes: u64,

@@ -3,10 +3,9 @@
 use bytes::Bytes;
 use lutra_binlog::{EventHeader, QueryEvent};
 use lutra_change::sql_lexer::Lexis;
-use lutra_change::{Gtid, TableName};
-use lutra_mysql::ddl::{Statement, StatementKind, classify};
-use lutra_mysql::sql::charset_of;
-use lutra_wire::record::{Ddl, DdlKind, PartEnd, RawBody};
+use lutra_change::sql_statement::{Definition, Object, Role, Statement, StatementKind};
+use lutra_change::{DdlKind, Gtid, TableName};
+use lutra_wire::record::{Ddl, PartEnd, RawBody};
 
 use super::{Assembler, Output, UnitPart};
 use crate::error::AssembleError;
@@ -20,9 +19,9 @@ impl Assembler {
         if query.is_commit() {
             return self.commit();
         }
-        let statement =
-            classify(query.statement, query.database, lexis_of(query)).ok_or(AssembleError::UnreadableStatement)?;
-        match statement.kind {
+        let statement = Statement::new(query.statement, Lexis::of_context(&query.context))
+            .ok_or(AssembleError::UnreadableStatement)?;
+        match statement.kind() {
             StatementKind::Begin => self.begin_group(&query.context),
             StatementKind::XaStart => self.xa_start(query),
             StatementKind::Commit => self.commit(),
@@ -38,8 +37,9 @@ impl Assembler {
                 Err(AssembleError::StatementText { what })
             }
             StatementKind::Empty if self.opened()?.group => Ok(()),
-            StatementKind::Empty | StatementKind::RowChange | StatementKind::Other => self.uncaptured(None),
-            _ => self.definition(query, &statement),
+            StatementKind::Empty | StatementKind::RowChange | StatementKind::Maintenance => self.uncaptured(None),
+            StatementKind::Definition(definition) => self.definition(query, &definition),
+            StatementKind::Unknown => self.unknown(query),
         }
     }
 
@@ -62,22 +62,32 @@ impl Assembler {
         if open.group { Ok(()) } else { self.commit() }
     }
 
-    fn definition(&mut self, query: &QueryEvent<'_>, statement: &Statement) -> Result<(), AssembleError> {
+    /// A statement that is not recognised is carried where its session stood in a captured database: what becomes of it
+    /// is for the pipelines to say.
+    fn unknown(&mut self, query: &QueryEvent<'_>) -> Result<(), AssembleError> {
+        if self.tail.is_some() || !self.captures_in(query.database) {
+            return self.uncaptured(Some(query.database));
+        }
+        self.give_ddl(query, DdlKind::Other, Vec::new(), query.statement, false)
+    }
+
+    fn definition(&mut self, query: &QueryEvent<'_>, statement: &Definition) -> Result<(), AssembleError> {
         if statement.rows_follow.is_some() && self.open.is_none() && !self.spec.gtid {
             self.begin_half(query);
             return Ok(());
         }
-        let wanted = !statement.temporary && self.is_captured(statement)?;
+        let wanted = !statement.temporary && self.is_captured(statement, query.database)?;
         if self.tail.is_some() || !wanted {
             // With rows behind it the group goes on.
-            let database = statement.tables.first().map(|t| t.database.as_str());
+            let database = Some(statement.home(query.database));
             return if statement.rows_follow.is_some() { Ok(()) } else { self.uncaptured(database) };
         }
         if statement.rows_follow.is_some() && self.is_second_half(query)? {
             return Ok(());
         }
         let text = statement.rows_follow.and_then(|at| query.statement.get(..at)).unwrap_or(query.statement);
-        self.give_ddl(query, statement, text, statement.rows_follow.is_some())
+        let tables = statement.tables(query.database);
+        self.give_ddl(query, statement.kind, tables, text, statement.rows_follow.is_some())
     }
 
     /// Without GTIDs the log ended inside this statement: what follows are its rows.
@@ -106,7 +116,8 @@ impl Assembler {
     fn give_ddl(
         &mut self,
         query: &QueryEvent<'_>,
-        statement: &Statement,
+        kind: DdlKind,
+        tables: Vec<TableName>,
         text: &[u8],
         rows_follow: bool,
     ) -> Result<(), AssembleError> {
@@ -125,8 +136,8 @@ impl Assembler {
         let body = RawBody::ddl(&Ddl {
             statement: Bytes::copy_from_slice(text),
             database: query.database.to_owned(),
-            kind: wire_kind(statement.kind),
-            tables: statement.tables.iter().filter(|t| !t.table.is_empty()).cloned().collect(),
+            kind,
+            tables,
             context: query.context.clone(),
         });
         self.give_unit(body, gtid.filter(|_| !rows_follow), committed_at);
@@ -169,29 +180,41 @@ impl Assembler {
         }
     }
 
+    /// Whether tables of the database can be captured.
+    fn captures_in(&self, database: &str) -> bool {
+        self.spec.tables.iter().any(|p| p.matches_database(database))
+    }
+
     /// Whether a statement concerns what is captured.
-    fn is_captured(&self, statement: &Statement) -> Result<bool, AssembleError> {
+    fn is_captured(&self, statement: &Definition, default: &str) -> Result<bool, AssembleError> {
         let captures = |t: &TableName| self.spec.captures(&t.database, &t.table);
-        match statement.kind {
-            StatementKind::CreateDatabase | StatementKind::AlterDatabase | StatementKind::DropDatabase => {
-                let database = |t: &TableName| self.spec.tables.iter().any(|p| p.matches_database(&t.database));
-                Ok(statement.tables.iter().any(database))
+        match statement.object {
+            Object::Database | Object::Routine | Object::Event => {
+                return Ok(self.captures_in(statement.home(default)));
             }
-            StatementKind::RenameTable => {
-                let mut pairs = statement.tables.chunks_exact(2);
-                let entering = pairs.find_map(|pair| match pair {
-                    [old, new] if !captures(old) && captures(new) => Some((old.clone(), new.clone())),
-                    _ => None,
-                });
-                // A chain that ends where it began (a swap through a helper name) brings nothing in.
-                match entering {
-                    Some((old, new)) if !came_from_captured(&statement.tables, &old, captures) => {
-                        Err(AssembleError::RenamedIn { old, new })
-                    }
-                    _ => Ok(statement.tables.iter().any(captures)),
-                }
+            // DROP TRIGGER does not name the table.
+            Object::Trigger if !statement.references.iter().any(|r| r.role == Role::Subject) => {
+                return Ok(self.captures_in(statement.home(default)));
             }
-            _ => Ok(statement.tables.iter().any(captures)),
+            Object::Account => return Ok(self.spec.accounts),
+            Object::Instance => return Ok(false),
+            Object::Table | Object::View | Object::Sequence | Object::Trigger => {}
+        }
+        let tables = statement.tables(default);
+        if statement.kind != DdlKind::RenameTable {
+            return Ok(tables.iter().any(captures));
+        }
+        let mut pairs = tables.chunks_exact(2);
+        let entering = pairs.find_map(|pair| match pair {
+            [old, new] if !captures(old) && captures(new) => Some((old.clone(), new.clone())),
+            _ => None,
+        });
+        // A chain that ends where it began (a swap through a helper name) brings nothing in.
+        match entering {
+            Some((old, new)) if !came_from_captured(&tables, &old, captures) => {
+                Err(AssembleError::RenamedIn { old, new })
+            }
+            _ => Ok(tables.iter().any(captures)),
         }
     }
 }
@@ -199,24 +222,4 @@ impl Assembler {
 /// Whether the table of that name got it in the same statement from a captured one.
 fn came_from_captured(renames: &[TableName], name: &TableName, captures: impl Fn(&TableName) -> bool) -> bool {
     renames.chunks_exact(2).any(|pair| matches!(pair, [old, new] if new == name && captures(old)))
-}
-
-fn lexis_of(query: &QueryEvent<'_>) -> Lexis {
-    let charset = query.context.character_set_client.and_then(charset_of);
-    let wide = matches!(charset, Some("gbk" | "gb18030" | "gb2312" | "big5" | "sjis" | "cp932"));
-    Lexis { wide, ..Lexis::of_sql_mode(query.context.sql_mode.unwrap_or(0)) }
-}
-
-fn wire_kind(kind: StatementKind) -> DdlKind {
-    match kind {
-        StatementKind::CreateDatabase => DdlKind::CreateDatabase,
-        StatementKind::AlterDatabase => DdlKind::AlterDatabase,
-        StatementKind::DropDatabase => DdlKind::DropDatabase,
-        StatementKind::CreateTable => DdlKind::CreateTable,
-        StatementKind::AlterTable => DdlKind::AlterTable,
-        StatementKind::DropTable => DdlKind::DropTable,
-        StatementKind::RenameTable => DdlKind::RenameTable,
-        StatementKind::TruncateTable => DdlKind::TruncateTable,
-        _ => DdlKind::Other,
-    }
 }
