@@ -74,6 +74,7 @@ impl RawBody {
             BodyKind::Chunk => Body::Chunk(Chunk {
                 id: Uuid::from_bytes(input.fixed("chunk.id")?),
                 addressee: input.text("chunk.addressee")?.to_owned(),
+                step: share(&self.bytes, input.bytes("chunk.step")?),
                 changes: changes(&self.bytes, &mut input)?,
             }),
             BodyKind::Heartbeat => Body::Heartbeat(Heartbeat {
@@ -114,6 +115,7 @@ impl RawBody {
             BodyKind::Chunk => {
                 input.fixed::<16>("chunk.id")?;
                 input.bytes("chunk.addressee")?;
+                input.bytes("chunk.step")?;
             }
             BodyKind::XaPrepare => {
                 input.bytes("xa.xid")?;
@@ -124,6 +126,20 @@ impl RawBody {
         }
         input.optional("changes.context", context)?;
         Ok(tables(&mut input)?)
+    }
+
+    /// The body of a chunk of version 1, which has no step yet, as it is now.
+    pub(crate) fn chunk_of_v1(bytes: &[u8]) -> Result<Bytes, Fault> {
+        let mut input = Input::new(bytes);
+        input.long("the body's kind")?;
+        input.fixed::<16>("chunk.id")?;
+        input.bytes("chunk.addressee")?;
+        let (lead, changes) = bytes.split_at(input.position());
+        let mut out = Vec::with_capacity(bytes.len() + 1);
+        out.extend_from_slice(lead);
+        put_bytes(&mut out, b"");
+        out.extend_from_slice(changes);
+        Ok(Bytes::from(out))
     }
 
     fn input(&self) -> Result<Input<'_>, Fault> {
@@ -181,7 +197,7 @@ impl RawBody {
     pub fn chunk(chunk: &Chunk) -> Self {
         let mut builder = ChangesBuilder::new();
         builder.add_all(&chunk.changes);
-        builder.finish_chunk(chunk.id, &chunk.addressee)
+        builder.finish_chunk(chunk.id, &chunk.addressee, &chunk.step)
     }
 
     /// The body of a prepared XA transaction.

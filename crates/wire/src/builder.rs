@@ -120,10 +120,11 @@ impl ChangesBuilder {
     }
 
     /// The body as that of a slice of a table's initial copy.
-    pub fn finish_chunk(&mut self, id: Uuid, addressee: &str) -> RawBody {
+    pub fn finish_chunk(&mut self, id: Uuid, addressee: &str, step: &[u8]) -> RawBody {
         self.finish_as(BodyKind::Chunk, |out| {
             out.extend_from_slice(id.as_bytes());
             put_bytes(out, addressee.as_bytes());
+            put_bytes(out, step);
         })
     }
 
@@ -233,7 +234,7 @@ mod tests {
         one_row(&mut builder);
         let prepare = builder.finish_xa_prepare(b"xid");
         one_row(&mut builder);
-        let chunk = builder.finish_chunk(Uuid::from_u128(1), "p");
+        let chunk = builder.finish_chunk(Uuid::from_u128(1), "p", b"{}");
         for body in [prepare, chunk] {
             assert_eq!(body.tables().unwrap()[0].name, TableName::new("a", "b"));
             assert!(matches!(body.decode().unwrap(), Body::XaPrepare(_) | Body::Chunk(_)));

@@ -14,7 +14,7 @@ use crate::record::{BodyKind, GtidState, Header, PartEnd, RawBody, Record, Sourc
 pub const LOG_RECORD_SCHEMA: &str = include_str!("../../../schemas/log_record.avsc");
 
 /// CRC-64-AVRO of the schema's parsing canonical form.
-pub const LOG_RECORD_FINGERPRINT: u64 = 0x45c1_f654_cfb3_6dd3;
+pub const LOG_RECORD_FINGERPRINT: u64 = 0x92e9_15f8_fadb_8062;
 
 /// That of version 1, before open XA transactions and fragments: still read.
 const FINGERPRINT_V1: u64 = 0x03d9_0f10_4096_6420;
@@ -49,7 +49,11 @@ impl Record {
         let header = header(&mut input, version)?;
         let rest = input.take(input.left(), "the record's body")?;
         let kind = BodyKind::of_branch(Input::new(rest).long("the body's kind")?)?;
-        Ok(Self { header, body: RawBody { kind, bytes: share(bytes, rest) } })
+        let bytes = match (version, kind) {
+            (1, BodyKind::Chunk) => RawBody::chunk_of_v1(rest)?,
+            _ => share(bytes, rest),
+        };
+        Ok(Self { header, body: RawBody { kind, bytes } })
     }
 }
 

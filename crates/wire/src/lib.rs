@@ -5,6 +5,7 @@
 //! | [`record`] | the types of a log record: header, bodies |
 //! | [`codec`], `body` | their encoding, written and read by hand; a body stays bytes until somebody looks into it |
 //! | [`builder`] | [`ChangesBuilder`]: row changes into a body; [`UnitDigest`]: what a unit adds up to |
+//! | [`chunk`] | what a chunk is to the copy of a table |
 //! | [`fragment`] | a body too large for one record, in pieces and put together again |
 //! | [`schema`] | [`RowSchema`]: table metadata as an Avro schema, canonical and fingerprinted |
 //! | [`row`] | [`RowEncoder`], [`RowDecoder`]: values to a row datum and back |
@@ -14,6 +15,7 @@
 mod avro;
 mod body;
 pub mod builder;
+pub mod chunk;
 pub mod codec;
 pub mod error;
 pub mod fragment;
@@ -22,6 +24,7 @@ pub mod row;
 pub mod schema;
 
 pub use builder::{ChangesBuilder, UnitDigest};
+pub use chunk::{ChunkStep, CopiedTable, Definition, DefinitionKind};
 pub use codec::encode_record;
 pub use error::WireError;
 pub use fragment::BodyJoiner;

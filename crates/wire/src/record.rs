@@ -202,13 +202,15 @@ pub struct Ddl {
     pub context: SessionContext,
 }
 
-/// A slice of a table's initial copy (P12); comes with the full load.
+/// A slice of a table's initial copy (P12).
 #[derive(Clone, Debug)]
 pub struct Chunk {
-    /// Chunk id.
+    /// Chunk id: made of the load, the table and the slice, so that the same slice has the same id.
     pub id: Uuid,
     /// The pipeline it is for.
     pub addressee: String,
+    /// What the chunk is to the copy: the JSON of a [`ChunkStep`](crate::chunk::ChunkStep).
+    pub step: Bytes,
     /// The rows, with operation `Read`.
     pub changes: Changes,
 }

@@ -208,6 +208,7 @@ fn bodies() -> impl Strategy<Value = (RawBody, String)> {
         (uuids(), changes()).prop_map(move |(id, changes)| shown(RawBody::chunk(&Chunk {
             id,
             addressee: "p".into(),
+            step: Bytes::from_static(b"{}"),
             changes
         }))),
         (any::<[u8; 5]>(), changes()).prop_map(move |(x, changes)| shown(RawBody::xa_prepare(&XaPrepare {
