@@ -183,12 +183,33 @@ fn a_table_made_from_a_select_is_two_units_and_goes_on_between_them() {
 }
 
 #[test]
-fn a_prepared_xa_transaction_halts_when_it_has_captured_rows() {
-    let (_, _, outcome) = assemble(spec(&["changes.*"], &[], 1 << 19), origin());
-    assert!(matches!(outcome, Err(AssembleError::Xa { .. })), "{outcome:?}");
-    // Without: it is passed over, and the file is read up to what is really wrong in it, JSON written in part.
-    let (_, _, outcome) = assemble(spec(CARRIED.0, CARRIED.1, 1 << 19), origin());
-    assert!(matches!(outcome, Err(AssembleError::Decode(_))), "{outcome:?}");
+fn a_prepared_xa_transaction_and_the_decision_over_it_are_units() {
+    let all = spec(&["changes.*"], &[], 1 << 19);
+    let (parts, _, _) = assemble(Arc::clone(&all), origin());
+    let units = units(&parts);
+    let open = |at: usize| units[at].place.as_ref().unwrap().open_xa.clone();
+    let at = units.iter().position(|u| u.body.kind() == BodyKind::XaPrepare).unwrap();
+    let kinds: Vec<_> = units[at..at + 3].iter().map(|u| u.body.kind()).collect();
+    // The last is committed in one phase.
+    assert_eq!(kinds, [BodyKind::XaPrepare, BodyKind::XaDecision, BodyKind::Changes]);
+    assert_eq!((open(at).len(), open(at)[0].number, open(at)[0].decided), (1, Some(units[at].number), false));
+    assert!(open(at + 1)[0].decided && open(at + 2).is_empty());
+
+    let mut executed = GtidSet::new();
+    units[..=at].iter().flat_map(|u| &u.place).for_each(|p| executed.union_with(&p.added));
+    let resume = Resume { number: units[at].number, gtid_set: executed, open_xa: open(at), ..origin() };
+    let (again, _, _) = assemble(Arc::clone(&all), resume.clone());
+    assert_eq!((again[0].number, again[0].body.kind()), (units[at + 1].number, BodyKind::XaDecision));
+    let (_, _, outcome) = assemble(all, Resume { open_xa: Vec::new(), ..resume });
+    assert!(matches!(outcome, Err(AssembleError::XaUnknown { .. })), "{outcome:?}");
+}
+
+#[test]
+fn a_prepared_xa_transaction_without_captured_rows_makes_no_unit() {
+    let (parts, assembler, outcome) = assemble(spec(CARRIED.0, CARRIED.1, 1 << 19), origin());
+    assert!(!matches!(outcome, Err(AssembleError::XaUnknown { .. })), "{outcome:?}");
+    assert!(parts.iter().all(|p| !matches!(p.body.kind(), BodyKind::XaPrepare | BodyKind::XaDecision)));
+    assert!(assembler.open_xa.is_empty());
 }
 
 #[test]
