@@ -14,6 +14,7 @@ use mysql_common::packets::Tag;
 use mysql_common::proto::MySerialize;
 
 use crate::connection::Connection;
+use crate::dialect::Flavour;
 use crate::error::{Error, Result};
 use crate::options::ConnectOptions;
 
@@ -123,6 +124,9 @@ pub struct BinlogStream {
     /// The driver inflates a transaction payload and hands out what is in it behind the payload itself. Decoding is
     /// ours: these events are dropped. They alone bear no position.
     inside_payload: bool,
+    /// MariaDB's heartbeats lack the checksum that all other events have, since the driver asks for `ALL` kinds of them
+    /// (a word that only MySQL knows). They are a sign of life and no more.
+    without_heartbeats: bool,
     until_end: bool,
     timer: Pin<Box<tokio::time::Sleep>>,
 }
@@ -139,15 +143,17 @@ impl BinlogStream {
     /// Connects and asks for the dump. The read time-out of the options must be longer than the heartbeat.
     pub async fn connect(options: &ConnectOptions, request: &DumpRequest) -> Result<Self> {
         let mut connection = Connection::connect(options).await?;
-        for statement in session_statements(request) {
+        let flavour = connection.flavour().await?;
+        for statement in session_statements(request, flavour)? {
             connection.execute(statement).await?;
         }
-        let stream = tokio::time::timeout(options.connect_timeout, ask(connection, request))
+        let stream = tokio::time::timeout(options.connect_timeout, ask(connection, request, flavour))
             .await
             .map_err(|_| Error::Timeout { operation: DUMP, after: options.connect_timeout })??;
         let timer = Box::pin(tokio::time::sleep(options.read_timeout));
         let (read_timeout, until_end) = (options.read_timeout, request.until_end);
-        Ok(Self { stream, read_timeout, inside_payload: false, until_end, timer })
+        let without_heartbeats = flavour.is_mariadb();
+        Ok(Self { stream, read_timeout, inside_payload: false, without_heartbeats, until_end, timer })
     }
 
     /// Says goodbye.
@@ -198,6 +204,11 @@ impl BinlogStream {
 
     fn is_wanted(&mut self, event: &Event) -> bool {
         let header = event.header();
+        if self.without_heartbeats && header.event_type_raw() == EventType::HEARTBEAT_EVENT as u8 {
+            let deadline = tokio::time::Instant::now() + self.read_timeout;
+            self.timer.as_mut().reset(deadline);
+            return false;
+        }
         if self.inside_payload && header.log_pos() == 0 && header.event_type_raw() != EventType::ROTATE_EVENT as u8 {
             return false;
         }
@@ -214,34 +225,58 @@ impl BinlogSource for BinlogStream {
     }
 }
 
-fn session_statements(request: &DumpRequest) -> [String; 4] {
+fn session_statements(request: &DumpRequest, flavour: Flavour) -> Result<Vec<String>> {
     let nanos = request.heartbeat.as_nanos();
-    // Version 8: made by our own rule. The server ends an older dump under the same UUID as soon as this one begins.
-    let uuid = uuid::Builder::from_custom_bytes(u128::from(request.server_id).to_be_bytes()).into_uuid();
-    [
-        // Without the `@source` name (it wins over the driver's `@master…='ALL'`) heartbeats come without the checksum
-        // that all other events have.
-        "SET @source_binlog_checksum = @@GLOBAL.binlog_checksum".to_owned(),
-        format!("SET @source_heartbeat_period = {nanos}, @master_heartbeat_period = {nanos}"),
-        format!("SET @replica_uuid = '{uuid}', @slave_uuid = '{uuid}'"),
-        // While the log is slow, back-pressure stops our reading: the server's default of 60 s would end the dump.
-        "SET SESSION net_write_timeout = 3600".to_owned(),
-    ]
+    let mut statements = match flavour {
+        Flavour::MySql => {
+            // Version 8: made by our own rule. The server ends an older dump under the same UUID as soon as this one begins.
+            let uuid = uuid::Builder::from_custom_bytes(u128::from(request.server_id).to_be_bytes()).into_uuid();
+            vec![
+                // Without the `@source` name (it wins over the driver's `@master…='ALL'`) heartbeats come without the
+                // checksum that all other events have.
+                "SET @source_binlog_checksum = @@GLOBAL.binlog_checksum".to_owned(),
+                format!("SET @source_heartbeat_period = {nanos}, @master_heartbeat_period = {nanos}"),
+                format!("SET @replica_uuid = '{uuid}', @slave_uuid = '{uuid}'"),
+            ]
+        }
+        // Capability 4: it knows GTID events, so that they need not be sent as `BEGIN`.
+        Flavour::MariaDb => vec![format!("SET @mariadb_slave_capability = 4, @master_heartbeat_period = {nanos}")],
+    };
+    if let (Flavour::MariaDb, DumpStart::Gtid(set)) = (flavour, &request.start) {
+        if set.intervals().next().is_some() {
+            return Err(foreign_set(set, "a MariaDB server"));
+        }
+        statements.push(format!(
+            "SET @slave_connect_state = '{set}', @slave_gtid_strict_mode = 1, @slave_gtid_ignore_duplicates = 0"
+        ));
+    }
+    // While the log is slow, back-pressure stops our reading: the server's default of 60 s would end the dump.
+    statements.push("SET SESSION net_write_timeout = 3600".to_owned());
+    Ok(statements)
 }
 
-async fn ask(connection: Connection, request: &DumpRequest) -> Result<mysql_async::BinlogStream> {
+fn foreign_set(set: &GtidSet, server: &str) -> Error {
+    Error::Unexpected { operation: DUMP, reason: format!("{server} cannot be asked for the GTIDs behind {set}") }
+}
+
+async fn ask(connection: Connection, request: &DumpRequest, flavour: Flavour) -> Result<mysql_async::BinlogStream> {
     let mut ask = BinlogStreamRequest::new(request.server_id).with_hostname(b"lutra");
     if request.until_end {
         ask = ask.with_non_blocking();
     }
-    let ask = match &request.start {
-        DumpStart::Gtid(set) => ask.with_gtid().with_gtid_set(sids(set)?),
-        DumpStart::Position(position) => ask.with_filename(position.file.as_bytes()).with_pos(position.offset),
+    let ask = match (&request.start, flavour) {
+        (DumpStart::Gtid(set), Flavour::MySql) => ask.with_gtid().with_gtid_set(sids(set)?),
+        // Where to begin was said by `@slave_connect_state`.
+        (DumpStart::Gtid(_), Flavour::MariaDb) => ask.with_pos(4_u64),
+        (DumpStart::Position(position), _) => ask.with_filename(position.file.as_bytes()).with_pos(position.offset),
     };
     connection.into_driver().get_binlog_stream(ask).await.map_err(|e| Error::from_driver(DUMP, e))
 }
 
 fn sids(set: &GtidSet) -> Result<Vec<Sid<'static>>> {
+    if set.domains().next().is_some() {
+        return Err(foreign_set(set, "a MySQL server"));
+    }
     let mut sids: Vec<Sid<'static>> = Vec::new();
     let mut previous = None;
     for (source, first, last) in set.intervals() {
@@ -282,6 +317,22 @@ mod tests {
         assert_eq!(batch.iter().collect::<Vec<_>>(), [&b"one"[..], b"", b"three"]);
         batch.clear();
         assert!(batch.is_empty() && batch.iter().next().is_none());
+    }
+
+    #[test]
+    fn a_set_of_the_other_family_is_refused() {
+        let position: GtidSet = "0-1-100".parse().unwrap();
+        assert!(sids(&position).is_err());
+        let mysql: GtidSet = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5".parse().unwrap();
+        let request = |set| DumpRequest {
+            start: DumpStart::Gtid(set),
+            server_id: 7,
+            heartbeat: Duration::from_secs(1),
+            until_end: false,
+        };
+        assert!(session_statements(&request(mysql), Flavour::MariaDb).is_err());
+        let statements = session_statements(&request(position), Flavour::MariaDb).unwrap();
+        assert!(statements.iter().any(|s| s.contains("@slave_connect_state = '0-1-100'")), "{statements:?}");
     }
 
     #[test]

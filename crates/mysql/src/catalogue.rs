@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use lutra_change::gtid::DomainGtid;
 use lutra_change::{BinlogPosition, GtidSet, TableName};
 
 use crate::connection::{Connection, Param, Row};
-use crate::error::{Error, Result};
-use crate::sql::{quote_identifier, quote_table};
+use crate::dialect::Flavour;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sql::{quote_identifier, quote_table, quote_text};
 
 /// Schemas of the server itself, and Lutra's own: never captured as rows, never copied.
 pub const SYSTEM_SCHEMAS: [&str; 5] = ["mysql", "information_schema", "performance_schema", "sys", "lutra"];
@@ -14,20 +16,19 @@ pub const SYSTEM_SCHEMAS: [&str; 5] = ["mysql", "information_schema", "performan
 /// Who a server is and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerIdentity {
-    /// `server_uuid` (empty on MariaDB).
+    /// `server_uuid`. MariaDB has none: there it is made of `server_uid`, `server_id`, host name, port and data folder, so
+    /// that it stays the same as long as these do.
     pub server_uuid: String,
     /// `server_id`.
     pub server_id: u32,
     /// `version`.
     pub version: String,
-    /// Whether it is MariaDB.
-    pub mariadb: bool,
-    /// `gtid_executed`.
+    /// MySQL or MariaDB.
+    pub flavour: Flavour,
+    /// `gtid_executed`; on MariaDB `gtid_binlog_pos`.
     pub gtid_executed: GtidSet,
-    /// `gtid_purged`.
+    /// `gtid_purged`; on MariaDB the position before the oldest binlog file (empty where the account may not ask).
     pub gtid_purged: GtidSet,
-    /// `gtid_mode` is `ON`.
-    pub gtid_mode: bool,
     /// `lower_case_table_names`.
     pub lower_case_table_names: u8,
     /// `read_only` or `super_read_only`.
@@ -38,24 +39,76 @@ pub struct ServerIdentity {
 pub async fn identity(connection: &mut Connection) -> Result<ServerIdentity> {
     let variables = variables(connection).await?;
     let text = |name: &str| variables.get(name).cloned().unwrap_or_default();
-    let set = |name: &'static str| {
-        text(name)
-            .parse::<GtidSet>()
-            .map_err(|e| Error::Unexpected { operation: QUERY, reason: format!("{name}: {e}") })
-    };
+    let set = |name: &'static str| gtid_set(&text(name));
     let version = text("version");
-    let mariadb = version.contains("MariaDB");
+    let flavour = Flavour::of_version(&version);
+    let (gtid_executed, gtid_purged) = match flavour {
+        Flavour::MySql => (set("gtid_executed")?, set("gtid_purged")?),
+        Flavour::MariaDb => (set("gtid_binlog_pos")?, mariadb_purged(connection, &text("log_bin")).await?),
+    };
+    let server_uuid = match flavour {
+        Flavour::MySql => text("server_uuid"),
+        Flavour::MariaDb => {
+            made_uuid(&["server_uid", "server_id", "hostname", "port", "datadir"].map(text)).to_string()
+        }
+    };
     Ok(ServerIdentity {
-        server_uuid: text("server_uuid"),
+        server_uuid,
         server_id: text("server_id").parse().unwrap_or(0),
-        mariadb,
-        gtid_executed: if mariadb { GtidSet::new() } else { set("gtid_executed")? },
-        gtid_purged: if mariadb { GtidSet::new() } else { set("gtid_purged")? },
-        gtid_mode: text("gtid_mode") == "ON",
+        flavour,
+        gtid_executed,
+        gtid_purged,
         lower_case_table_names: text("lower_case_table_names").parse().unwrap_or(0),
         read_only: text("read_only") == "ON" || text("super_read_only") == "ON",
         version,
     })
+}
+
+fn gtid_set(text: &str) -> Result<GtidSet> {
+    text.parse().map_err(|e| Error::Unexpected { operation: QUERY, reason: format!("{e}") })
+}
+
+/// Where MariaDB stood before its oldest binlog file.
+async fn mariadb_purged(connection: &mut Connection, log_bin: &str) -> Result<GtidSet> {
+    if log_bin != "ON" {
+        return Ok(GtidSet::new());
+    }
+    match binlog_files(connection).await {
+        Ok(files) => match files.first() {
+            Some(first) => {
+                Ok(mariadb_position(connection, &BinlogPosition::new(&first.file, 4)).await?.unwrap_or_default())
+            }
+            None => Ok(GtidSet::new()),
+        },
+        // Told by `ensure_grants`.
+        Err(e) if e.kind() == ErrorKind::AccessDenied => Ok(GtidSet::new()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Where MariaDB stood at a place in its binlog; `None` where no event ends there, or the file is not there (any more).
+pub async fn mariadb_position(connection: &mut Connection, place: &BinlogPosition) -> Result<Option<GtidSet>> {
+    let sql = format!("SELECT BINLOG_GTID_POS({}, {})", quote_text(&place.file), place.offset);
+    connection.query_text(sql).await?.map(|text| gtid_set(&text)).transpose()
+}
+
+/// The last GTID of each server in each domain of MariaDB's binlog (`gtid_binlog_state`).
+pub async fn mariadb_binlog_state(connection: &mut Connection) -> Result<Vec<DomainGtid>> {
+    let text = connection.query_text("SELECT @@GLOBAL.gtid_binlog_state").await?.unwrap_or_default();
+    let each = text.split(',').map(str::trim).filter(|t| !t.is_empty());
+    each.map(gtid_set)
+        .map(|set| set.map(|s| s.domains().collect::<Vec<_>>()))
+        .collect::<Result<Vec<_>>>()
+        .map(|v| v.concat())
+}
+
+/// A UUID of version 8 made of these texts (FNV-1a, 128 bits).
+fn made_uuid(parts: &[String]) -> uuid::Uuid {
+    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    let bytes = parts.iter().flat_map(|part| part.bytes().chain(std::iter::once(0)));
+    let hash = bytes.fold(BASIS, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
+    uuid::Builder::from_custom_bytes(hash.to_be_bytes()).into_uuid()
 }
 
 /// All global variables by their lower-case names.
@@ -84,7 +137,12 @@ pub async fn binlog_end(connection: &mut Connection) -> Result<(BinlogPosition, 
     };
     let row = row.ok_or_else(|| missing("binary log status; its binary log is off"))?;
     let position = BinlogPosition::new(row.string(0), row.u64(1).ok_or_else(|| missing("binlog position"))?);
-    let set = row.string(4).parse().map_err(|e| Error::Unexpected { operation: QUERY, reason: format!("{e}") })?;
+    let set = match connection.flavour().await? {
+        Flavour::MySql => gtid_set(&row.string(4))?,
+        Flavour::MariaDb => mariadb_position(connection, &position)
+            .await?
+            .ok_or_else(|| missing("GTID position at its binlog's end"))?,
+    };
     Ok((position, set))
 }
 
@@ -217,7 +275,14 @@ pub struct Trigger {
     pub event: String,
     /// `BEFORE`, `AFTER`.
     pub timing: String,
+    /// It begins with Lutra's [`TRIGGER_GUARD`]: applied rows do not fire it.
+    pub guarded: bool,
 }
+
+/// How the body of a trigger begins that was created for a target that may be promoted.
+pub const TRIGGER_GUARD: &str = "IF @lutra_apply IS NULL THEN";
+/// What a session sets that applies rows.
+pub const TRIGGER_GUARD_MARK: &str = "@lutra_apply = 1";
 
 /// All that is asked of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -359,11 +424,16 @@ async fn foreign_keys(connection: &mut Connection, name: &TableName, condition: 
 }
 
 async fn triggers(connection: &mut Connection, name: &TableName) -> Result<Vec<Trigger>> {
-    const SQL: &str = "SELECT trigger_name, event_manipulation, action_timing FROM information_schema.triggers \
+    const SQL: &str = "SELECT trigger_name, event_manipulation, action_timing, action_statement FROM information_schema.triggers \
                        WHERE event_object_schema = ? AND event_object_table = ? ORDER BY 1";
     let rows = connection.exec_query(SQL, of(name)).await?;
-    let trigger =
-        |row: &Row| Trigger { name: row.string(0), table: name.clone(), event: row.string(1), timing: row.string(2) };
+    let trigger = |row: &Row| Trigger {
+        name: row.string(0),
+        table: name.clone(),
+        event: row.string(1),
+        timing: row.string(2),
+        guarded: row.string(3).starts_with(TRIGGER_GUARD),
+    };
     Ok(rows.iter().map(trigger).collect())
 }
 
@@ -414,5 +484,18 @@ impl Collations {
     /// The id of a collation.
     pub fn id(&self, name: &str) -> Option<u16> {
         self.by_id.iter().find(|(_, (n, _))| n == name).map(|(id, _)| *id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_made_uuid_tells_servers_apart() {
+        let of = |parts: [&str; 2]| made_uuid(&parts.map(str::to_owned));
+        assert_eq!(of(["a", "1"]), of(["a", "1"]));
+        assert_ne!(of(["a", "1"]), of(["a1", ""]));
+        assert_eq!(of(["a", "1"]).get_version_num(), 8);
     }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use lutra_change::GtidSet;
 use serde::Serialize;
 
 use crate::binlog::DumpStart;
 use crate::catalogue;
 use crate::connection::Connection;
+use crate::dialect::Flavour;
 use crate::error::{ErrorKind, Result};
 
 /// What a check found.
@@ -62,12 +62,12 @@ pub struct SourceCheckOptions {
 pub async fn source(connection: &mut Connection, options: &SourceCheckOptions) -> Result<Vec<CheckResult>> {
     let variables = catalogue::variables(connection).await?;
     let mut results = settings(&variables, options);
-    results.push(grants_of_source(connection, &options.user).await?);
+    results.push(grants_of_source(connection, &options.user, flavour_of(&variables)).await?);
     if let Some(server_id) = options.server_id {
         results.push(server_id_is_free(connection, server_id, &variables).await?);
     }
     if let Some(start) = &options.start {
-        results.push(binlog_is_there(connection, start, &variables).await?);
+        results.push(binlog_is_there(connection, start).await?);
     }
     Ok(results)
 }
@@ -89,33 +89,54 @@ fn setting(variables: &Variables, check: &'static str, name: &str, required: &st
     }
 }
 
+/// The statement that sets a global variable for good. MariaDB forgets at its next start what only a statement said.
+fn set_for_good(flavour: Flavour, name: &str, value: &str) -> String {
+    match flavour {
+        Flavour::MySql => format!("SET PERSIST {name} = {value}"),
+        Flavour::MariaDb => format!("SET GLOBAL {name} = {value}, and write it into the server's settings file"),
+    }
+}
+
 fn settings(variables: &Variables, options: &SourceCheckOptions) -> Vec<CheckResult> {
+    let flavour = flavour_of(variables);
+    let fixed = |check, name, value: &str, quoted: &str| {
+        setting(variables, check, name, value, &set_for_good(flavour, name, quoted))
+    };
     let mut results = vec![
         setting(variables, "ensure_binlog", "log_bin", "ON", "start the server with --log-bin"),
-        setting(variables, "ensure_row_format", "binlog_format", "ROW", "SET PERSIST binlog_format = 'ROW'"),
-        setting(variables, "ensure_row_image", "binlog_row_image", "FULL", "SET PERSIST binlog_row_image = 'FULL'"),
-        setting(
-            variables,
-            "ensure_row_metadata",
-            "binlog_row_metadata",
-            "FULL",
-            "SET PERSIST binlog_row_metadata = 'FULL'",
-        ),
-        setting(
-            variables,
-            "ensure_whole_values",
-            "binlog_row_value_options",
-            "",
-            "SET PERSIST binlog_row_value_options = ''",
-        ),
+        fixed("ensure_row_format", "binlog_format", "ROW", "'ROW'"),
+        fixed("ensure_row_image", "binlog_row_image", "FULL", "'FULL'"),
+        fixed("ensure_row_metadata", "binlog_row_metadata", "FULL", "'FULL'"),
     ];
-    if options.gtid {
-        const MEND: &str = "SET PERSIST enforce_gtid_consistency = ON, then gtid_mode = OFF_PERMISSIVE, ON_PERMISSIVE, ON; \
-                            or write `gtid: false` into the source to follow file and position";
-        results.push(setting(variables, "ensure_gtid_mode", "gtid_mode", "ON", MEND));
+    match flavour {
+        Flavour::MySql => results.push(fixed("ensure_whole_values", "binlog_row_value_options", "", "''")),
+        Flavour::MariaDb => results.push(replicated_is_logged(variables)),
+    }
+    match (options.gtid, flavour) {
+        (true, Flavour::MySql) => {
+            const MEND: &str = "SET PERSIST enforce_gtid_consistency = ON, then gtid_mode = OFF_PERMISSIVE, ON_PERMISSIVE, ON; \
+                                or write `gtid: false` into the source to follow file and position";
+            results.push(setting(variables, "ensure_gtid_mode", "gtid_mode", "ON", MEND));
+        }
+        // Without it a domain's numbers may go back, and a position does not say what was executed.
+        (true, Flavour::MariaDb) => results.push(fixed("ensure_gtid_strict_mode", "gtid_strict_mode", "ON", "ON")),
+        (false, _) => {}
     }
     results.push(durability(variables, options.accept_weak_durability));
     results
+}
+
+/// A MariaDB server that replicates writes what it gets into its own binlog only when told to.
+fn replicated_is_logged(variables: &Variables) -> CheckResult {
+    let (logged, position) = (variable(variables, "log_slave_updates"), variable(variables, "gtid_slave_pos"));
+    let ok = position.is_empty() || logged != "OFF";
+    let found = format!("log_slave_updates = {logged}, gtid_slave_pos = '{position}'");
+    const MEND: &str = "start the server with --log-slave-updates; or read the server that it replicates from";
+    CheckResult::new("ensure_replicated_is_logged", ok, found, "log_slave_updates = ON where it replicates", MEND)
+}
+
+fn flavour_of(variables: &Variables) -> Flavour {
+    Flavour::of_version(variable(variables, "version"))
 }
 
 /// P7: a source that loses acknowledged transactions in a crash is another history afterwards.
@@ -123,9 +144,13 @@ fn durability(variables: &Variables, accepted: bool) -> CheckResult {
     let (sync, flush) = (variable(variables, "sync_binlog"), variable(variables, "innodb_flush_log_at_trx_commit"));
     let ok = (sync == "1" && flush == "1") || accepted;
     let found = format!("sync_binlog = {sync}, innodb_flush_log_at_trx_commit = {flush}");
-    const MEND: &str = "SET PERSIST sync_binlog = 1, PERSIST innodb_flush_log_at_trx_commit = 1; \
-                        or write `accept_weak_durability: true` into the source";
-    CheckResult::new("ensure_durability", ok, found, "sync_binlog = 1, innodb_flush_log_at_trx_commit = 1", MEND)
+    let set = |name| set_for_good(flavour_of(variables), name, "1");
+    let mend = format!(
+        "{}; {}; or write `accept_weak_durability: true` into the source",
+        set("sync_binlog"),
+        set("innodb_flush_log_at_trx_commit")
+    );
+    CheckResult::new("ensure_durability", ok, found, "sync_binlog = 1, innodb_flush_log_at_trx_commit = 1", mend)
 }
 
 /// Global privileges of the account, active roles included.
@@ -140,12 +165,22 @@ async fn global_privileges(connection: &mut Connection) -> Result<Vec<String>> {
     Ok(privileges)
 }
 
-async fn grants_of_source(connection: &mut Connection, user: &str) -> Result<CheckResult> {
+async fn grants_of_source(connection: &mut Connection, user: &str, flavour: Flavour) -> Result<CheckResult> {
     let have = global_privileges(connection).await?;
-    let missing = missing_of(&have, &["REPLICATION SLAVE", "REPLICATION CLIENT"]);
+    let wanted = source_privileges(flavour);
+    let missing = missing_of(&have, &wanted);
     let found = if missing.is_empty() { "all".to_owned() } else { format!("not {}", missing.join(", ")) };
-    let required = "REPLICATION SLAVE, REPLICATION CLIENT on *.*";
-    Ok(CheckResult::new("ensure_grants", missing.is_empty(), found, required, source_grants(user).join("; ")))
+    let required = format!("{} on *.*", wanted.join(", "));
+    let mend = source_grants(user, flavour).join("; ");
+    Ok(CheckResult::new("ensure_grants", missing.is_empty(), found, &required, mend))
+}
+
+/// `BINLOG MONITOR` is what `REPLICATION CLIENT` has been called since MariaDB 10.5.
+fn source_privileges(flavour: Flavour) -> [&'static str; 2] {
+    match flavour {
+        Flavour::MySql => ["REPLICATION SLAVE", "REPLICATION CLIENT"],
+        Flavour::MariaDb => ["REPLICATION SLAVE", "BINLOG MONITOR"],
+    }
 }
 
 fn missing_of<'a>(have: &[String], wanted: &[&'a str]) -> Vec<&'a str> {
@@ -160,9 +195,13 @@ async fn server_id_is_free(connection: &mut Connection, server_id: u32, variable
     if variable(variables, "server_id") == server_id.to_string() {
         return Ok(CheckResult::new(NAME, false, "it is the server's own", &required, MEND));
     }
-    let rows = match connection.query("SHOW REPLICAS").await {
+    let replicas = match flavour_of(variables) {
+        Flavour::MySql => "SHOW REPLICAS",
+        Flavour::MariaDb => "SHOW SLAVE HOSTS",
+    };
+    let rows = match connection.query(replicas).await {
         Ok(rows) => rows,
-        // Told by `ensure_grants`.
+        // Told by `ensure_grants`; on MariaDB only REPLICATION MASTER ADMIN may ask.
         Err(e) if e.kind() == ErrorKind::AccessDenied => Vec::new(),
         Err(e) => return Err(e),
     };
@@ -172,13 +211,13 @@ async fn server_id_is_free(connection: &mut Connection, server_id: u32, variable
     Ok(CheckResult::new(NAME, taken.is_none(), found, &required, MEND))
 }
 
-async fn binlog_is_there(connection: &mut Connection, start: &DumpStart, variables: &Variables) -> Result<CheckResult> {
+async fn binlog_is_there(connection: &mut Connection, start: &DumpStart) -> Result<CheckResult> {
     const NAME: &str = "ensure_binlog_not_purged";
     const MEND: &str = "the changes in between are gone from this server: start anew from `earliest` with a fresh copy of the \
                         target, or restore the purged files; keep them longer with SET PERSIST binlog_expire_logs_seconds";
     match start {
         DumpStart::Gtid(set) => {
-            let purged: GtidSet = variable(variables, "gtid_purged").parse().unwrap_or_default();
+            let purged = catalogue::identity(connection).await?.gtid_purged;
             let lost = purged.minus(set);
             let found = if lost.is_empty() { "all there".to_owned() } else { format!("purged: {lost}") };
             Ok(CheckResult::new(NAME, lost.is_empty(), found, "everything behind the start is in the binlog", MEND))
@@ -198,13 +237,15 @@ async fn binlog_is_there(connection: &mut Connection, start: &DumpStart, variabl
 }
 
 /// The exact least statements for the account that reads a source.
-pub fn source_grants(user: &str) -> Vec<String> {
-    vec![format!("GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO {}", account(user))]
+pub fn source_grants(user: &str, flavour: Flavour) -> Vec<String> {
+    vec![format!("GRANT {} ON *.* TO {}", source_privileges(flavour).join(", "), account(user))]
 }
 
 /// The exact least statements for the account that writes a target; `databases` empty = any.
-pub fn target_grants(user: &str, databases: &[&str]) -> Vec<String> {
-    const TABLES: &str = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES";
+pub fn target_grants(user: &str, databases: &[&str], flavour: Flavour) -> Vec<String> {
+    // The second line: views, routines, events and triggers of the source.
+    const TABLES: &str = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES, \
+                          CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, EVENT, TRIGGER";
     let to = account(user);
     let mut grants = Vec::new();
     if databases.is_empty() {
@@ -216,8 +257,22 @@ pub fn target_grants(user: &str, databases: &[&str]) -> Vec<String> {
             grants.push(format!("GRANT {TABLES} ON `{name}`.* TO {to}"));
         }
     }
-    grants.push(format!("GRANT REPLICATION_APPLIER, SESSION_VARIABLES_ADMIN ON *.* TO {to}"));
+    grants.push(format!("GRANT {} ON *.* TO {to}", target_privileges(flavour).join(", ")));
+    // Views, routines, events and triggers keep their definers. (MySQL 8.0 and 8.1 call it SET_USER_ID.)
+    let definer = match flavour {
+        Flavour::MySql => "SET_ANY_DEFINER, ALLOW_NONEXISTENT_DEFINER",
+        Flavour::MariaDb => "SET USER",
+    };
+    grants.push(format!("GRANT {definer} ON *.* TO {to}"));
     grants
+}
+
+/// What makes DDL repeatable (P6): GTIDs of its own on MySQL; the ids of tables on MariaDB.
+fn target_privileges(flavour: Flavour) -> &'static [&'static str] {
+    match flavour {
+        Flavour::MySql => &["REPLICATION_APPLIER", "SESSION_VARIABLES_ADMIN"],
+        Flavour::MariaDb => &["PROCESS"],
+    }
 }
 
 fn account(user: &str) -> String {
@@ -245,7 +300,7 @@ pub async fn target(connection: &mut Connection, options: &TargetCheckOptions) -
         read_only.is_none(),
         read_only.map_or_else(|| "writable".to_owned(), |name| format!("{name} = ON")),
         "read_only = OFF, super_read_only = OFF",
-        "SET PERSIST read_only = OFF; or name the group's primary in `servers`",
+        format!("{}; or name the primary in `servers`", set_for_good(flavour_of(&variables), "read_only", "OFF")),
     )];
     let packet: u64 = variable(&variables, "max_allowed_packet").parse().unwrap_or(0);
     results.push(CheckResult::new(
@@ -253,7 +308,7 @@ pub async fn target(connection: &mut Connection, options: &TargetCheckOptions) -
         packet >= 16 << 20,
         format!("max_allowed_packet = {packet}"),
         "max_allowed_packet >= 16777216",
-        "SET PERSIST max_allowed_packet = 67108864",
+        set_for_good(flavour_of(&variables), "max_allowed_packet", "67108864"),
     ));
     results.push(grants_of_target(connection, options, &variables).await?);
     if let Some(source) = options.lower_case_table_names {
@@ -277,13 +332,11 @@ async fn grants_of_target(
     options: &TargetCheckOptions,
     variables: &Variables,
 ) -> Result<CheckResult> {
-    let mut wanted = Vec::new();
-    if !variable(variables, "version").contains("MariaDB") {
-        wanted.extend(["REPLICATION_APPLIER", "SESSION_VARIABLES_ADMIN"]);
-    }
-    let missing = missing_of(&global_privileges(connection).await?, &wanted);
+    let flavour = flavour_of(variables);
+    let wanted = target_privileges(flavour);
+    let missing = missing_of(&global_privileges(connection).await?, wanted);
     let found = if missing.is_empty() { "all".to_owned() } else { format!("not {}", missing.join(", ")) };
-    let mend = target_grants(&options.user, &[]).join("; ");
+    let mend = target_grants(&options.user, &[], flavour).join("; ");
     Ok(CheckResult::new("ensure_grants", missing.is_empty(), found, &format!("{} on *.*", wanted.join(", ")), mend))
 }
 
@@ -321,7 +374,30 @@ mod tests {
     }
 
     #[test]
+    fn mariadb_is_asked_for_what_it_has() {
+        let server = variables(&[
+            ("version", "10.11.19-MariaDB-log"),
+            ("log_bin", "ON"),
+            ("gtid_strict_mode", "OFF"),
+            ("gtid_slave_pos", "0-1-7"),
+            ("log_slave_updates", "OFF"),
+            ("sync_binlog", "1"),
+            ("innodb_flush_log_at_trx_commit", "1"),
+        ]);
+        let faults: Vec<_> = settings(&server, &options()).into_iter().filter(|r| !r.ok).collect();
+        assert_eq!(
+            faults.iter().map(|r| r.name).collect::<Vec<_>>(),
+            ["ensure_replicated_is_logged", "ensure_gtid_strict_mode"]
+        );
+        assert!(faults.iter().all(|r| !r.mend.contains("PERSIST")));
+        assert_eq!(
+            source_grants("lutra", Flavour::MariaDb),
+            ["GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO 'lutra'@'%'"]
+        );
+    }
+
+    #[test]
     fn grants_escape_the_wildcards_of_a_database_name() {
-        assert!(target_grants("lutra", &["my_shop"]).iter().any(|g| g.contains("`my\\_shop`.*")));
+        assert!(target_grants("lutra", &["my_shop"], Flavour::MySql).iter().any(|g| g.contains("`my\\_shop`.*")));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use mysql_async::prelude::{Protocol, Queryable};
 use mysql_async::{Conn, Params, QueryResult, Value};
 
+use crate::dialect::Flavour;
 use crate::error::{BatchError, Error, Result};
 use crate::options::{ConnectOptions, TlsMode};
 
@@ -143,6 +144,7 @@ pub struct Connection {
     conn: Conn,
     read_timeout: Duration,
     address: String,
+    flavour: Option<Flavour>,
 }
 
 impl Connection {
@@ -152,7 +154,7 @@ impl Connection {
     /// [`Error::Connect`] with the reason as its source.
     pub async fn connect(options: &ConnectOptions) -> Result<Self> {
         let conn = connect_driver(options).await?;
-        Ok(Self { conn, read_timeout: options.read_timeout, address: options.address() })
+        Ok(Self { conn, read_timeout: options.read_timeout, address: options.address(), flavour: None })
     }
 
     /// The server's number of this connection.
@@ -163,6 +165,17 @@ impl Connection {
     /// The server's version.
     pub fn server_version(&self) -> (u16, u16, u16) {
         self.conn.server_version()
+    }
+
+    /// Whether it is MySQL or MariaDB; asked once.
+    pub async fn flavour(&mut self) -> Result<Flavour> {
+        if let Some(known) = self.flavour {
+            return Ok(known);
+        }
+        let version = self.query_text("SELECT VERSION()").await?.unwrap_or_default();
+        let flavour = Flavour::of_version(&version);
+        self.flavour = Some(flavour);
+        Ok(flavour)
     }
 
     /// `host:port`.

@@ -8,18 +8,23 @@
 //! | [`binlog`] | [`BinlogSource`]: raw event bytes of a dump stream, in batches |
 //! | [`checks`] | what a source and a target must be, each with the statement that mends it; the least grants |
 //! | [`catalogue`] | what a server says of itself and of its tables |
-//! | [`sql`] | identifiers, literals, session settings as text |
+//! | [`sql`] | identifiers and literals as text |
+//! | [`dialect`] | what MySQL and MariaDB say differently; session settings as text |
+//! | [`translate`] | a statement of one family for a server of the other |
 //! | [`error`] | [`Error`] and its [`ErrorKind`], by which callers decide |
 
 pub mod binlog;
 pub mod catalogue;
 pub mod checks;
 pub mod connection;
+pub mod dialect;
 pub mod error;
 pub mod options;
 pub mod sql;
+pub mod translate;
 
 pub use binlog::{BinlogSource, BinlogStream, DumpRequest, DumpStart, EventBatch};
 pub use connection::{Connection, Outcome, Param, Row};
+pub use dialect::Flavour;
 pub use error::{BatchError, Error, ErrorKind, Result};
 pub use options::{ConnectOptions, Password, TlsMode, TlsOptions};

@@ -1,14 +1,13 @@
-//! SQL text: identifiers, literals, session settings.
+//! SQL text: identifiers and literals.
 //!
 //! Literals are for sessions that [`PLAIN_SESSION`] prepared: client character set `utf8mb4` (so that no byte of a
 //! foreign character set can hide a quote), `time_zone='+00:00'` (a TIMESTAMP is UTC), and a `sql_mode` without
 //! `NO_BACKSLASH_ESCAPES` and `ANSI_QUOTES`.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 
 use lutra_change::schema::BINARY_COLLATION;
-use lutra_change::{ColumnType, SessionContext, TableName, Value};
+use lutra_change::{ColumnType, TableName, Value};
 use mysql_common::collations::{Collation, CollationId};
 
 /// What a session must have run for the literals of this module to mean what they say.
@@ -108,7 +107,16 @@ fn introducer(collation: u16) -> Introducer {
 
 /// Name of the character set of a collation.
 pub fn charset_of(collation: u16) -> Option<&'static str> {
-    Some(resolve(collation)?.charset)
+    Some(match collation {
+        // MariaDB's own: tailorings, padded and unpadded forms of shared ones, and Unicode 14.
+        576..=607 | 2048..=2303 => "utf8mb3",
+        608..=639 | 2304..=2559 => "utf8mb4",
+        640..=671 | 2560..=2815 => "ucs2",
+        672..=703 | 2816..=3071 => "utf16",
+        736..=767 | 3072..=3327 => "utf32",
+        1024..=2047 => return charset_of(collation - 1024),
+        shared => resolve(shared)?.charset,
+    })
 }
 
 /// Name of a collation.
@@ -118,7 +126,15 @@ pub fn collation_name(collation: u16) -> Option<&'static str> {
 
 /// Most bytes a character of the collation takes.
 pub fn bytes_per_character(collation: u16) -> Option<u8> {
-    Some(resolve(collation)?.max_len)
+    Some(match collation {
+        1024..=2047 => return bytes_per_character(collation - 1024),
+        576.. => match charset_of(collation)? {
+            "utf8mb3" => 3,
+            "ucs2" => 2,
+            _ => 4,
+        },
+        shared => resolve(shared)?.max_len,
+    })
 }
 
 fn resolve(collation: u16) -> Option<Collation<'static>> {
@@ -227,87 +243,6 @@ fn civil_of(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
-/// Names of `sql_mode`'s bits, from bit 0. Empty: not a mode of MySQL 8 and later.
-const SQL_MODES: [&str; 33] = [
-    "REAL_AS_FLOAT",
-    "PIPES_AS_CONCAT",
-    "ANSI_QUOTES",
-    "IGNORE_SPACE",
-    "",
-    "ONLY_FULL_GROUP_BY",
-    "NO_UNSIGNED_SUBTRACTION",
-    "NO_DIR_IN_CREATE",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "ANSI",
-    "NO_AUTO_VALUE_ON_ZERO",
-    "NO_BACKSLASH_ESCAPES",
-    "STRICT_TRANS_TABLES",
-    "STRICT_ALL_TABLES",
-    "NO_ZERO_IN_DATE",
-    "NO_ZERO_DATE",
-    "ALLOW_INVALID_DATES",
-    "ERROR_FOR_DIVISION_BY_ZERO",
-    "TRADITIONAL",
-    "",
-    "HIGH_NOT_PRECEDENCE",
-    "NO_ENGINE_SUBSTITUTION",
-    "PAD_CHAR_TO_FULL_LENGTH",
-    "TIME_TRUNCATE_FRACTIONAL",
-];
-
-/// Bit of `ANSI_QUOTES` in `sql_mode`.
-pub const SQL_MODE_ANSI_QUOTES: u64 = 1 << 2;
-/// Bit of `NO_BACKSLASH_ESCAPES` in `sql_mode`.
-pub const SQL_MODE_NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
-
-/// The text of a `sql_mode` bit mask.
-pub fn sql_mode_text(mask: u64) -> String {
-    let names = SQL_MODES.iter().enumerate().filter(|(bit, name)| mask & (1 << bit) != 0 && !name.is_empty());
-    names.map(|(_, name)| *name).collect::<Vec<_>>().join(",")
-}
-
-/// The `SET` statement under which a DDL statement of that context means what it meant at the source.
-pub fn session_statement(context: &SessionContext) -> String {
-    let mut text = String::from("SET ");
-    let mut set = |name: &str, value: &dyn std::fmt::Display| {
-        let comma = if text.len() > 4 { ", " } else { "" };
-        let _ = write!(text, "{comma}{name} = {value}");
-    };
-    set("sql_mode", &quote_text(&sql_mode_text(context.sql_mode.unwrap_or(0))));
-    set("foreign_key_checks", &u8::from(!context.no_foreign_key_checks));
-    set("unique_checks", &u8::from(!context.relaxed_unique_checks));
-    set("time_zone", &quote_text(context.time_zone.as_deref().filter(|z| !z.is_empty()).unwrap_or("+00:00")));
-    if let Some(charset) = context.character_set_client.and_then(charset_of) {
-        set("character_set_client", &charset);
-    }
-    if let Some(collation) = context.collation_connection.and_then(collation_name) {
-        set("collation_connection", &collation);
-    }
-    if let Some(collation) = context.collation_server.and_then(collation_name) {
-        set("collation_server", &collation);
-    }
-    if let Some(on) = context.explicit_defaults_for_timestamp {
-        set("explicit_defaults_for_timestamp", &u8::from(on));
-    }
-    if let Some(on) = context.sql_require_primary_key {
-        set("sql_require_primary_key", &u8::from(on));
-    }
-    if let Some(micros) = context.timestamp_micros {
-        let (seconds, fraction) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
-        set("timestamp", &format_args!("{seconds}.{fraction:06}"));
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -341,6 +276,16 @@ mod tests {
     }
 
     #[test]
+    fn collations_that_only_mariadb_has_have_a_character_set() {
+        for (collation, charset, bytes) in
+            [(1069, "utf8mb4", 4), (1032, "latin1", 1), (2048, "utf8mb3", 3), (2308, "utf8mb4", 4), (2564, "ucs2", 2)]
+        {
+            assert_eq!((charset_of(collation), bytes_per_character(collation)), (Some(charset), Some(bytes)));
+        }
+        assert_eq!(charset_of(9_000), None);
+    }
+
+    #[test]
     fn numbers_keep_every_bit() {
         assert_eq!(literal(Value::Float(0.1), &ColumnType::Float), "1.0000000149011612e-1");
         assert_eq!(literal(Value::Double(1.5), &ColumnType::Double), "1.5e0");
@@ -355,21 +300,5 @@ mod tests {
         assert_eq!(literal(Value::Timestamp(0), &column), "'0000-00-00 00:00:00'");
         assert_eq!(literal(Value::Timestamp(1_709_164_800_000_001), &column), "'2024-02-29 00:00:00.000001'");
         assert_eq!(literal(Value::Timestamp(1_000_000), &ColumnType::Timestamp { fsp: 0 }), "'1970-01-01 00:00:01'");
-    }
-
-    #[test]
-    fn a_sql_mode_mask_has_its_text() {
-        assert_eq!(sql_mode_text(1 << 2 | 1 << 21), "ANSI_QUOTES,STRICT_TRANS_TABLES");
-        assert_eq!(sql_mode_text(SQL_MODE_NO_BACKSLASH_ESCAPES), "NO_BACKSLASH_ESCAPES");
-    }
-
-    #[test]
-    fn a_context_becomes_one_statement() {
-        let context =
-            SessionContext { sql_mode: Some(0), timestamp_micros: Some(1_500_000), ..SessionContext::default() };
-        assert_eq!(
-            session_statement(&context),
-            "SET sql_mode = '', foreign_key_checks = 1, unique_checks = 1, time_zone = '+00:00', timestamp = 1.500000"
-        );
     }
 }

@@ -137,7 +137,7 @@ async fn the_least_grants_are_enough() {
     let mut scene = Scene::new("ex_grants").await;
     scene.sql("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20))").await;
     scene.batch("SET sql_log_bin = 0; DROP USER IF EXISTS ex_reader; CREATE USER ex_reader IDENTIFIED BY 'l3st'").await;
-    for grant in lutra_mysql::checks::source_grants("ex_reader") {
+    for grant in lutra_mysql::checks::source_grants("ex_reader", lutra_mysql::Flavour::MySql) {
         scene.sql(&grant).await;
     }
     scene.sql("SET sql_log_bin = 1").await;

@@ -1,6 +1,7 @@
 //! What the target's tables look like, as far as applying rows must know.
 
 use lutra_change::TableName;
+use lutra_mysql::Flavour;
 
 /// One column of a target table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct TargetTable {
     pub self_referencing: bool,
     /// Names of triggers that rows would fire.
     pub triggers: Vec<String>,
+    /// What the server understands.
+    pub flavour: Flavour,
 }
 
 impl TargetTable {

@@ -5,8 +5,10 @@
 //! looked like before, and a start that finds it compares.
 
 use lutra_change::{Number, SessionContext, TableName};
-use lutra_mysql::sql::{quote_identifier, quote_table, quote_text, session_statement};
-use lutra_mysql::{Error, ErrorKind};
+use lutra_mysql::dialect::session_statement;
+use lutra_mysql::sql::{quote_identifier, quote_table, quote_text};
+use lutra_mysql::translate::translate;
+use lutra_mysql::{Error, ErrorKind, Flavour};
 use lutra_wire::record::Ddl;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -37,6 +39,8 @@ pub struct DdlState {
     pub intent: Option<String>,
     /// Whether statements run under a GTID of ours.
     pub by_gtid: bool,
+    /// What the server understands.
+    pub flavour: Flavour,
 }
 
 /// What stands in `ddl_intent`.
@@ -68,7 +72,7 @@ pub async fn apply<C: TargetConnection>(
     let gtid = format!("{}:{}", state.uuid, state.next);
     let open = open_intent(state.intent.take(), number, &ddl)?;
     let run = match &open {
-        Some(intent) if !intent.by_gtid => !is_done(connection, &ddl, intent, number).await?,
+        Some(intent) if !intent.by_gtid => !is_done(connection, &ddl, intent, number, state.flavour).await?,
         Some(_) => true,
         None => {
             if state.by_gtid && is_executed(connection, &gtid).await? {
@@ -79,7 +83,7 @@ pub async fn apply<C: TargetConnection>(
                     ),
                 });
             }
-            let before = if state.by_gtid { Vec::new() } else { digests(connection, &ddl).await? };
+            let before = if state.by_gtid { Vec::new() } else { digests(connection, &ddl, state.flavour).await? };
             let intent = Intent { number, statement_sha256: digest(&ddl.statement), by_gtid: state.by_gtid, before };
             let text = serde_json::to_string(&intent).unwrap_or_default();
             commit_one(connection, &owner.intend(slot, known, Some(&text), state.next))
@@ -92,8 +96,8 @@ pub async fn apply<C: TargetConnection>(
     crash::pass(Point::BetweenIntentAndDdl);
     let by_gtid = open.as_ref().map_or(state.by_gtid, |intent| intent.by_gtid);
     if run {
-        let outcome = statement(connection, &ddl, by_gtid.then_some(gtid.as_str())).await;
-        restore(connection).await.map_err(failed)?;
+        let outcome = statement(connection, &ddl, by_gtid.then_some(gtid.as_str()), state.flavour).await;
+        restore(connection, &ddl, by_gtid).await.map_err(failed)?;
         if let Err(source) = outcome {
             let over = source.is_connection_gone()
                 || matches!(source.kind(), ErrorKind::LockWaitTimeout | ErrorKind::Deadlock | ErrorKind::ReadOnly);
@@ -157,7 +161,12 @@ async fn is_executed<C: TargetConnection>(connection: &mut C, gtid: &str) -> Res
 }
 
 /// Runs the statement as the source's session did.
-async fn statement<C: TargetConnection>(connection: &mut C, ddl: &Ddl, gtid: Option<&str>) -> Result<(), Error> {
+async fn statement<C: TargetConnection>(
+    connection: &mut C,
+    ddl: &Ddl,
+    gtid: Option<&str>,
+    flavour: Flavour,
+) -> Result<(), Error> {
     if !ddl.database.is_empty() {
         match connection.run_long(format!("USE {}", quote_identifier(&ddl.database)).as_bytes()).await {
             // The statement names its tables in full, or fails by itself.
@@ -165,40 +174,46 @@ async fn statement<C: TargetConnection>(connection: &mut C, ddl: &Ddl, gtid: Opt
             other => other?,
         }
     }
-    match connection.run_long(session_statement(&ddl.context).as_bytes()).await {
+    match connection.run_long(session_statement(&ddl.context, flavour).as_bytes()).await {
         // Needs SESSION_VARIABLES_ADMIN, and only ever forbids a statement that the source has allowed.
         Err(e) if e.kind() == ErrorKind::AccessDenied && ddl.context.sql_require_primary_key.is_some() => {
             let context = SessionContext { sql_require_primary_key: None, ..ddl.context.clone() };
-            connection.run_long(session_statement(&context).as_bytes()).await?;
+            connection.run_long(session_statement(&context, flavour).as_bytes()).await?;
         }
         other => other?,
     }
     if let Some(gtid) = gtid {
         connection.run_long(format!("SET SESSION gtid_next='{gtid}'").as_bytes()).await?;
     }
-    connection.run_long(&ddl.statement).await
+    connection.run_long(&translate(&ddl.statement, &ddl.context, flavour)).await
 }
 
 /// Brings the session back to what rows need.
-async fn restore<C: TargetConnection>(connection: &mut C) -> Result<(), Error> {
+async fn restore<C: TargetConnection>(connection: &mut C, ddl: &Ddl, by_gtid: bool) -> Result<(), Error> {
     // A GTID that a failed statement left open is given back.
     connection.run_long(b"ROLLBACK").await?;
+    // Not every server lets a session have that one.
+    let defaults = match ddl.context.explicit_defaults_for_timestamp {
+        Some(_) => ", explicit_defaults_for_timestamp=DEFAULT",
+        None => "",
+    };
     let text = format!(
         "SET NAMES utf8mb4, sql_mode='{SQL_MODE}', time_zone='+00:00', foreign_key_checks=1, unique_checks=1, timestamp=DEFAULT, \
-         collation_server=DEFAULT, explicit_defaults_for_timestamp=DEFAULT"
+         collation_server=DEFAULT{defaults}"
     );
     connection.run_long(text.as_bytes()).await?;
-    match connection.run_long(b"SET SESSION gtid_next='AUTOMATIC'").await {
-        Err(e) if matches!(e.kind(), ErrorKind::AccessDenied) || e.code() == Some(1193) => Ok(()),
-        other => other,
-    }
+    if by_gtid { connection.run_long(b"SET SESSION gtid_next='AUTOMATIC'").await } else { Ok(()) }
 }
 
 /// What the statement's tables look like: definition and table id; `-` for one that is not there.
-async fn digests<C: TargetConnection>(connection: &mut C, ddl: &Ddl) -> Result<Vec<String>, LoadError> {
+async fn digests<C: TargetConnection>(
+    connection: &mut C,
+    ddl: &Ddl,
+    flavour: Flavour,
+) -> Result<Vec<String>, LoadError> {
     let mut found = Vec::with_capacity(ddl.tables.len().max(1));
     for table in &ddl.tables {
-        found.push(table_digest(connection, table).await?);
+        found.push(table_digest(connection, table, flavour).await?);
     }
     if ddl.tables.is_empty() {
         let sql = format!(
@@ -211,7 +226,11 @@ async fn digests<C: TargetConnection>(connection: &mut C, ddl: &Ddl) -> Result<V
     Ok(found)
 }
 
-async fn table_digest<C: TargetConnection>(connection: &mut C, table: &TableName) -> Result<String, LoadError> {
+async fn table_digest<C: TargetConnection>(
+    connection: &mut C,
+    table: &TableName,
+    flavour: Flavour,
+) -> Result<String, LoadError> {
     let condition =
         format!("table_schema = {} AND table_name = {}", quote_text(&table.database), quote_text(&table.table));
     let columns = format!(
@@ -223,11 +242,19 @@ async fn table_digest<C: TargetConnection>(connection: &mut C, table: &TableName
     );
     let definition = connection.ask(&columns).await.map_err(failed)?;
     let Some(definition) = definition else { return Ok("-".to_owned()) };
-    let id = format!(
-        "SELECT table_id FROM information_schema.innodb_tables WHERE name = CONCAT({}, '/', {})",
-        quote_text(&table.database),
-        quote_text(&table.table)
-    );
+    let (database, name) = (quote_text(&table.database), quote_text(&table.table));
+    let id = match flavour {
+        Flavour::MySql => {
+            format!(
+                "SELECT table_id FROM information_schema.innodb_tables WHERE name = CONCAT({database}, '/', {name})"
+            )
+        }
+        // There the names are as those of files.
+        Flavour::MariaDb => format!(
+            "SELECT table_id FROM information_schema.innodb_sys_tables WHERE name = \
+             CONCAT(CAST(CONVERT({database} USING filename) AS BINARY), '/', CAST(CONVERT({name} USING filename) AS BINARY))"
+        ),
+    };
     // Needs PROCESS; without it a TRUNCATE is told by the creation time alone.
     let id = connection.ask(&id).await.ok().flatten().unwrap_or_default();
     Ok(format!("{definition}/{id}"))
@@ -239,8 +266,9 @@ async fn is_done<C: TargetConnection>(
     ddl: &Ddl,
     intent: &Intent,
     number: Number,
+    flavour: Flavour,
 ) -> Result<bool, LoadError> {
-    let now = digests(connection, ddl).await?;
+    let now = digests(connection, ddl, flavour).await?;
     let changed = now.iter().zip(&intent.before).filter(|(a, b)| a != b).count();
     match changed {
         0 => Ok(false),

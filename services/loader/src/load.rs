@@ -150,6 +150,7 @@ async fn open_writers<T: Target>(
             next: row.map_or(1, |r| r.ddl_next.max(1)),
             intent: row.and_then(|r| r.ddl_intent.clone()),
             by_gtid: capabilities.ddl_by_gtid,
+            flavour: capabilities.flavour,
         };
         let known: Number = target::known(slots, slot);
         let writer = Writer::new(connection, Arc::clone(owner), slot, known, line.clone(), ddl);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lutra_change::{ColumnType, TableName, TableSchema};
-use lutra_mysql::sql;
+use lutra_mysql::{Flavour, sql};
 
 use crate::catalogue::{TargetColumn, TargetKey, TargetTable};
 use crate::error::LoadError;
@@ -108,6 +108,8 @@ pub struct TableMap {
     pub self_referencing: bool,
     /// For table-wide conflicts.
     pub table_seed: u64,
+    /// What the server understands.
+    pub flavour: Flavour,
 }
 
 fn seed(parts: &[&str]) -> u64 {
@@ -158,6 +160,7 @@ impl TableMap {
             related: !table.related.is_empty() || table.self_referencing,
             self_referencing: table.self_referencing,
             table_seed: seed(&[&table.name.database, &table.name.table]),
+            flavour: table.flavour,
         };
         map.set_keys(table);
         let names: Vec<&str> = map.columns.iter().map(|c| c.quoted.as_str()).collect();
@@ -246,8 +249,11 @@ fn map_column(source: usize, column_type: &ColumnType, target: &TargetColumn) ->
         _ => JoinForm::None,
     };
     let exact = match column_type {
-        ColumnType::Json => ExactForm::Json,
-        ColumnType::Char { .. } | ColumnType::VarChar { .. } | ColumnType::Text { .. } => ExactForm::Text,
+        // JSON of MariaDB is text, on either side.
+        _ if target.data_type == "json" => ExactForm::Json,
+        ColumnType::Json | ColumnType::Char { .. } | ColumnType::VarChar { .. } | ColumnType::Text { .. } => {
+            ExactForm::Text
+        }
         ColumnType::Geometry { .. } | ColumnType::Vector { .. } => ExactForm::Hex,
         _ => ExactForm::Plain,
     };

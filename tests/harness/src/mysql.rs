@@ -26,6 +26,17 @@ pub async fn ping(url: &str) -> Result<()> {
     connection.disconnect().await.context("close a connection to MySQL")
 }
 
+/// The server's version; MariaDB's says so.
+///
+/// # Errors
+/// When the server does not answer.
+pub async fn version(url: &str) -> Result<String> {
+    let mut connection = connect(url).await?;
+    let version: Option<String> = connection.query_first("SELECT VERSION()").await.context("ask for the version")?;
+    connection.disconnect().await.context("close a connection to MySQL")?;
+    version.ok_or_else(|| anyhow!("ask for the version: no row"))
+}
+
 /// Runs statements one after another on one connection.
 ///
 /// # Errors

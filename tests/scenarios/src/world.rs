@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use lutra_harness::oracle::{Comparison, Report};
 use lutra_harness::services::{Binaries, Launcher, Profile, Service, ServiceProcess};
 use lutra_harness::{SharedStack, Stack, mysql};
-use lutra_mysql::checks;
+use lutra_mysql::{Flavour, checks};
 
 /// Password of the least-privileged users that the tests run with.
 const PASSWORD: &str = "scenario-pa55";
@@ -141,10 +141,9 @@ impl World {
         mysql::create_user(&self.target_url, &target, PASSWORD, &[]).await?;
         let databases: Vec<&str> =
             self.options.databases.iter().chain(&self.options.target_databases).map(String::as_str).collect();
-        for (url, grants) in [
-            (&self.source_url, checks::source_grants(&source)),
-            (&self.target_url, checks::target_grants(&target, &databases)),
-        ] {
+        let source_grants = checks::source_grants(&source, flavour(&self.source_url).await?);
+        let target_grants = checks::target_grants(&target, &databases, flavour(&self.target_url).await?);
+        for (url, grants) in [(&self.source_url, source_grants), (&self.target_url, target_grants)] {
             let statements: Vec<String> = std::iter::once("SET sql_log_bin = 0".to_owned()).chain(grants).collect();
             let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
             mysql::execute(url, &statements).await?;
@@ -330,6 +329,11 @@ impl World {
     pub fn path(&self, name: &str) -> PathBuf {
         Path::new(&self.folder).join(name)
     }
+}
+
+/// Whether a server is MySQL or MariaDB.
+pub async fn flavour(url: &str) -> Result<Flavour> {
+    Ok(Flavour::of_version(&mysql::version(url).await?))
 }
 
 impl StackRef {

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use lutra_harness::install::{BUILD_PACKAGES, KAFKA_VERSION, ZOOKEEPER_VERSION};
 use lutra_harness::services::{PACKAGES, Service};
 use lutra_harness::stack::{KAFKA_HEAP, KAFKA_SETTINGS, MYSQL_SETTINGS, ZOOKEEPER_HEAP, ZOOKEEPER_SETTINGS};
+use lutra_mysql::Flavour;
 use lutra_mysql::checks::{source_grants, target_grants};
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value};
@@ -28,11 +29,15 @@ pub(crate) fn check(repository: &Path) -> Result<()> {
     let compose = parse(&read("compose.yaml")?)?;
     faults.compose(&compose, &read("examples/shop.yaml")?, &read("crates/runtime/src/arguments.rs")?);
     faults.dockerfile(&read("deploy/Dockerfile")?);
-    faults.grants("deploy/mysql/source-account.sh", &read("deploy/mysql/source-account.sh")?, &source_grants(USER));
+    faults.grants(
+        "deploy/mysql/source-account.sh",
+        &read("deploy/mysql/source-account.sh")?,
+        &source_grants(USER, Flavour::MySql),
+    );
     faults.grants(
         "deploy/mysql/target-account.sh",
         &read("deploy/mysql/target-account.sh")?,
-        &target_grants(USER, &[]),
+        &target_grants(USER, &[], Flavour::MySql),
     );
     if !faults.0.is_empty() {
         bail!("compose.yaml and deploy/ are not what the harness runs:\n  {}", faults.0.join("\n  "));

@@ -1,6 +1,6 @@
 //! `lutra doctor`: what a run stands on, and what mends it; `--grants`: the exact least privileges.
 
-use lutra_mysql::checks;
+use lutra_mysql::{Flavour, checks};
 use lutra_spec::{Document, Spec};
 use serde_json::{Value, json};
 
@@ -41,22 +41,28 @@ async fn applied(reach: &Reach) -> Result<Vec<Document>, CliError> {
 
 fn grants(documents: &[Document], output: &Output) {
     let mut accounts: Vec<(String, Vec<String>)> = Vec::new();
+    // No server is asked: which of the two it is, is for the reader to say.
+    let mut both = |subject: &str, of: &dyn Fn(Flavour) -> Vec<String>| {
+        accounts.push((format!("{subject} (MySQL)"), of(Flavour::MySql)));
+        accounts.push((format!("{subject} (MariaDB)"), of(Flavour::MariaDb)));
+    };
     for document in documents {
         match &document.spec {
             Spec::Source(source) => {
-                accounts.push((format!("source {}", document.name), checks::source_grants(&source.user)));
+                both(&format!("source {}", document.name), &|flavour| checks::source_grants(&source.user, flavour));
             }
             Spec::Target(target) => {
                 let databases = databases(documents, &document.name);
                 let databases: Vec<&str> = databases.iter().map(String::as_str).collect();
-                accounts.push((format!("target {}", document.name), checks::target_grants(&target.user, &databases)));
+                let grants = |flavour| checks::target_grants(&target.user, &databases, flavour);
+                both(&format!("target {}", document.name), &grants);
             }
             Spec::Pipeline(_) => {}
         }
     }
-    if accounts.is_empty() {
-        accounts.push(("a source, for an account named lutra".to_owned(), checks::source_grants("lutra")));
-        accounts.push(("a target, for an account named lutra".to_owned(), checks::target_grants("lutra", &[])));
+    if documents.is_empty() {
+        both("a source, for an account named lutra", &|flavour| checks::source_grants("lutra", flavour));
+        both("a target, for an account named lutra", &|flavour| checks::target_grants("lutra", &[], flavour));
     }
     let value: Vec<Value> =
         accounts.iter().map(|(subject, statements)| json!({"subject": subject, "statements": statements})).collect();

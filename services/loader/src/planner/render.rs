@@ -3,7 +3,7 @@
 use super::statement::Statement;
 use crate::image::{Arena, Image};
 use crate::mapping::{ExactForm, JoinForm, MappedKey, TableMap};
-use lutra_mysql::sql;
+use lutra_mysql::{Flavour, sql};
 
 /// Rows of one SQL statement: beyond that, parsing gains nothing and a lost lock costs more.
 const STATEMENT_ROWS: usize = 1_000;
@@ -104,13 +104,13 @@ impl Writer {
         self.close(statement, None);
     }
 
-    /// Writes rows as lists, cutting where a statement is full.
+    /// Writes rows as lists, cutting where a statement is full. A row is told its number in its list, from 0.
     fn lists<T: Copy>(
         &mut self,
         at: usize,
         rows: &[T],
         head: impl Fn(&mut Vec<u8>),
-        row: impl Fn(&mut Vec<u8>, T),
+        row: impl Fn(&mut Vec<u8>, usize, T),
         tail: impl Fn(&mut Vec<u8>),
     ) {
         let mut rest = rows;
@@ -120,13 +120,10 @@ impl Writer {
             head(out);
             let mut count = 0;
             for &one in rest.iter().take(STATEMENT_ROWS) {
-                if count > 0 {
-                    if out.len() - begin > STATEMENT_BYTES {
-                        break;
-                    }
-                    out.push(b',');
+                if count > 0 && out.len() - begin > STATEMENT_BYTES {
+                    break;
                 }
-                row(out, one);
+                row(out, count, one);
                 count += 1;
             }
             tail(out);
@@ -140,8 +137,8 @@ impl Writer {
             at,
             rows,
             |out| out.extend_from_slice(map.insert_head.as_bytes()),
-            |out, image| {
-                out.push(b'(');
+            |out, n, image| {
+                out.extend_from_slice(if n > 0 { b",(" } else { b"(" });
                 if map.columns.iter().enumerate().any(|(c, _)| arena.column(image, c).is_empty()) {
                     separated(out, 0..map.columns.len(), |out, c| match arena.column(image, c) {
                         [] => out.extend_from_slice(b"DEFAULT"),
@@ -159,15 +156,17 @@ impl Writer {
     fn delete(&mut self, at: usize, map: &TableMap, rows: &[Image], arena: &Arena) {
         match &map.key {
             Some(key) if rows.len() >= JOIN_ROWS && !self.compare_image && map.joins_by_key() => {
+                let list = List::of(map, key);
                 self.lists(
                     at,
                     rows,
                     |out| {
                         out.extend_from_slice(b"DELETE ");
                         out.extend_from_slice(map.quoted.as_bytes());
-                        out.extend_from_slice(b" FROM (VALUES ");
+                        out.extend_from_slice(b" FROM ");
+                        list.head(out);
                     },
-                    |out, image| list_row(out, arena, key.columns.iter().map(|&c| (image, c))),
+                    |out, n, image| list.row(out, n, arena, key.columns.iter().map(|&c| (image, c))),
                     |out| join_tail(out, map, key, &[]),
                 );
             }
@@ -192,13 +191,17 @@ impl Writer {
         };
         match &map.key {
             Some(key) if joins && plain(key) => {
+                let list = List::of(map, key);
                 self.lists(
                     at,
                     rows,
-                    |out| out.extend_from_slice(b"UPDATE (VALUES "),
-                    |out, (before, after)| {
+                    |out| {
+                        out.extend_from_slice(b"UPDATE ");
+                        list.head(out);
+                    },
+                    |out, n, (before, after)| {
                         let keys = key.columns.iter().map(|&c| (before, c));
-                        list_row(out, arena, keys.chain(columns.iter().map(|&c| (after, c))));
+                        list.row(out, n, arena, keys.chain(columns.iter().map(|&c| (after, c))));
                     },
                     |out| join_tail(out, map, key, columns),
                 );
@@ -223,25 +226,73 @@ impl Writer {
     }
 }
 
-fn list_row(out: &mut Vec<u8>, arena: &Arena, values: impl Iterator<Item = (Image, usize)>) {
-    out.extend_from_slice(b"ROW(");
-    separated(out, values, |out, (image, column)| out.extend_from_slice(arena.column(image, column)));
-    out.push(b')');
+/// The list that a set-based statement joins: how its rows are written. MySQL: `VALUES ROW(…),ROW(…)`, its columns named
+/// behind it. MariaDB has no such names: `SELECT … AS k0,… UNION ALL VALUES (…),(…)`.
+#[derive(Clone, Copy)]
+struct List {
+    flavour: Flavour,
+    /// Columns of the key: `k0`, `k1`, …; those behind are `c0`, `c1`, ….
+    keys: usize,
+}
+
+impl List {
+    fn of(map: &TableMap, key: &MappedKey) -> Self {
+        Self { flavour: map.flavour, keys: key.columns.len() }
+    }
+
+    fn head(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(if self.flavour.is_mariadb() { b"(" } else { b"(VALUES " });
+    }
+
+    /// The row of that number, from 0.
+    fn row(self, out: &mut Vec<u8>, number: usize, arena: &Arena, values: impl Iterator<Item = (Image, usize)>) {
+        let named = self.flavour.is_mariadb() && number == 0;
+        out.extend_from_slice(match (self.flavour, number) {
+            (Flavour::MySql, 0) => b"ROW(",
+            (Flavour::MySql, _) => b",ROW(",
+            (Flavour::MariaDb, 0) => b"SELECT ",
+            (Flavour::MariaDb, 1) => b" UNION ALL VALUES (",
+            (Flavour::MariaDb, _) => b",(",
+        });
+        separated(out, values.enumerate(), |out, (n, (image, column))| {
+            out.extend_from_slice(arena.column(image, column));
+            if named {
+                out.extend_from_slice(b" AS ");
+                self.name(out, n);
+            }
+        });
+        if !named {
+            out.push(b')');
+        }
+    }
+
+    fn name(self, out: &mut Vec<u8>, n: usize) {
+        let (letter, n) = if n < self.keys { ('k', n) } else { ('c', n - self.keys) };
+        out.extend_from_slice(format!("{letter}{n}").as_bytes());
+    }
+
+    fn tail(self, out: &mut Vec<u8>, columns: usize) {
+        out.extend_from_slice(b") AS v");
+        if !self.flavour.is_mariadb() {
+            out.push(b'(');
+            separated(out, 0..self.keys + columns, |out, n| self.name(out, n));
+            out.push(b')');
+        }
+    }
 }
 
 /// `) AS v(k0,…,c0,…) STRAIGHT_JOIN d.t FORCE INDEX (key) ON d.t.k=v.k0 … SET d.t.c=v.c0,…`: the list is read first, each row
-/// found by the key. The table goes by its full name: an alias in a `DELETE` needs a default database. Never a scan, however small the table: its locks would be in the way of other batches. (A list of
-/// keys in `WHERE … IN` becomes a scan as soon as it names half of the table, whatever the hints.)
+/// found by the key. The table goes by its full name: an alias in a `DELETE` needs a default database. Never a scan,
+/// however small the table: its locks would be in the way of other batches. (A list of keys in `WHERE … IN` becomes a
+/// scan as soon as it names half of the table, whatever the hints.)
 fn join_tail(out: &mut Vec<u8>, map: &TableMap, key: &MappedKey, columns: &[usize]) {
     let keys = &key.columns;
     let number = |out: &mut Vec<u8>, letter: u8, n: usize| {
         out.push(letter);
         out.extend_from_slice(n.to_string().as_bytes());
     };
-    out.extend_from_slice(b") AS v(");
-    let names = (0..keys.len()).map(|n| (b'k', n)).chain((0..columns.len()).map(|n| (b'c', n)));
-    separated(out, names, |out, (letter, n)| number(out, letter, n));
-    out.extend_from_slice(b") STRAIGHT_JOIN ");
+    List::of(map, key).tail(out, columns.len());
+    out.extend_from_slice(b" STRAIGHT_JOIN ");
     out.extend_from_slice(map.quoted.as_bytes());
     out.extend_from_slice(b" FORCE INDEX (");
     out.extend_from_slice(sql::quote_identifier(&key.name).as_bytes());

@@ -40,6 +40,7 @@ fn map(keyed: bool) -> Arc<TableMap> {
         related: Vec::new(),
         self_referencing: false,
         triggers: Vec::new(),
+        flavour: lutra_mysql::Flavour::MySql,
     };
     Arc::new(TableMap::compile(&Arc::new(schema), &table).unwrap())
 }
@@ -264,7 +265,7 @@ fn text_is_joined_by_the_key_and_single_rows_are_found_by_it() {
         text(update(1), true).contains("WHERE `id`=0 AND `id`<=>0 AND `u`<=>'x' AND CAST(CONVERT(`u` USING utf8mb4)")
     );
     let delete = Statement::Delete { map: Arc::clone(&map), rows: rows.clone() };
-    assert!(text(delete, false).starts_with("DELETE t FROM (VALUES ROW(0),ROW(1),"));
+    assert!(text(delete, false).starts_with("DELETE `d`.`t` FROM (VALUES ROW(0),ROW(1),"));
     let insert = Statement::Insert { map: Arc::clone(&map), rows, lenient: true };
     assert!(text(insert, false).contains("INSERT INTO `d`.`t` (`id`,`u`,`v`) VALUES (0,'x',0),(1,'x',1)"));
 }

@@ -83,6 +83,7 @@ impl Target for Scripted {
             related: Vec::new(),
             self_referencing: false,
             triggers: Vec::new(),
+            flavour: lutra_mysql::Flavour::MySql,
         }))
     }
 }

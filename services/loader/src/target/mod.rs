@@ -1,11 +1,11 @@
-//! The seam to the target database: what a load needs of it. MySQL is the first; tests script a second.
+//! The seam to the target database: what a load needs of it. MySQL and MariaDB are one of them; tests script a second.
 
 pub mod mysql;
 
 use std::future::Future;
 
 use lutra_change::{Number, TableName};
-use lutra_mysql::Error;
+use lutra_mysql::{Error, Flavour};
 
 use crate::catalogue::TargetTable;
 use crate::error::LoadError;
@@ -25,6 +25,8 @@ pub struct PacketError {
 pub struct Capabilities {
     /// DDL is made repeatable by a GTID of its own (P6).
     pub ddl_by_gtid: bool,
+    /// What the server understands.
+    pub flavour: Flavour,
 }
 
 /// A target database.

@@ -1,11 +1,11 @@
-//! MySQL as a target.
+//! MySQL and MariaDB as a target.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lutra_change::TableName;
 use lutra_mysql::catalogue::{self, TableDefinition};
-use lutra_mysql::{ConnectOptions, Connection, Error, ErrorKind};
+use lutra_mysql::{ConnectOptions, Connection, Error, ErrorKind, Flavour};
 use tokio::sync::Mutex;
 
 use super::{Capabilities, PacketError, Target, TargetConnection};
@@ -22,7 +22,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// DDL may rebuild a table.
 const DDL_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
 
-/// A MySQL target: servers that fail over to each other.
+/// A MySQL or MariaDB target: servers that fail over to each other.
 #[derive(Debug)]
 pub struct MySqlTarget {
     servers: Vec<ConnectOptions>,
@@ -54,7 +54,8 @@ async fn open_one(server: &ConnectOptions) -> Result<Connection, LoadError> {
     options.read_timeout = READ_TIMEOUT;
     options.init = vec![
         format!(
-            "SET SESSION sql_mode='{SQL_MODE}', time_zone='+00:00', innodb_lock_wait_timeout={LOCK_WAIT_SECONDS}, autocommit=1"
+            "SET SESSION sql_mode='{SQL_MODE}', time_zone='+00:00', innodb_lock_wait_timeout={LOCK_WAIT_SECONDS}, autocommit=1, {}",
+            catalogue::TRIGGER_GUARD_MARK
         ),
         "SET NAMES utf8mb4".to_owned(),
         "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),
@@ -123,7 +124,8 @@ impl Target for MySqlTarget {
         };
         let definition =
             catalogue::table_definition(connection, name).await.map_err(failed("reading the catalogue"))?;
-        Ok(definition.map(describe))
+        let flavour = connection.flavour().await.map_err(failed("asking for the server's version"))?;
+        Ok(definition.map(|definition| describe(definition, flavour)))
     }
 }
 
@@ -193,6 +195,10 @@ async fn read_slots(connection: &mut Connection, owner: &Owner) -> Result<Vec<Sl
 
 /// Whether DDL can be run under a GTID of its own.
 async fn probe(connection: &mut Connection) -> Result<Capabilities, LoadError> {
+    let flavour = connection.flavour().await.map_err(failed("asking for the server's version"))?;
+    if flavour.is_mariadb() {
+        return Ok(Capabilities { ddl_by_gtid: false, flavour });
+    }
     let mode = connection.query_text("SELECT @@global.gtid_mode").await;
     if !matches!(mode, Ok(Some(mode)) if mode == "ON") {
         return Ok(Capabilities::default());
@@ -208,11 +214,11 @@ async fn probe(connection: &mut Connection) -> Result<Capabilities, LoadError> {
         Err(error) => return Err(failed("probing gtid_next")(error)),
     };
     connection.execute("SET SESSION gtid_next='AUTOMATIC'").await.map_err(failed("probing gtid_next"))?;
-    Ok(Capabilities { ddl_by_gtid: allowed })
+    Ok(Capabilities { ddl_by_gtid: allowed, flavour })
 }
 
 /// The catalogue's answer in the loader's words.
-fn describe(table: TableDefinition) -> TargetTable {
+fn describe(table: TableDefinition, flavour: Flavour) -> TargetTable {
     let columns = table.columns.iter().map(|c| TargetColumn {
         name: c.name.clone(),
         generated: c.generated,
@@ -234,12 +240,13 @@ fn describe(table: TableDefinition) -> TargetTable {
         unique_keys: keys.collect(),
         related: related.into_iter().collect(),
         self_referencing: table.foreign_keys.iter().any(|f| f.parent == table.name),
-        triggers: table.triggers.iter().map(|t| t.name.clone()).collect(),
+        triggers: table.triggers.iter().filter(|t| !t.guarded).map(|t| t.name.clone()).collect(),
         name: table.name,
+        flavour,
     }
 }
 
-/// A writing connection to MySQL.
+/// A writing connection.
 #[derive(Debug)]
 pub struct MySqlConnection {
     connection: Connection,
