@@ -5,6 +5,7 @@ use lutra_change::{ColumnType, Value};
 use crate::compressed;
 use crate::error::Fault;
 use crate::json;
+use crate::json_update::JsonUpdate;
 use crate::reader::Reader;
 use crate::text::{self, Text};
 
@@ -191,6 +192,12 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// What a document becomes by an update, as text.
+    pub(crate) fn apply(&mut self, update: &JsonUpdate<'_>, before: &[u8]) -> Result<&str, &'static str> {
+        update.apply(before, &mut self.bytes)?;
+        std::str::from_utf8(&self.bytes).map_err(|_| "a JSON string is not UTF-8")
+    }
+
     /// Empty room. Keep it: its buffers are used again.
     pub fn new() -> Self {
         Self::default()
@@ -304,6 +311,14 @@ impl Read {
             Wire::CompressedBlob { prefix } => {
                 Self::Compressed { prefix, limit: u32::MAX >> (32 - 8 * u32::from(prefix.clamp(1, 4))) }
             }
+        }
+    }
+
+    /// A JSON value as it is stored; the reader stays where it is.
+    pub(crate) fn stored_json<'a>(self, mut reader: Reader<'a>) -> Result<&'a [u8], Fault> {
+        match self {
+            Self::Json { prefix } => sized(&mut reader, prefix),
+            _ => Err(reader.fault("no plan for this column")),
         }
     }
 

@@ -20,8 +20,6 @@ const CRC_LENGTH: usize = 4;
 const FLAGS_OFFSET: usize = 17;
 
 const STATEMENT_HINT: &str = "it belongs to a change logged as statement text: set binlog_format=ROW at the source";
-const PARTIAL_HINT: &str =
-    "it holds partial JSON values: remove PARTIAL_JSON from binlog_row_value_options at the source";
 const ENCRYPTED_HINT: &str =
     "the file is encrypted from here on (encrypt_binlog=ON): read it from the server, which decrypts it";
 
@@ -245,9 +243,13 @@ fn parse<'a>(flavor: Flavor, header: &EventHeader, place: Place, body: &'a [u8])
     let fault = |f: Fault| f.in_event(place, HEADER_LENGTH);
     Ok(match header.event_type {
         t::TABLE_MAP => EventData::TableMap(TableMap::parse(flavor, place, body).map_err(fault)?),
-        t::WRITE_ROWS | t::UPDATE_ROWS | t::DELETE_ROWS | t::WRITE_ROWS_V1 | t::UPDATE_ROWS_V1 | t::DELETE_ROWS_V1 => {
-            EventData::Rows(RowsEvent::parse(place, body).map_err(fault)?)
-        }
+        t::WRITE_ROWS
+        | t::UPDATE_ROWS
+        | t::DELETE_ROWS
+        | t::PARTIAL_UPDATE_ROWS
+        | t::WRITE_ROWS_V1
+        | t::UPDATE_ROWS_V1
+        | t::DELETE_ROWS_V1 => EventData::Rows(RowsEvent::parse(place, body).map_err(fault)?),
         t::GTID | t::ANONYMOUS_GTID | t::GTID_TAGGED => EventData::Gtid(GtidEvent::parse(header, body).map_err(fault)?),
         t::QUERY => EventData::Query(QueryEvent::parse(flavor, header, body).map_err(fault)?),
         t::XID => EventData::Xid(Reader::new(body).u64().map_err(fault)?),
@@ -266,7 +268,6 @@ fn parse<'a>(flavor: Flavor, header: &EventHeader, place: Place, body: &'a [u8])
         t::IGNORABLE | t::TRANSACTION_CONTEXT | t::VIEW_CHANGE => EventData::Ignorable,
         t::MARIADB_ANNOTATE_ROWS.. if flavor == Flavor::MariaDb => return mariadb(header, place, body),
         _ if header.is_ignorable() => EventData::Ignorable,
-        t::PARTIAL_UPDATE_ROWS => return Err(DecodeError::Unsupported { place, hint: PARTIAL_HINT }),
         t::INTVAR
         | t::RAND
         | t::USER_VAR

@@ -8,6 +8,7 @@ use crate::text::{self, Temporal, Text};
 
 /// The server refuses deeper documents (`JSON_DOCUMENT_MAX_DEPTH`).
 const MAX_DEPTH: u32 = 100;
+const TOO_DEEP: &str = "a JSON document is deeper than 100 levels";
 
 mod kind {
     pub(super) const SMALL_OBJECT: u8 = 0;
@@ -37,23 +38,53 @@ pub(crate) fn print(document: &[u8], out: &mut Vec<u8>) -> Result<(), &'static s
         out.extend_from_slice(b"null");
         return Ok(());
     };
-    let mut printer = Printer { out, budget: document.len() };
-    printer.value(kind, value, 0).map_err(|fault| fault.what)
+    Printer::new(out, document.len()).value(kind, value, 0).map_err(|fault| fault.what)
 }
 
-struct Printer<'o> {
+/// Writes values behind what is there.
+pub(crate) struct Printer<'o> {
     out: &'o mut Vec<u8>,
     /// Bytes of the document that were not yet accounted for.
     budget: usize,
 }
 
-impl Printer<'_> {
-    fn account(&mut self, bytes: usize) -> Result<(), Fault> {
+impl<'o> Printer<'o> {
+    /// A printer of a document of that many bytes.
+    pub(crate) fn new(out: &'o mut Vec<u8>, budget: usize) -> Self {
+        Self { out, budget }
+    }
+
+    /// A whole document: its kind and its bytes.
+    pub(crate) fn document(&mut self, document: &[u8]) -> Result<(), Fault> {
+        match document.split_first() {
+            Some((&kind, value)) => self.value(kind, value, 0),
+            None => {
+                self.text("null");
+                Ok(())
+            }
+        }
+    }
+
+    /// Begins a container.
+    pub(crate) fn enter(&mut self, object: bool, depth: u32) -> Result<(), Fault> {
+        if depth >= MAX_DEPTH {
+            return Err(Fault { what: TOO_DEEP, at: 0 });
+        }
+        self.out.push(if object { b'{' } else { b'[' });
+        Ok(())
+    }
+
+    /// Ends a container.
+    pub(crate) fn leave(&mut self, object: bool) {
+        self.out.push(if object { b'}' } else { b']' });
+    }
+
+    pub(crate) fn account(&mut self, bytes: usize) -> Result<(), Fault> {
         self.budget = self.budget.checked_sub(bytes).ok_or(Fault { what: "JSON members overlap", at: 0 })?;
         Ok(())
     }
 
-    fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         self.out.extend_from_slice(text.as_bytes());
     }
 
@@ -63,7 +94,7 @@ impl Printer<'_> {
     }
 
     /// A value of that kind that begins with `bytes`.
-    fn value(&mut self, kind: u8, bytes: &[u8], depth: u32) -> Result<(), Fault> {
+    pub(crate) fn value(&mut self, kind: u8, bytes: &[u8], depth: u32) -> Result<(), Fault> {
         let mut reader = Reader::new(bytes);
         match kind {
             kind::SMALL_OBJECT => self.container::<2>(bytes, true, depth),
@@ -106,7 +137,7 @@ impl Printer<'_> {
     fn container<const N: usize>(&mut self, bytes: &[u8], object: bool, depth: u32) -> Result<(), Fault> {
         let mut reader = Reader::new(bytes);
         if depth >= MAX_DEPTH {
-            return Err(reader.fault("a JSON document is deeper than 100 levels"));
+            return Err(reader.fault(TOO_DEEP));
         }
         let (count, size) = (reader.uint(N)? as usize, reader.uint(N)? as usize);
         let Some(bytes) = bytes.get(..size) else {
@@ -195,7 +226,7 @@ impl Printer<'_> {
     }
 
     /// A string in quotes, with `"`, `\` and control characters escaped, and nothing else.
-    fn quoted(&mut self, string: &[u8]) {
+    pub(crate) fn quoted(&mut self, string: &[u8]) {
         self.out.push(b'"');
         let mut rest = string;
         while let Some(at) = rest.iter().position(|&b| b < 0x20 || b == b'"' || b == b'\\') {
@@ -220,6 +251,77 @@ impl Printer<'_> {
             0x0d => self.text("\\r"),
             _ => self.out.extend([b'\\', b'u', b'0', b'0', hex(byte >> 4), hex(byte & 15)]),
         }
+    }
+}
+
+/// An object or array, entered at any member.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Container<'a> {
+    bytes: &'a [u8],
+    /// Bytes of a number: 2 in small containers, 4 in large ones.
+    width: usize,
+    object: bool,
+    count: usize,
+}
+
+impl<'a> Container<'a> {
+    /// The container of that kind that begins with `bytes`; `None` for a scalar.
+    pub(crate) fn read(kind: u8, bytes: &'a [u8]) -> Result<Option<Self>, Fault> {
+        let (width, object) = match kind {
+            kind::SMALL_OBJECT => (2, true),
+            kind::LARGE_OBJECT => (4, true),
+            kind::SMALL_ARRAY => (2, false),
+            kind::LARGE_ARRAY => (4, false),
+            _ => return Ok(None),
+        };
+        let mut reader = Reader::new(bytes);
+        let (count, size) = (reader.uint(width)? as usize, reader.uint(width)? as usize);
+        let bytes = bytes.get(..size).ok_or_else(|| reader.fault("a JSON container is larger than what holds it"))?;
+        let container = Self { bytes, width, object, count };
+        // All entries are there: what a member is counted by was really read.
+        container.slice(2 * width, count.saturating_mul(container.entry()))?;
+        Ok(Some(container))
+    }
+
+    pub(crate) fn is_object(&self) -> bool {
+        self.object
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Bytes of what is said of one member.
+    fn entry(&self) -> usize {
+        self.width + 1 + if self.object { self.width + 2 } else { 0 }
+    }
+
+    fn slice(&self, offset: usize, length: usize) -> Result<&'a [u8], Fault> {
+        let slice = self.bytes.get(offset..).and_then(|tail| tail.get(..length));
+        slice.ok_or(Fault { what: "a JSON member lies outside its container", at: offset })
+    }
+
+    /// The key of an object's member.
+    pub(crate) fn key(&self, index: usize) -> Result<&'a [u8], Fault> {
+        let entry = self.width + 2;
+        let mut reader = Reader::new(self.slice(2 * self.width + index * entry, entry)?);
+        let (offset, length) = (reader.uint(self.width)? as usize, usize::from(reader.u16()?));
+        self.slice(offset, length)
+    }
+
+    /// Kind and bytes of a member.
+    pub(crate) fn member(&self, index: usize) -> Result<(u8, &'a [u8]), Fault> {
+        let keys = if self.object { self.count * (self.width + 2) } else { 0 };
+        let mut reader = Reader::new(self.slice(2 * self.width + keys + index * (self.width + 1), self.width + 1)?);
+        let kind = reader.u8()?;
+        let slot = reader.rest();
+        let small = matches!(kind, kind::LITERAL | kind::INT16 | kind::UINT16);
+        if small || (self.width == 4 && matches!(kind, kind::INT32 | kind::UINT32)) {
+            return Ok((kind, slot));
+        }
+        let offset = Reader::new(slot).uint(self.width)? as usize;
+        let bytes = self.bytes.get(offset..);
+        Ok((kind, bytes.ok_or(Fault { what: "a JSON member lies outside its container", at: offset })?))
     }
 }
 

@@ -8,12 +8,16 @@ use crate::column::Read;
 pub use crate::column::Scratch;
 use crate::error::{DecodeError, Fault, Place};
 use crate::header::{HEADER_LENGTH, event_type};
+use crate::json_update::JsonUpdate;
 use crate::reader::Reader;
 use crate::table_map::TableMap;
 
 /// The table id of a rows event that only ends a statement.
 const DUMMY_TABLE_ID: u64 = 0xff_ffff;
 const STATEMENT_END: u16 = 1;
+/// `PARTIAL_JSON_UPDATES` of the options in front of an after image.
+const PARTIAL_JSON: u64 = 1;
+const NO_BASE: &str = "the event says what changed inside its JSON value, and the before image does not hold the value: set binlog_row_image=FULL at the source, or remove PARTIAL_JSON from binlog_row_value_options";
 
 /// One half of a changed row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +26,15 @@ pub enum Image {
     Before,
     /// As the row is: inserts and updates.
     After,
+}
+
+/// What a row image holds of one column.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cell<'v> {
+    /// Its value.
+    Value(Value<'v>),
+    /// What changed inside its JSON value, which the before image does not hold.
+    JsonUpdate(JsonUpdate<'v>),
 }
 
 /// The rows that a statement changed in one table, or some of them.
@@ -37,6 +50,8 @@ pub struct RowsEvent<'a> {
     columns: usize,
     before: Option<&'a [u8]>,
     after: Option<&'a [u8]>,
+    /// After images may hold changes of JSON values in place of the values.
+    partial: bool,
     rows: &'a [u8],
     /// Where `rows` begins in the event.
     offset: usize,
@@ -48,7 +63,8 @@ impl<'a> RowsEvent<'a> {
         let mut reader = Reader::new(body);
         let table_id = reader.u48()?;
         let flags = RowFlags(reader.u16()?);
-        if matches!(place.event_type, t::WRITE_ROWS | t::UPDATE_ROWS | t::DELETE_ROWS) {
+        let partial = place.event_type == t::PARTIAL_UPDATE_ROWS;
+        if partial || matches!(place.event_type, t::WRITE_ROWS | t::UPDATE_ROWS | t::DELETE_ROWS) {
             // Extra information (NDB, partitions); its length counts itself.
             let extra = usize::from(reader.u16()?);
             let extra =
@@ -57,7 +73,7 @@ impl<'a> RowsEvent<'a> {
         }
         let operation = match place.event_type {
             t::WRITE_ROWS | t::WRITE_ROWS_V1 => Operation::Insert,
-            t::UPDATE_ROWS | t::UPDATE_ROWS_V1 => Operation::Update,
+            t::UPDATE_ROWS | t::UPDATE_ROWS_V1 | t::PARTIAL_UPDATE_ROWS => Operation::Update,
             _ => Operation::Delete,
         };
         let columns = reader.packed_length()?;
@@ -65,7 +81,7 @@ impl<'a> RowsEvent<'a> {
         let before = if operation == Operation::Insert { None } else { Some(reader.take(bitmap)?) };
         let after = if operation == Operation::Delete { None } else { Some(reader.take(bitmap)?) };
         let offset = HEADER_LENGTH + reader.at();
-        Ok(Self { table_id, flags, operation, place, columns, before, after, rows: reader.rest(), offset })
+        Ok(Self { table_id, flags, operation, place, columns, before, after, partial, rows: reader.rest(), offset })
     }
 
     /// Whether the statement ends with this event.
@@ -98,6 +114,12 @@ impl<'a> RowsEvent<'a> {
     /// Whether every image holds every column (`binlog_row_image=FULL`).
     pub fn is_full(&self) -> bool {
         [self.before, self.after].into_iter().flatten().all(|bitmap| count(bitmap, self.columns) == self.columns)
+    }
+
+    /// Whether after images may hold changes inside JSON values in place of the values
+    /// (`binlog_row_value_options=PARTIAL_JSON`).
+    pub fn is_partial(&self) -> bool {
+        self.partial
     }
 
     fn bitmap(&self, image: Image) -> Option<&'a [u8]> {
@@ -153,13 +175,23 @@ impl RowDecoder {
         }
         let before = Columns::of(event.before.unwrap_or_default(), event.columns);
         let after = Columns::of(event.after.unwrap_or_default(), event.columns);
-        let empty = (event.before.is_some() && before.count == 0) || (event.after.is_some() && after.count == 0);
-        if empty {
-            // Such rows take no bytes: nobody could tell how many there are.
-            return Err(self.row_fault(event, 0, "an image holds no column: set binlog_row_image=FULL at the source"));
+        let defaults = before.count == 0 && after.count == 0;
+        if defaults && !(event.operation == Operation::Insert && event.rows.is_empty()) {
+            return Err(self.row_fault(event, 0, "its images hold no column"));
         }
         let next = if event.before.is_some() { Image::Before } else { Image::After };
-        Ok(Rows { table: self, event: *event, reader: Reader::new(event.rows), scratch, next, before, after })
+        let bases = Vec::new();
+        Ok(Rows {
+            table: self,
+            event: *event,
+            reader: Reader::new(event.rows),
+            scratch,
+            next,
+            before,
+            after,
+            bases,
+            defaults,
+        })
     }
 
     #[cold]
@@ -201,13 +233,18 @@ pub struct Rows<'r, 'a> {
     next: Image,
     before: Columns<'a>,
     after: Columns<'a>,
+    /// The JSON values of the before image, as stored, by column: what changes in the after image apply to.
+    bases: Vec<(usize, &'a [u8])>,
+    /// A row of defaults is to come: its image holds no column and takes no bytes. (The server logs no two of them
+    /// together.)
+    defaults: bool,
 }
 
-impl Rows<'_, '_> {
+impl<'a> Rows<'_, 'a> {
     /// Which image [`decode_image`](Self::decode_image) decodes next; `None` when all rows are done.
     pub fn next_image(&self) -> Option<Image> {
         let between = self.event.operation == Operation::Update && self.next == Image::After;
-        (!self.reader.is_empty() || between).then_some(self.next)
+        (!self.reader.is_empty() || between || self.defaults).then_some(self.next)
     }
 
     /// Where the next image begins in the event's row bytes.
@@ -229,13 +266,17 @@ impl Rows<'_, '_> {
         &mut self,
         mut visit: impl FnMut(usize, Value<'_>) -> Result<(), E>,
     ) -> Result<usize, E> {
+        if self.event.partial {
+            let (table, event) = (self.table, self.event);
+            return self.partial_image(|column, cell| match cell {
+                Cell::Value(value) => visit(column, value),
+                Cell::JsonUpdate(_) => Err(table.value_fault(&event, column, Fault { what: NO_BASE, at: 0 }).into()),
+            });
+        }
         let begin = self.reader.at();
         let columns = if self.next == Image::Before { self.before } else { self.after };
         // One bit per column that the image holds.
-        let nulls = match self.reader.take(columns.count.div_ceil(8)) {
-            Ok(nulls) => nulls,
-            Err(fault) => return Err(self.table.row_fault(&self.event, fault.at, fault.what).into()),
-        };
+        let nulls = self.nulls(&columns)?;
         let mut rank = 0;
         for (column, read) in self.table.reads.iter().enumerate() {
             if !columns.all && !is_set(columns.bitmap, column) {
@@ -251,9 +292,100 @@ impl Rows<'_, '_> {
             }
             rank += 1;
         }
+        self.turn();
+        Ok(self.reader.at() - begin)
+    }
+
+    /// The same, for whoever can carry what changed inside a JSON value: a [`Cell::JsonUpdate`] comes where the before
+    /// image does not hold the value, and `decode_image` is an error.
+    pub fn decode_cells<E: From<DecodeError>>(
+        &mut self,
+        mut visit: impl FnMut(usize, Cell<'_>) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        if self.event.partial {
+            return self.partial_image(visit);
+        }
+        self.decode_image(|column, value| visit(column, Cell::Value(value)))
+    }
+
+    /// An image of an event with partial JSON values. An after image begins with the options of its values and, if they
+    /// say so, one bit for each JSON column of the table, whether the image holds it or not.
+    fn partial_image<E: From<DecodeError>>(
+        &mut self,
+        mut visit: impl FnMut(usize, Cell<'_>) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let begin = self.reader.at();
+        let before = self.next == Image::Before;
+        let columns = if before { self.before } else { self.after };
+        let partial = match self.partial_bits(before) {
+            Ok(partial) => partial,
+            Err(fault) => return Err(self.table.row_fault(&self.event, fault.at, fault.what).into()),
+        };
+        if before {
+            self.bases.clear();
+        }
+        let nulls = self.nulls(&columns)?;
+        let (mut rank, mut json) = (0, 0);
+        for (column, read) in self.table.reads.iter().enumerate() {
+            let is_json = matches!(read, Read::Json { .. });
+            let is_update = is_json && is_set(partial, json);
+            json += usize::from(is_json);
+            if !is_set(columns.bitmap, column) {
+                continue;
+            }
+            let null = is_set(nulls, rank);
+            rank += 1;
+            let fault = |fault| E::from(self.table.value_fault(&self.event, column, fault));
+            if null {
+                visit(column, Cell::Value(Value::Null))?;
+            } else if is_update {
+                let at = self.reader.at();
+                let bytes = self.reader.u32().and_then(|length| self.reader.take(length as usize)).map_err(fault)?;
+                let update = JsonUpdate::new(bytes);
+                match self.bases.iter().find(|base| base.0 == column) {
+                    None => visit(column, Cell::JsonUpdate(update))?,
+                    Some((_, base)) => {
+                        let json = self.scratch.apply(&update, base).map_err(|what| fault(Fault { what, at }))?;
+                        visit(column, Cell::Value(Value::Json(json)))?;
+                    }
+                }
+            } else {
+                if before && is_json {
+                    let stored = read.stored_json(self.reader).map_err(fault)?;
+                    self.bases.push((column, stored));
+                }
+                let value = read.value(&mut self.reader, self.scratch).map_err(fault)?;
+                visit(column, Cell::Value(value))?;
+            }
+        }
+        self.turn();
+        Ok(self.reader.at() - begin)
+    }
+
+    fn partial_bits(&mut self, before: bool) -> Result<&'a [u8], Fault> {
+        if before {
+            return Ok(&[]);
+        }
+        match self.reader.packed()? {
+            0 => Ok(&[]),
+            PARTIAL_JSON => {
+                let json = self.table.reads.iter().filter(|read| matches!(read, Read::Json { .. })).count();
+                self.reader.take(json.div_ceil(8))
+            }
+            _ => Err(self.reader.fault("its values have options that this version does not know")),
+        }
+    }
+
+    fn nulls(&mut self, columns: &Columns<'_>) -> Result<&'a [u8], DecodeError> {
+        let bytes = columns.count.div_ceil(8);
+        self.reader.take(bytes).map_err(|fault| self.table.row_fault(&self.event, fault.at, fault.what))
+    }
+
+    /// The image is done: the other one of an update comes next.
+    fn turn(&mut self) {
+        self.defaults = false;
         if self.event.operation == Operation::Update {
             self.next = if self.next == Image::Before { Image::After } else { Image::Before };
         }
-        Ok(self.reader.at() - begin)
     }
 }
