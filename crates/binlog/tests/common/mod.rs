@@ -68,11 +68,18 @@ pub(crate) fn walk(
     for event in lutra_binlog::file::events(file)? {
         let event = decoder.decode(event?.bytes)?;
         each(&event, &mut tables)?;
-        if let EventData::TransactionPayload(payload) = &event.data {
-            let mut inner = inflater.read(payload)?;
-            while let Some(bytes) = inner.next_event()? {
+        match &event.data {
+            EventData::TransactionPayload(payload) => {
+                let mut inner = inflater.read(payload)?;
+                while let Some(bytes) = inner.next_event()? {
+                    each(&decoder.decode_inner(&event.header, bytes)?, &mut tables)?;
+                }
+            }
+            EventData::Compressed(compressed) => {
+                let bytes = inflater.inflate(compressed)?;
                 each(&decoder.decode_inner(&event.header, bytes)?, &mut tables)?;
             }
+            _ => {}
         }
     }
     Ok(())
