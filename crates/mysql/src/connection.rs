@@ -294,6 +294,14 @@ impl Connection {
         limited("closing a connection", self.read_timeout, self.conn.disconnect()).await
     }
 
+    pub(crate) fn driver(&mut self) -> &mut Conn {
+        &mut self.conn
+    }
+
+    pub(crate) fn read_timeout(&self) -> Duration {
+        self.read_timeout
+    }
+
     pub(crate) fn into_driver(self) -> Conn {
         self.conn
     }

@@ -8,6 +8,8 @@
 //! | [`binlog`] | [`BinlogSource`]: raw event bytes of a dump stream, in batches |
 //! | [`checks`] | what a source and a target must be, each with the statement that mends it; the least grants |
 //! | [`catalogue`] | what a server says of itself and of its tables |
+//! | [`scan`] | rows of a table by the binary protocol |
+//! | [`table_schema`] | a table's row schema from the catalogue |
 //! | [`sql`] | identifiers and literals as text |
 //! | [`dialect`] | what MySQL and MariaDB say differently; session settings as text |
 //! | [`translate`] | a statement of one family for a server of the other |
@@ -20,7 +22,9 @@ pub mod connection;
 pub mod dialect;
 pub mod error;
 pub mod options;
+pub mod scan;
 pub mod sql;
+pub mod table_schema;
 pub mod translate;
 
 pub use binlog::{BinlogSource, BinlogStream, DumpRequest, DumpStart, EventBatch};
@@ -28,3 +32,4 @@ pub use connection::{Connection, Outcome, Param, Row};
 pub use dialect::Flavour;
 pub use error::{BatchError, Error, ErrorKind, Result};
 pub use options::{ConnectOptions, Password, TlsMode, TlsOptions};
+pub use scan::Cell;
