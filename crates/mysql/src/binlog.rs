@@ -86,6 +86,25 @@ impl EventBatch {
         self.ends.push(self.bytes.len());
     }
 
+    /// Gives the last event a checksum, unless it has one.
+    fn add_checksum(&mut self) {
+        const CRC: usize = 4;
+        let start = self.ends.len().checked_sub(2).and_then(|at| self.ends.get(at)).copied().unwrap_or(0);
+        let event = self.bytes.get(start..).unwrap_or_default();
+        if event.split_last_chunk::<CRC>().is_some_and(|(body, crc)| crc32fast::hash(body).to_le_bytes() == *crc) {
+            return;
+        }
+        let Ok(size) = u32::try_from(event.len() + CRC) else { return };
+        if let Some(bytes) = self.bytes.get_mut(start + 9..start + 13) {
+            bytes.copy_from_slice(&size.to_le_bytes());
+        }
+        let crc = crc32fast::hash(self.bytes.get(start..).unwrap_or_default());
+        self.bytes.extend_from_slice(&crc.to_le_bytes());
+        if let Some(end) = self.ends.last_mut() {
+            *end = self.bytes.len();
+        }
+    }
+
     fn push_event(&mut self, event: &Event) {
         let header_at = self.bytes.len();
         event.header().serialize(&mut self.bytes);
@@ -125,8 +144,10 @@ pub struct BinlogStream {
     /// ours: these events are dropped. They alone bear no position.
     inside_payload: bool,
     /// MariaDB's heartbeats lack the checksum that all other events have, since the driver asks for `ALL` kinds of them
-    /// (a word that only MySQL knows). They are a sign of life and no more.
-    without_heartbeats: bool,
+    /// (a word that only MySQL knows): they get one here.
+    mariadb: bool,
+    /// The events of the stream have checksums.
+    checksums: bool,
     until_end: bool,
     timer: Pin<Box<tokio::time::Sleep>>,
 }
@@ -152,8 +173,8 @@ impl BinlogStream {
             .map_err(|_| Error::Timeout { operation: DUMP, after: options.connect_timeout })??;
         let timer = Box::pin(tokio::time::sleep(options.read_timeout));
         let (read_timeout, until_end) = (options.read_timeout, request.until_end);
-        let without_heartbeats = flavour.is_mariadb();
-        Ok(Self { stream, read_timeout, inside_payload: false, without_heartbeats, until_end, timer })
+        let mariadb = flavour.is_mariadb();
+        Ok(Self { stream, read_timeout, inside_payload: false, mariadb, checksums: false, until_end, timer })
     }
 
     /// Says goodbye.
@@ -186,6 +207,7 @@ impl BinlogStream {
                 Poll::Ready(Some(Ok(event))) => {
                     if self.is_wanted(&event) {
                         batch.push_event(&event);
+                        self.mend_heartbeat(&event, batch);
                     }
                     if batch.size() >= bytes {
                         return Poll::Ready(Ok(true));
@@ -202,13 +224,19 @@ impl BinlogStream {
         }
     }
 
+    fn mend_heartbeat(&mut self, event: &Event, batch: &mut EventBatch) {
+        let event_type = event.header().event_type_raw();
+        if event_type == EventType::FORMAT_DESCRIPTION_EVENT as u8 {
+            let algorithm = event.footer().get_checksum_alg();
+            self.checksums = matches!(algorithm, Ok(Some(BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_CRC32)));
+        }
+        if self.mariadb && self.checksums && event_type == EventType::HEARTBEAT_EVENT as u8 {
+            batch.add_checksum();
+        }
+    }
+
     fn is_wanted(&mut self, event: &Event) -> bool {
         let header = event.header();
-        if self.without_heartbeats && header.event_type_raw() == EventType::HEARTBEAT_EVENT as u8 {
-            let deadline = tokio::time::Instant::now() + self.read_timeout;
-            self.timer.as_mut().reset(deadline);
-            return false;
-        }
         if self.inside_payload && header.log_pos() == 0 && header.event_type_raw() != EventType::ROTATE_EVENT as u8 {
             return false;
         }
@@ -317,6 +345,23 @@ mod tests {
         assert_eq!(batch.iter().collect::<Vec<_>>(), [&b"one"[..], b"", b"three"]);
         batch.clear();
         assert!(batch.is_empty() && batch.iter().next().is_none());
+    }
+
+    #[test]
+    fn an_event_without_a_checksum_gets_one_once() {
+        let mut batch = EventBatch::default();
+        batch.push(b"one");
+        let mut heartbeat = vec![0; HEADER_LENGTH];
+        heartbeat[4] = 27;
+        heartbeat.extend_from_slice(b"binlog.000001");
+        batch.push(&heartbeat);
+        batch.add_checksum();
+        batch.add_checksum();
+        let events: Vec<_> = batch.iter().collect();
+        assert_eq!((events[0], events[1].len()), (&b"one"[..], heartbeat.len() + 4));
+        assert_eq!(events[1][9..13], (heartbeat.len() as u32 + 4).to_le_bytes());
+        let (body, crc) = events[1].split_last_chunk::<4>().unwrap();
+        assert_eq!(crc32fast::hash(body).to_le_bytes(), *crc);
     }
 
     #[test]

@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(to_mariadb("a /*!80023 INVISIBLE */, b"), "a   INVISIBLE  , b");
         assert_eq!(to_mariadb("/*!40101 SET */ x /*!50100 PARTITION */"), "/*!40101 SET */ x /*!50100 PARTITION */");
         assert_eq!(to_mariadb("a /*M!100100 x */ /*!100200 y */"), "a /* 100100 x */ /* 100200 y */");
-        assert_eq!(to_mysql("a /*M!100100 x */ /*!100200 y */ /*!80000 z */"), "a   x    y   /* 80000 z */");
+        assert_eq!(to_mysql("a /*M!100100 x */ /*!100200 y */ /*!80000 z */"), "a   x     y   /* 80000 z */");
         assert_eq!(to_mysql("/*! SQL */"), "/*! SQL */");
     }
 

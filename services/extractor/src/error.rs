@@ -228,6 +228,15 @@ pub enum AssembleError {
         /// New name.
         new: TableName,
     },
+    /// A session setting of MariaDB that changes what a definition means.
+    #[error(
+        "a definition was made in a session with {setting}, which is not carried: make definitions in sessions without it, \
+         or leave the table out with `exclude`"
+    )]
+    ForeignSession {
+        /// The setting.
+        setting: &'static str,
+    },
     /// A DDL statement that cannot be read.
     #[error("a statement cannot be read: a quote or comment is left open")]
     UnreadableStatement,

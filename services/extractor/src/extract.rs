@@ -129,6 +129,7 @@ where
         };
         server.ensure_same_server(&self.config, &place)?;
         server.ensure_not_behind(&place.gtid_set).await?;
+        server.ensure_same_history(&self.config, tail.last_unit.as_ref()).await?;
         let (start, known) = server.dump_start(&self.config, &place, tail.last_unit.as_ref());
         let half = server.half(&self.config, tail.last_unit.as_ref());
         let open_xa = place.open_xa.clone();
@@ -332,6 +333,11 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
                 self.assembler.inner_event(&event.data).map_err(|e| fault(&self.assembler, e))?;
                 self.publisher.publish(&mut self.assembler, &mut self.counters).await?;
             }
+        } else if let EventData::Compressed(packed) = &event.data {
+            let bytes = self.inflater.inflate(packed).map_err(|e| fault(&self.assembler, e.into()))?;
+            let inner =
+                self.decoder.decode_inner(&event.header, bytes).map_err(|e| fault(&self.assembler, e.into()))?;
+            self.assembler.event(&event.header, &inner.data).map_err(|e| fault(&self.assembler, e))?;
         } else {
             self.assembler.event(&event.header, &event.data).map_err(|e| fault(&self.assembler, e))?;
         }

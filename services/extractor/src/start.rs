@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use lutra_binlog::{Decoder, EventData, PositionTracker};
-use lutra_change::{BinlogPosition, GtidSet};
+use lutra_change::gtid::DomainGtid;
+use lutra_change::{BinlogPosition, Gtid, GtidSet};
 use lutra_log::{LastUnit, SourcePlace};
 use lutra_mysql::catalogue::{self, ServerIdentity};
 use lutra_mysql::checks::{self, SourceCheckOptions};
-use lutra_mysql::{BinlogSource, BinlogStream, ConnectOptions, Connection, DumpRequest, DumpStart, EventBatch};
+use lutra_mysql::{
+    BinlogSource, BinlogStream, ConnectOptions, Connection, DumpRequest, DumpStart, EventBatch, Flavour,
+};
 use lutra_spec::SourceStart;
 use uuid::Uuid;
 
@@ -86,6 +89,9 @@ impl Server {
         if ours.is_empty() {
             return Ok(());
         }
+        if self.identity.flavour.is_mariadb() {
+            return self.ensure_mariadb_not_behind(ours).await;
+        }
         let fault = self.fault();
         let wait = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{ours}', {PATIENCE_SECONDS})");
         let answer = self.connection.query_text(wait).await.map_err(fault)?;
@@ -100,6 +106,60 @@ impl Server {
         } else {
             Err(ExtractError::SourceBehindLog { address: self.options.address(), phantom })
         }
+    }
+
+    /// The same for MariaDB: our last GTID of each domain lies in its binlog, at its own server's number or before.
+    async fn ensure_mariadb_not_behind(&mut self, ours: &GtidSet) -> Result<(), ExtractError> {
+        const STEP: Duration = Duration::from_millis(500);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(u64::from(PATIENCE_SECONDS));
+        loop {
+            let fault = self.fault();
+            let state = catalogue::mariadb_binlog_state(&mut self.connection).await.map_err(fault)?;
+            let known = |gtid: &DomainGtid| {
+                state
+                    .iter()
+                    .any(|s| s.domain == gtid.domain && s.server_id == gtid.server_id && gtid.number <= s.number)
+            };
+            let mut phantom = GtidSet::new();
+            ours.domains().filter(|gtid| !known(gtid)).for_each(|gtid| phantom.insert(&Gtid::MariaDb(gtid)));
+            if phantom.is_empty() {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(ExtractError::SourceBehindLog { address: self.options.address(), phantom });
+            }
+            // A replica that took over may still be at work; MariaDB has no way to wait for its binlog.
+            tokio::time::sleep(STEP).await;
+        }
+    }
+
+    /// P7, MariaDB: on the same server the log's last transaction ends where the log says. It is not asked for again, since
+    /// a domain's position does not say what came before it.
+    pub async fn ensure_same_history(
+        &mut self,
+        config: &ExtractConfig,
+        last: Option<&LastUnit>,
+    ) -> Result<(), ExtractError> {
+        let Some((last, Gtid::MariaDb(gtid))) = last.and_then(|l| Some((l, l.gtid()?))) else { return Ok(()) };
+        if last.server_uuid != self.uuid || !config.spec.gtid {
+            return Ok(());
+        }
+        let fault = self.fault();
+        let files = catalogue::binlog_files(&mut self.connection).await.map_err(&fault)?;
+        if !files.iter().any(|file| file.file == last.position.file) {
+            // Purged since; the GTID was looked for in the binlog's state.
+            return Ok(());
+        }
+        let found = catalogue::mariadb_position(&mut self.connection, &last.position).await.map_err(&fault)?;
+        let found = found.and_then(|set| set.domains().find(|d| d.domain == gtid.domain));
+        if found == Some(gtid) {
+            return Ok(());
+        }
+        let difference = match found {
+            Some(found) => format!("{found} ends at {} there", last.position),
+            None => format!("no transaction of its domain ends at {}", last.position),
+        };
+        Err(ExtractError::AnotherHistory { address: self.options.address(), gtid: gtid.to_string(), difference })
     }
 
     /// Resolves where capture begins on a log without units (P2, origin).
@@ -121,7 +181,10 @@ impl Server {
         let (position, set) = match config.start() {
             SourceStart::Earliest => (first, purged),
             SourceStart::Latest => (end, executed),
-            SourceStart::Gtid(set) => (first, set.clone()),
+            SourceStart::Gtid(set) => {
+                self.ensure_own_kind(config, set)?;
+                (first, set.clone())
+            }
             SourceStart::Position(position) => {
                 self.ensure_fit(config, Some(DumpStart::Position(position.clone()))).await?;
                 let set = if config.spec.gtid { self.set_before(config, position).await? } else { GtidSet::new() };
@@ -132,9 +195,30 @@ impl Server {
         Ok(SourcePlace { server_uuid: self.uuid, position, gtid_set, open_xa: Vec::new() })
     }
 
+    /// A set of MySQL says nothing to MariaDB, and the other way round.
+    fn ensure_own_kind(&self, config: &ExtractConfig, set: &GtidSet) -> Result<(), ExtractError> {
+        let foreign = match self.identity.flavour {
+            Flavour::MySql => set.domains().next().is_some(),
+            Flavour::MariaDb => set.intervals().next().is_some(),
+        };
+        if !foreign {
+            return Ok(());
+        }
+        let reason =
+            format!("`start` names the GTIDs {set}, which are not of the kind of server {}", self.identity.version);
+        Err(ExtractError::Definition { source_name: config.source.clone(), reason })
+    }
+
     /// The GTIDs of everything before a place: what the file says of the files before it, and its own up to the place.
-    async fn set_before(&self, config: &ExtractConfig, place: &BinlogPosition) -> Result<GtidSet, ExtractError> {
+    async fn set_before(&mut self, config: &ExtractConfig, place: &BinlogPosition) -> Result<GtidSet, ExtractError> {
         let fault = self.fault();
+        if self.identity.flavour.is_mariadb() {
+            let set = catalogue::mariadb_position(&mut self.connection, place).await.map_err(&fault)?;
+            return set.ok_or_else(|| ExtractError::Definition {
+                source_name: config.source.clone(),
+                reason: format!("`start` names {place}, where no event ends"),
+            });
+        }
         let unreadable = |e: lutra_binlog::DecodeError| ExtractError::Assemble {
             position: place.clone(),
             source: Box::new(e.into()),
@@ -189,7 +273,10 @@ impl Server {
     }
 
     fn known(&self, place: &SourcePlace, last: &LastUnit) -> Option<Known> {
-        let gtid = last.gtid().filter(|g| place.gtid_set.contains(g) && !self.identity.gtid_purged.contains(g))?;
+        let gtid = last
+            .gtid()
+            .filter(|g| matches!(g, Gtid::MySql { .. }))
+            .filter(|g| place.gtid_set.contains(g) && !self.identity.gtid_purged.contains(g))?;
         let same_server = last.server_uuid == self.uuid;
         Some(Known {
             gtid,

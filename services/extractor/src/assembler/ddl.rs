@@ -19,6 +19,9 @@ impl Assembler {
         if query.is_commit() {
             return self.commit();
         }
+        if self.open.as_ref().is_some_and(|open| open.without_effect) {
+            return self.uncaptured(Some(query.database));
+        }
         let statement = Statement::new(query.statement, Lexis::of_context(&query.context))
             .ok_or(AssembleError::UnreadableStatement)?;
         match statement.kind() {
@@ -72,22 +75,24 @@ impl Assembler {
     }
 
     fn definition(&mut self, query: &QueryEvent<'_>, statement: &Definition) -> Result<(), AssembleError> {
-        if statement.rows_follow.is_some() && self.open.is_none() && !self.spec.gtid {
+        if (statement.rows_follow.is_some() || self.mariadb) && self.open.is_none() && !self.spec.gtid {
             self.begin_half(query);
             return Ok(());
         }
         let wanted = !statement.temporary && self.is_captured(statement, query.database)?;
+        // With rows behind it the group goes on. MariaDB does not say so in the statement.
+        let rows_follow = statement.rows_follow.is_some() || self.mariadb && self.opened()?.group;
         if self.tail.is_some() || !wanted {
-            // With rows behind it the group goes on.
             let database = Some(statement.home(query.database));
             return if statement.rows_follow.is_some() { Ok(()) } else { self.uncaptured(database) };
         }
-        if statement.rows_follow.is_some() && self.is_second_half(query)? {
+        self.check_session(query)?;
+        if rows_follow && self.is_second_half(query)? {
             return Ok(());
         }
         let text = statement.rows_follow.and_then(|at| query.statement.get(..at)).unwrap_or(query.statement);
         let tables = statement.tables(query.database);
-        self.give_ddl(query, statement.kind, tables, text, statement.rows_follow.is_some())
+        self.give_ddl(query, statement.kind, tables, text, rows_follow)
     }
 
     /// Without GTIDs the log ended inside this statement: what follows are its rows.
@@ -127,10 +132,7 @@ impl Assembler {
             self.begin_group(&query.context)?;
         }
         if !rows_follow {
-            if let Some(gtid) = &gtid {
-                self.executed.insert(gtid);
-                self.passed.added.insert(gtid);
-            }
+            self.note_executed(gtid.as_ref());
             self.open = None;
         }
         let body = RawBody::ddl(&Ddl {
@@ -138,7 +140,7 @@ impl Assembler {
             database: query.database.to_owned(),
             kind,
             tables,
-            context: query.context.clone(),
+            context: self.carried_context(query),
         });
         self.give_unit(body, gtid.filter(|_| !rows_follow), committed_at);
         if rows_follow {

@@ -5,6 +5,7 @@
 //! interval of the next one.
 
 mod ddl;
+mod mariadb;
 mod open;
 mod table;
 mod tail;
@@ -14,8 +15,8 @@ mod xa;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use lutra_binlog::{EventData, EventHeader, PositionTracker, Rotate, Scratch, TableCache, event_type};
-use lutra_change::{BinlogPosition, GtidSet, Number, OpenXa};
+use lutra_binlog::{EventData, EventHeader, Flavor, PositionTracker, Rotate, Scratch, TableCache, event_type};
+use lutra_change::{BinlogPosition, Gtid, GtidSet, Number, OpenXa};
 use lutra_spec::SourceSpec;
 use lutra_wire::ChangesBuilder;
 use lutra_wire::record::{Heartbeat, PartEnd, RawBody};
@@ -56,6 +57,8 @@ struct Passed {
     foreign: bool,
     /// The first of them that touched only Lutra's tables was read at, microseconds since the epoch.
     own_since: Option<i64>,
+    /// MariaDB: everything executed before the first of them. A domain's position does not say what it was before.
+    before: Option<GtidSet>,
 }
 
 /// Events in, parts of units out.
@@ -83,6 +86,8 @@ pub struct Assembler {
     half: Option<i64>,
     /// XA transactions that are prepared and not decided, those without captured rows among them (P11).
     open_xa: Vec<OpenXa>,
+    /// The file was written by MariaDB.
+    mariadb: bool,
     output: VecDeque<Output>,
     now: i64,
     transactions: u64,
@@ -110,6 +115,7 @@ impl Assembler {
             tail: resume.known.map(TailCheck::new),
             half: resume.half,
             open_xa: resume.open_xa,
+            mariadb: false,
             output: VecDeque::new(),
             now: 0,
             transactions: 0,
@@ -173,6 +179,8 @@ impl Assembler {
                 })?;
             }
             EventData::Gtid(gtid) => self.begin(header, gtid)?,
+            EventData::MariaDbGtid(gtid) => self.begin_mariadb(header, gtid)?,
+            EventData::GtidList(list) => self.check_list(header, list)?,
             EventData::Query(query) => return self.query(header, query),
             EventData::Xid(_) => {
                 self.tracker.advance(header)?;
@@ -185,6 +193,8 @@ impl Assembler {
                     self.abort();
                 }
                 self.tables.forget_ids();
+                self.mariadb = format.flavor() == Flavor::MariaDb;
+                self.tracker.set_flavor(format.flavor());
             }
             EventData::PreviousGtids(set) => self.check_previous(set)?,
             EventData::XaPrepare(prepare) => {
@@ -243,7 +253,7 @@ impl Assembler {
     }
 
     /// The place behind a unit that ends here; the interval of the next one begins here.
-    fn unit_place(&mut self, gtid: Option<lutra_change::Gtid>) -> UnitPlace {
+    fn unit_place(&mut self, gtid: Option<Gtid>) -> UnitPlace {
         self.unit_end = self.position();
         let added = std::mem::take(&mut self.passed).added;
         UnitPlace { position: self.unit_end.clone(), gtid, added, open_xa: self.open_xa.clone() }
@@ -251,7 +261,18 @@ impl Assembler {
 
     /// Where the source stood behind the last unit: what a heartbeat that does not move says.
     pub fn unit_end(&self) -> (&BinlogPosition, GtidSet) {
-        (&self.unit_end, self.executed.minus(&self.passed.added))
+        let before = self.passed.before.clone();
+        (&self.unit_end, before.unwrap_or_else(|| self.executed.minus(&self.passed.added)))
+    }
+
+    /// A transaction took effect.
+    fn note_executed(&mut self, gtid: Option<&Gtid>) {
+        let Some(gtid) = gtid else { return };
+        if matches!(gtid, Gtid::MariaDb(_)) && self.passed.added.is_empty() {
+            self.passed.before = Some(self.executed.clone());
+        }
+        self.executed.insert(gtid);
+        self.passed.added.insert(gtid);
     }
 
     fn rotate(&mut self, header: &EventHeader, rotate: &Rotate<'_>) -> Result<(), AssembleError> {

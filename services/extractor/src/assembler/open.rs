@@ -39,6 +39,8 @@ pub(super) struct Open {
     pub(super) origins: Vec<String>,
     /// XID of an XA transaction, as the statement writes it; empty of others.
     pub(super) xid: String,
+    /// MariaDB: its statement took no effect, or will come again when it does.
+    pub(super) without_effect: bool,
     /// The log has its rows already, as a prepare (P11).
     pub(super) second_half: bool,
     pub(super) context: SessionContext,
@@ -202,15 +204,12 @@ impl Assembler {
         if rows > 0 && open.marked && open.origins.is_empty() {
             return Err(AssembleError::MarkWithoutOrigins);
         }
-        if let Some(gtid) = &gtid {
-            self.executed.insert(gtid);
-            self.passed.added.insert(gtid);
-        }
+        self.note_executed(gtid.as_ref());
         if let Some(tail) = &mut self.tail {
             // Looked at again: it is in the log, and takes no number.
             let position = lutra_change::BinlogPosition::new(self.file.clone(), self.tracker.position());
             tail.end(position);
-            self.passed.added = lutra_change::GtidSet::new();
+            (self.passed.added, self.passed.before) = (lutra_change::GtidSet::new(), None);
             self.open = None;
         } else if rows > 0 {
             self.give_part(PartEnd::Commit);

@@ -113,10 +113,7 @@ impl Assembler {
         let open = self.opened()?;
         let (gtid, committed_at) = (open.gtid.clone(), open.committed_at);
         self.open = None;
-        if let Some(gtid) = &gtid {
-            self.executed.insert(gtid);
-            self.passed.added.insert(gtid);
-        }
+        self.note_executed(gtid.as_ref());
         let xid_bytes = bytes::Bytes::copy_from_slice(xid.as_bytes());
         self.give_unit(RawBody::xa_decision(&XaDecision { xid: xid_bytes, commit }), gtid, committed_at);
         self.open_xa.retain(|open| open.xid != xid);
