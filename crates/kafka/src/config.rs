@@ -52,8 +52,10 @@ impl KafkaConfig {
         self.client(
             &[
                 ("compression.type", "lz4"),
-                // Long enough that a batch forms under load, short enough not to be seen in the latency.
+                // What is handed over in one burst goes in one request, and while one is under way the next batch forms:
+                // several requests side by side gain nothing on one partition and cost the broker one each.
                 ("linger.ms", "1"),
+                ("max.in.flight.requests.per.connection", "1"),
                 ("batch.size", "1048576"),
                 ("batch.num.messages", "100000"),
                 ("queue.buffering.max.messages", "200000"),

@@ -41,6 +41,7 @@
 //! | [`arguments`] | [`CommonArgs`], which every service flattens; [`ServiceArgs`]; [`Violations`] |
 //! | [`context`] | [`Context`]: what a running service is given |
 //! | [`supervisor`] | [`Supervisor`] and [`TaskKind`]: what an error, a panic and an early return do |
+//! | [`pace`] | [`Pace`]: what trickles in is taken in bursts |
 //! | [`retry`] | [`Backoff`]: validated, exponential, jittered, cancellable, never silently finite |
 //! | [`http`], [`health`] | `/metrics`, `/health/live`, `/health/ready` |
 //! | [`trace_context`] | W3C trace context in and out of record headers |
@@ -54,6 +55,7 @@ pub mod file;
 pub mod health;
 pub mod http;
 pub mod identity;
+pub mod pace;
 mod process;
 pub mod retry;
 pub mod supervisor;
@@ -65,6 +67,7 @@ pub use boot::{Boot, EXIT_CONFIG};
 pub use context::Context;
 pub use health::{Health, Probe};
 pub use identity::{IdentityError, WorkerIdentity};
+pub use pace::Pace;
 pub use retry::{Backoff, BackoffPolicy, Cancelled};
 pub use supervisor::{Supervisor, TaskKind};
 pub use tokio_util::sync::CancellationToken;

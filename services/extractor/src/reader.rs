@@ -1,11 +1,16 @@
 //! Room 1: the dump stream to batches of raw events.
 
+use std::time::Duration;
+
 use lutra_mysql::{BinlogSource, Error, EventBatch};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 /// A batch is handed on at about this size: large enough that the hand-over costs nothing, small enough to flow.
 const BATCH_BYTES: usize = 256 << 10;
+/// The least time from one small batch to the next: what trickles in meanwhile goes on together, and each stage behind, the
+/// brokers and the target pay once for it instead of once per transaction. A single transaction is not kept waiting.
+const REST: Duration = Duration::from_millis(8);
 /// Batches that wait to be assembled.
 const BATCHES: usize = 4;
 
@@ -39,6 +44,7 @@ pub fn start<S: BinlogSource + 'static>(tasks: &mut JoinSet<()>, mut source: S) 
             let mut batch = empty_receiver.try_recv().unwrap_or_default();
             let outcome = source.read(&mut batch, BATCH_BYTES).await;
             let ends = !matches!(outcome, Ok(true));
+            let small = batch.size() < BATCH_BYTES;
             if !batch.is_empty() && full_sender.send(Ok(batch)).await.is_err() {
                 return;
             }
@@ -48,6 +54,10 @@ pub fn start<S: BinlogSource + 'static>(tasks: &mut JoinSet<()>, mut source: S) 
             }
             if ends {
                 return;
+            }
+            if small {
+                // What trickles in meanwhile comes in one batch.
+                tokio::time::sleep(REST).await;
             }
         }
     });

@@ -12,6 +12,7 @@ use lutra_log::{
     WriterOptions,
 };
 use lutra_rules::Rules;
+use lutra_runtime::Pace;
 use lutra_runtime::retry::{Backoff, BackoffPolicy};
 use lutra_runtime::trace_context;
 use lutra_wire::record::{Body, BodyKind, Header, Heartbeat, PartEnd, RawBody, UnitTotals};
@@ -192,6 +193,7 @@ impl Transformation {
     async fn follow(mut self, mut reader: Reader, stop: &CancellationToken) -> Result<TaskEnd, TransformError> {
         self.handle.mark_begun();
         self.handle.set_state(ObservedState::Running, serde_json::Value::Null);
+        let mut pace = Pace::default();
         let mut bookmark = tokio::time::interval(BOOKMARK_EVERY);
         bookmark.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -202,7 +204,7 @@ impl Transformation {
                 // 2. the writer's own trouble
                 error = self.writer.drive(), if self.writer.progress().borrow().in_flight_bytes > 0 => return Err(error.into()),
                 // 3. what the log says
-                delivered = reader.next() => self.take(delivered?, &reader, stop).await?,
+                delivered = pace.take(reader.next()) => self.take(delivered?, &reader, stop).await?,
                 // 4. bookkeeping
                 _ = bookmark.tick() => self.bookmark(),
             }

@@ -2,7 +2,7 @@
 //!
 //! Every transaction also writes a mark. When it committed at the source stands in the source's binlog (the server's own
 //! microseconds, taken before the commit waits for the disk); when it was *seen* in the target, a watcher tells that asks
-//! every 2 ms, so that half of that is in the figures; when it *committed* in the target, the target's binlog tells.
+//! every 10 ms, so that half of that is in the figures; when it *committed* in the target, the target's binlog tells.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::report::{Report, per_second};
 use crate::{Setting, binlog, note, now_micros};
 
 /// How often the watcher asks.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long everything may take to arrive behind the last transaction.
 const LAST_LIMIT: Duration = Duration::from_secs(60);
 

@@ -12,7 +12,7 @@ const STATEMENT_BYTES: usize = 1 << 20;
 /// Bytes of one packet of several statements: far below the server's default `max_allowed_packet` of 64 MiB.
 const PACKET_BYTES: usize = 8 << 20;
 /// From so many rows on one joined update costs the target less than single ones.
-const JOIN_ROWS: usize = 4;
+const JOIN_ROWS: usize = 2;
 
 /// `sql_mode` of the loader's sessions: whatever the source held is taken as it is, and nothing is cut or rounded silently.
 pub const SQL_MODE: &str = "STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION";

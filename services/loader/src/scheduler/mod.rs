@@ -36,6 +36,9 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(50);
 /// A position without rows is committed only if nothing else was for so long.
 const POSITION_EVERY: Duration = Duration::from_secs(10);
+/// A batch of fewer rows does not begin beside another one: commits have their order, so it would only be committed as
+/// soon, but in a transaction of its own, while those that come meanwhile can share one.
+const SIDE_BY_SIDE_ROWS: usize = 400;
 /// Units that wait here; their bytes are bounded at the intake.
 const QUEUE: usize = 20_000;
 
@@ -257,7 +260,8 @@ impl<T: Target> Scheduler<T> {
 
     /// Makes a batch of the units at the head of the queue.
     async fn plan(&mut self) -> Result<Option<Arc<Batch>>, LoadError> {
-        if self.idle.is_empty() && self.flights.len() >= self.writers.jobs.len() && self.waits_for_more() {
+        let rows = if self.idle.is_empty() { self.options.policy.rows } else { SIDE_BY_SIDE_ROWS };
+        if !self.flights.is_empty() && self.waits_for_more(rows) {
             return Ok(None);
         }
         if self.waits_for_age() {
@@ -270,14 +274,14 @@ impl<T: Target> Scheduler<T> {
         Ok(Some(Arc::new(batch)))
     }
 
-    /// While no connection is free, a batch is planned ahead only when it can not grow any more.
-    fn waits_for_more(&self) -> bool {
+    /// Whether a batch of what waits may still grow: it has fewer than so many rows, and nothing that ends it.
+    fn waits_for_more(&self, enough: usize) -> bool {
         let (mut rows, mut bytes) = (0, 0);
         for waiting in &self.queue {
             let Waiting::Unit(unit) = waiting else { return false };
             rows += unit.rows();
             bytes += unit.bytes();
-            if rows >= self.options.policy.rows
+            if rows >= enough.min(self.options.policy.rows)
                 || bytes >= self.options.policy.bytes
                 || matches!(unit.body, UnitBody::Ddl(_))
             {
@@ -290,7 +294,7 @@ impl<T: Target> Scheduler<T> {
     /// Whether the batch may stay open for more units.
     fn waits_for_age(&self) -> bool {
         let age = self.options.batch_age;
-        if age.is_zero() || !self.waits_for_more() {
+        if age.is_zero() || !self.waits_for_more(self.options.policy.rows) {
             return false;
         }
         let Some(Waiting::Unit(first)) = self.queue.front() else { return false };

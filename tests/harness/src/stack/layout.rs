@@ -102,6 +102,8 @@ pub const ZOOKEEPER_SETTINGS: &[(&str, &str)] =
 pub const KAFKA_HEAP: &str = "-Xmx512m";
 /// Options of the Java machine.
 pub const ZOOKEEPER_HEAP: &str = "-Xmx64m";
+/// A stack seldom lives for more than minutes: half of what a broker used in its first one went into its optimising compiler.
+const SHORT_LIFE: [&str; 2] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"];
 
 fn lines_of(settings: &[(&str, &str)]) -> String {
     settings.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
@@ -286,6 +288,8 @@ const KAFKA_LOGGING: &str = "status=error\nappender.out.type=Console\nappender.o
 fn kafka_java(installation: &Installation, own: &Path) -> Vec<String> {
     vec![
         KAFKA_HEAP.to_owned(),
+        SHORT_LIFE[0].to_owned(),
+        SHORT_LIFE[1].to_owned(),
         format!("-Dlog4j2.configurationFile={}", own.join("log4j2.properties").display()),
         "-cp".to_owned(),
         installation.kafka_classpath(),
@@ -326,6 +330,8 @@ fn zoo_cfg(port: u16, own: &Path) -> String {
 fn zookeeper_command(installation: &Installation, own: &Path) -> CommandLine {
     let args = [
         ZOOKEEPER_HEAP,
+        SHORT_LIFE[0],
+        SHORT_LIFE[1],
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
         "-cp",
         &installation.zookeeper_classpath(),

@@ -114,34 +114,30 @@ const SERIES: &str = "WITH RECURSIVE s (i) AS (SELECT 0 UNION ALL SELECT i + 1 F
                       t (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM t WHERE i < 9)";
 
 /// One transaction of W1: `@l` and `@h` hold, per table, the lowest id of the session's lane and the next free one, so that
-/// rows between them are there. Over the transactions each table gets as many inserts as deletes.
-fn w1_body(db: &str) -> String {
+/// rows between them are there. Over the transactions each table gets as many inserts as deletes. Transaction `n` of a lane
+/// is of kind `n % 8`, and each kind is a procedure of its own: choosing tables inside of one cost the server as much as the rows.
+fn w1_body(db: &str, kind: u32) -> String {
     let statement = |step: u32, n: u32| match step {
         0 | 5 => format!(
             "INSERT INTO `{db}`.sbtest{n} VALUES (@h{n}, FLOOR(RAND() * 100000), {LONG}, {PAD}); SET @h{n} = @h{n} + @lanes;"
         ),
         4 | 9 => format!("DELETE FROM `{db}`.sbtest{n} WHERE id = @l{n}; SET @l{n} = @l{n} + @lanes;"),
         _ => format!(
-            "SET @r = CAST(@l{n} + @lanes * FLOOR(RAND() * ((@h{n} - @l{n}) DIV @lanes)) AS SIGNED); \
-             UPDATE `{db}`.sbtest{n} SET k = k + 1, c = {LONG} WHERE id = @r;"
+            "SET r = CAST(@l{n} + @lanes * FLOOR(RAND() * ((@h{n} - @l{n}) DIV @lanes)) AS SIGNED); \
+             UPDATE `{db}`.sbtest{n} SET k = k + 1, c = {LONG} WHERE id = r;"
         ),
     };
-    let step = |step: u32| {
-        let arms: Vec<String> = (1..=TABLES).map(|n| format!("WHEN {} THEN {}", n - 1, statement(step, n))).collect();
-        format!("CASE (n + {}) % {TABLES} {} END CASE;\n", step * 3, arms.join(" "))
-    };
-    (0..10).map(step).collect()
+    (0..10).map(|step| statement(step, 1 + (kind + step * 3) % TABLES)).collect()
 }
 
 fn w3_body(db: &str) -> String {
     let values: Vec<String> = (0..KINDS.len()).map(|i| format!("c{i} = {}", wide_column(i).1)).collect();
-    let update = format!("SET @r = {ANY_ROW}; UPDATE `{db}`.wide SET {} WHERE id = @r;\n", values.join(", "));
+    let update = format!("SET r = {ANY_ROW}; UPDATE `{db}`.wide SET {} WHERE id = r;\n", values.join(", "));
     update.repeat(10)
 }
 
-fn w4_body(db: &str) -> String {
-    let arm = |n: u32| format!("WHEN {} THEN UPDATE `{db}`.sbtest{n} SET k = k + 1, c = {LONG} WHERE id = @r; ", n - 1);
-    format!("SET @r = {ANY_ROW}; CASE n % {TABLES} {} END CASE;", (1..=TABLES).map(arm).collect::<String>())
+fn w4_body(db: &str, n: u32) -> String {
+    format!("SET r = {ANY_ROW}; UPDATE `{db}`.sbtest{n} SET k = k + 1, c = {LONG} WHERE id = r;")
 }
 
 const ANY_ROW: &str = "CAST(1 + FLOOR(RAND() * 10000) AS SIGNED)";
@@ -183,33 +179,41 @@ async fn create_procedures(conn: &mut Conn, db: &str, workload: Workload) -> any
     let range = |n| {
         format!("SELECT MIN(id), MAX(id) + lanes INTO @l{n}, @h{n} FROM `{db}`.sbtest{n} WHERE id % lanes = lane; ")
     };
-    let (ranges, body) = match workload {
-        Workload::W1 => ((1..=TABLES).map(range).collect(), w1_body(db)),
+    let (ranges, bodies): (String, Vec<String>) = match workload {
+        Workload::W1 => ((1..=TABLES).map(range).collect(), (0..TABLES).map(|kind| w1_body(db, kind)).collect()),
         Workload::W2 => (
             String::new(),
-            format!("INSERT INTO `{db}`.sink (k, c, pad) SELECT k, c, pad FROM `{db}`.sbtest1 WHERE id <= 1000;"),
+            vec![format!("INSERT INTO `{db}`.sink (k, c, pad) SELECT k, c, pad FROM `{db}`.sbtest1 WHERE id <= 1000;")],
         ),
-        Workload::W3 => (String::new(), w3_body(db)),
-        Workload::W4 => (String::new(), w4_body(db)),
+        Workload::W3 => (String::new(), vec![w3_body(db)]),
+        Workload::W4 => (String::new(), (1..=TABLES).map(|n| w4_body(db, n)).collect()),
     };
-    let statements = [
+    let kinds = bodies.len();
+    let procedure = |(kind, body): (usize, &String)| {
+        format!("CREATE PROCEDURE `{driver}`.body{kind}() BEGIN DECLARE r BIGINT; {body} END")
+    };
+    let arm = |kind: usize| format!("WHEN {kind} THEN CALL body{kind}();");
+    let body = format!("CASE @n % {kinds} {} END CASE; SET @n = @n + 1;", (0..kinds).map(arm).collect::<String>());
+    let mut statements = vec![
         "SET SESSION sql_log_bin = 0".to_owned(),
         format!("DROP DATABASE IF EXISTS `{driver}`"),
         format!("CREATE DATABASE `{driver}`"),
         format!(
             "CREATE PROCEDURE `{driver}`.open_lane(lane BIGINT, lanes BIGINT) BEGIN SET @lanes = lanes, @n = lane; {ranges} END"
         ),
-        format!("CREATE PROCEDURE `{driver}`.body(n BIGINT) BEGIN {body} END"),
+    ];
+    statements.extend(bodies.iter().enumerate().map(procedure));
+    statements.extend([
         format!(
             "CREATE PROCEDURE `{driver}`.run(transactions BIGINT) BEGIN DECLARE i BIGINT DEFAULT 0; WHILE i < transactions DO \
-             START TRANSACTION; CALL body(@n); COMMIT; SET i = i + 1, @n = @n + 1; END WHILE; END"
+             START TRANSACTION; {body} COMMIT; SET i = i + 1; END WHILE; END"
         ),
         format!(
-            "CREATE PROCEDURE `{driver}`.begin_marked(id BIGINT UNSIGNED) BEGIN START TRANSACTION; CALL body(@n); SET @n = @n + 1; \
+            "CREATE PROCEDURE `{driver}`.begin_marked(id BIGINT UNSIGNED) BEGIN START TRANSACTION; {body} \
              INSERT INTO `{db}`.mark VALUES (id); END"
         ),
         "SET SESSION sql_log_bin = 1".to_owned(),
-    ];
+    ]);
     run_all(conn, &statements).await
 }
 
