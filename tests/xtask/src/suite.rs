@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
 }
 
 /// Where the long scenarios are, each marked `#[ignore]`.
-const SLOW_PACKAGE: &str = "lutra-scenarios";
+const SLOW_PACKAGES: [&str; 2] = ["lutra-scenarios", "lutra-conformance"];
 
 /// Tests of single crates against the real servers. They are marked `#[ignore]`, so that a plain `cargo test` needs none.
 const SERVER_TESTS: [(&str, &[&str]); 5] = [
@@ -79,7 +79,7 @@ fn build(arguments: &Arguments, installation: &Installation) -> Result<()> {
         }
     } else if arguments.slow
         || arguments.package.is_empty()
-        || arguments.package.iter().any(|name| name == SLOW_PACKAGE)
+        || arguments.package.iter().any(|name| SLOW_PACKAGES.contains(&name.as_str()))
     {
         Binaries::build(installation.tools(), profile)?;
     }
@@ -117,10 +117,13 @@ fn run_part(part: Part, arguments: &Arguments, installation: &Installation, stac
             command.args(chosen.iter().flat_map(|(_, tests)| tests.iter()).flat_map(|test| ["--test", test]));
             command.args(features_of(chosen.iter().map(|(name, _)| *name)));
         }
-        Part::Slow if wanted(SLOW_PACKAGE) => {
-            command.args(["--package", SLOW_PACKAGE]);
+        Part::Slow => {
+            let chosen: Vec<&str> = SLOW_PACKAGES.into_iter().filter(|name| wanted(name)).collect();
+            if chosen.is_empty() {
+                return Ok(());
+            }
+            command.args(chosen.iter().flat_map(|name| ["--package", name]));
         }
-        Part::Slow => return Ok(()),
     }
     command.arg("--").args(&arguments.filters);
     match part {

@@ -1,0 +1,5 @@
+-- case: 3
+-- title: BOOLEAN and negative TINYINT(1)
+CREATE TABLE t (id INT PRIMARY KEY, b BOOLEAN, c TINYINT(1), d BOOL NOT NULL DEFAULT TRUE);
+INSERT INTO t VALUES (1, TRUE, -1, FALSE), (2, FALSE, 127, 1), (3, NULL, -128, 2);
+UPDATE t SET b = -1, c = 0 WHERE id = 2;

@@ -1,0 +1,12 @@
+-- case: 6
+-- title: REAL with and without REAL_AS_FLOAT
+SET sql_mode = 'REAL_AS_FLOAT';
+CREATE TABLE f (id INT PRIMARY KEY, r REAL);
+INSERT INTO f VALUES (1, 0.1), (2, 16777217);
+ALTER TABLE f ADD q REAL;
+UPDATE f SET q = 1/3;
+SET sql_mode = '';
+CREATE TABLE d (id INT PRIMARY KEY, r REAL);
+INSERT INTO d VALUES (1, 0.1), (2, 16777217);
+ALTER TABLE f ADD s REAL;
+UPDATE f SET s = 1/3;

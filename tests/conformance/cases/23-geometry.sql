@@ -1,0 +1,9 @@
+-- case: 23
+-- title: Geometry with SRID and empty geometry
+CREATE TABLE t (id INT PRIMARY KEY, g GEOMETRY, p POINT, l LINESTRING, o POLYGON, mp MULTIPOINT, ml MULTILINESTRING, mo MULTIPOLYGON, gc GEOMETRYCOLLECTION);
+INSERT INTO t VALUES (1, ST_GeomFromText('POINT(1 2)', 4326), ST_GeomFromText('POINT(-1e300 1e-300)'), ST_GeomFromText('LINESTRING(0 0,1 1,2 2)'), ST_GeomFromText('POLYGON((0 0,0 5,5 5,5 0,0 0),(1 1,1 2,2 2,2 1,1 1))'), ST_GeomFromText('MULTIPOINT(0 0,1 1)'), ST_GeomFromText('MULTILINESTRING((0 0,1 1),(2 2,3 3))'), ST_GeomFromText('MULTIPOLYGON(((0 0,0 1,1 1,1 0,0 0)))'), ST_GeomFromText('GEOMETRYCOLLECTION(POINT(1 1),LINESTRING(0 0,1 1))'));
+INSERT INTO t (id, g, gc) VALUES (2, ST_GeomFromText('GEOMETRYCOLLECTION EMPTY'), ST_GeomFromText('GEOMETRYCOLLECTION EMPTY'));
+INSERT INTO t (id, g) VALUES (3, ST_GeomFromText('POLYGON((0 0,0 1,1 1,0 0))', 3857)), (4, NULL);
+UPDATE t SET g = ST_GeomFromText('LINESTRING(10 20,30 40)', 4326) WHERE id IN (3, 4);
+DELETE FROM t WHERE id = 2;
+-- @probe SELECT id, ST_SRID(g), HEX(ST_AsBinary(g)) FROM `{db}`.t ORDER BY id

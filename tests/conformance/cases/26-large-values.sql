@@ -1,0 +1,7 @@
+-- case: 26
+-- title: Values above 16 MB
+CREATE TABLE t (id INT PRIMARY KEY, b LONGBLOB, c LONGTEXT);
+INSERT INTO t VALUES (1, REPEAT(x'00ff275c', 5000000), 'small');
+INSERT INTO t VALUES (2, NULL, REPEAT('é', 9000000)), (3, REPEAT('a', 16777215), NULL);
+UPDATE t SET b = CONCAT(b, 'tail') WHERE id = 1;
+DELETE FROM t WHERE id = 3;

@@ -1,0 +1,11 @@
+-- case: 31
+-- title: Tables without a key
+CREATE TABLE t (a INT, b VARCHAR(20), c DECIMAL(10,3), d DATETIME(6), j JSON, f FLOAT, bl BLOB);
+INSERT INTO t VALUES (1, 'x', 1.5, '2024-01-01 00:00:00.000001', '{"a": 1}', 0.1, x'00'), (1, 'X', 1.5, '2024-01-01 00:00:00.000001', '{"a": 1}', 0.1, x'00'), (NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+UPDATE t SET a = a + 1 WHERE b = BINARY 'x';
+UPDATE t SET c = 2 WHERE a IS NULL;
+DELETE FROM t WHERE a = 2;
+CREATE TABLE n (a INT, b INT, UNIQUE (a), UNIQUE (a, b));
+INSERT INTO n VALUES (NULL, 1), (NULL, 1), (1, 1);
+UPDATE n SET b = 2 WHERE a IS NULL LIMIT 1;
+DELETE FROM n WHERE a IS NULL AND b = 1;

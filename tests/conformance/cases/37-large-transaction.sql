@@ -1,0 +1,3 @@
+-- case: 37
+-- title: A transaction larger than memory
+-- tested: tests/scenarios/tests/sizes.rs a_transaction_of_a_gibibyte_passes_in_bounded_memory

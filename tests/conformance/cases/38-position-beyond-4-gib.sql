@@ -1,0 +1,4 @@
+-- case: 38
+-- title: A transaction that makes a file larger than 4 GiB
+-- tested: crates/binlog/src/position.rs positions_go_on_past_four_gib
+-- note: decoded, not run

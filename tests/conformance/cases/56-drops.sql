@@ -1,0 +1,19 @@
+-- case: 56
+-- title: Several tables dropped at once; dropped and made again
+CREATE DATABASE `{db}_2`;
+CREATE TABLE a (id INT PRIMARY KEY);
+CREATE TABLE b (id INT PRIMARY KEY);
+CREATE TABLE `{db}_2`.c (id INT PRIMARY KEY);
+CREATE TABLE d (id INT PRIMARY KEY, v INT);
+INSERT INTO d VALUES (1, 1);
+DROP TABLE a, `{db}_2`.c, b;
+DROP TABLE IF EXISTS nowhere, d;
+CREATE TABLE d (id VARCHAR(10) PRIMARY KEY, w DATE, v TEXT);
+INSERT INTO d VALUES ('x', '2024-01-01', 'y');
+DROP TABLE d;
+CREATE TABLE d (w INT, id INT, PRIMARY KEY (w, id));
+INSERT INTO d VALUES (1, 2);
+DROP DATABASE `{db}_2`;
+CREATE DATABASE `{db}_2` CHARACTER SET latin1;
+CREATE TABLE `{db}_2`.t (v VARCHAR(10));
+INSERT INTO `{db}_2`.t VALUES ('ü');

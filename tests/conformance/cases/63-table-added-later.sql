@@ -1,0 +1,3 @@
+-- case: 63
+-- title: A table is added to the filter later
+-- pending: a full load of one table while its pipeline runs is being built

@@ -1,0 +1,3 @@
+-- case: 64
+-- title: Unknown metadata and events of newer servers
+-- tested: crates/binlog/src/decoder.rs unknown_events_are_an_error_unless_they_are_marked_as_ignorable

@@ -1,0 +1,3 @@
+-- case: 67
+-- title: Fail-over to a server with other GTIDs
+-- tested: services/extractor/tests/extraction.rs a_source_without_the_logs_transactions_is_refused_and_they_are_named

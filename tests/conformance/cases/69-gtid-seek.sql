@@ -1,0 +1,4 @@
+-- case: 69
+-- title: Seeking a GTID takes longer than the heartbeat
+-- tested: crates/mysql/tests/server.rs heartbeats_come_on_an_idle_stream_with_their_checksum
+-- note: a dump is given up only when neither events nor heartbeats come

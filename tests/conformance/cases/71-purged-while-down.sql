@@ -1,0 +1,3 @@
+-- case: 71
+-- title: The binlog is purged while the extractor is down
+-- tested: services/extractor/src/disposition.rs a_purged_binlog_halts_and_a_newer_dump_does_not

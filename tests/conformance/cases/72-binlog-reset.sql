@@ -1,0 +1,3 @@
+-- case: 72
+-- title: RESET BINARY LOGS, other names, numbers above 999999
+-- pending: needs a server of its own in the suite

@@ -1,0 +1,3 @@
+-- case: 75
+-- title: Checksums, cut events
+-- tested: crates/binlog/tests/hostile.rs every_flipped_byte_of_a_checksummed_event_is_noticed

@@ -1,0 +1,3 @@
+-- case: 76
+-- title: Padding of Aurora, heartbeat rows of RDS
+-- pending: these servers cannot be run here; their events are decoded by the rules of the protocol

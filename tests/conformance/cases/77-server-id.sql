@@ -1,0 +1,3 @@
+-- case: 77
+-- title: Another reader with the same server id
+-- tested: services/extractor/src/config.rs each_source_has_a_server_id_of_its_own

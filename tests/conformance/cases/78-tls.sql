@@ -1,0 +1,3 @@
+-- case: 78
+-- title: TLS 1.3, full authentication
+-- tested: crates/mysql/tests/server.rs a_password_is_proven_with_and_without_tls

@@ -1,0 +1,3 @@
+-- case: 79
+-- title: A stale owner keeps producing
+-- tested: tests/scenarios/tests/takeover.rs a_frozen_owner_is_replaced_and_does_no_harm_when_it_wakes

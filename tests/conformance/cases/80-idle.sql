@@ -1,0 +1,3 @@
+-- case: 80
+-- title: An idle database while the log moves on
+-- tested: services/extractor/tests/extraction.rs transactions_that_are_not_captured_make_a_heartbeat_move

@@ -1,0 +1,3 @@
+-- case: 81
+-- title: A reader slower than net_write_timeout
+-- pending: no test yet that holds a reader back for longer than the server waits

@@ -1,0 +1,3 @@
+-- case: 82
+-- title: A full load beside DDL
+-- pending: the full load is being built

@@ -1,0 +1,132 @@
+//! The table in `docs/reference/fidelity.md`: every case, and how it ends on each pair of servers.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::case::{Case, Expected};
+use crate::runner::{Outcome, Pair};
+
+const BEGIN: &str = "<!-- results: written by the conformance suite -->\n";
+const END: &str = "<!-- end of results -->\n";
+const PAIRS: [&str; 4] = ["MySQL → MySQL", "MariaDB → MariaDB", "MySQL → MariaDB", "MariaDB → MySQL"];
+
+/// The file.
+#[must_use]
+pub fn path() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/fidelity.md")
+}
+
+/// Results by case and pair, as a text keeps them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Results(BTreeMap<(String, String), String>);
+
+impl Results {
+    /// Reads them out of the file's text.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let mut results = BTreeMap::new();
+        let table = text.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).map_or("", |(table, _)| table);
+        for line in table.lines().filter(|line| line.starts_with("| ")).skip(1) {
+            let line = line.replace("\\|", "");
+            let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+            let Some(name) = cells.get(2).map(|cell| cell.trim_matches('`').to_owned()) else { continue };
+            for (pair, cell) in PAIRS.iter().zip(cells.iter().skip(3)) {
+                if !cell.is_empty() {
+                    results.insert((name.clone(), (*pair).to_owned()), (*cell).to_owned());
+                }
+            }
+        }
+        Self(results)
+    }
+
+    /// What is kept of a case.
+    #[must_use]
+    pub fn kept(&self, case: &Case, pair: Pair) -> &str {
+        self.0.get(&(case.name.clone(), pair.to_string())).map_or("", String::as_str)
+    }
+
+    /// Takes an outcome in.
+    pub fn set(&mut self, case: &Case, pair: Pair, outcome: &Outcome) {
+        self.0.insert((case.name.clone(), pair.to_string()), word(case, outcome).to_owned());
+    }
+
+    /// The table.
+    #[must_use]
+    pub fn table(&self, cases: &[Case]) -> String {
+        let mut table =
+            format!("| # | Case | Test | {} | Note |\n|---|---|---|---|---|---|---|---|\n", PAIRS.join(" | "));
+        let mut cases: Vec<&Case> = cases.iter().collect();
+        cases.sort_by_key(|case| (case.number, case.name.clone()));
+        for case in cases {
+            let cells = PAIRS.map(|pair| {
+                let kept = self.0.get(&(case.name.clone(), pair.to_owned()));
+                kept.map_or(String::new(), Clone::clone)
+            });
+            let cell = |text: &str| text.replace('|', "\\|");
+            let note = note(case);
+            let (number, title, name, cells) = (case.number, cell(&case.title), &case.name, cells.join(" | "));
+            table.push_str(&format!("| {number} | {title} | `{name}` | {cells} | {} |\n", cell(&note)));
+        }
+        table
+    }
+
+    /// The file's text with this table in it.
+    ///
+    /// # Errors
+    /// When the text has no place for it.
+    pub fn written_into(&self, text: &str, cases: &[Case]) -> Result<String> {
+        let (before, rest) = text.split_once(BEGIN).context("the file has no mark where results begin")?;
+        let (_, after) = rest.split_once(END).context("the file has no mark where results end")?;
+        Ok(format!("{before}{BEGIN}{}{END}{after}", self.table(cases)))
+    }
+}
+
+/// The word that the table has for an outcome.
+#[must_use]
+pub fn word(case: &Case, outcome: &Outcome) -> &'static str {
+    match (outcome, &case.expected) {
+        (Outcome::Equal, _) => "equal",
+        (Outcome::Refused, _) => "refused",
+        (Outcome::Failed(_), _) => "**fails**",
+        (Outcome::NotRun, Expected::Pending(_)) => "pending",
+        (Outcome::NotRun, Expected::Tested(..)) => "passes",
+        (Outcome::NotRun, _) => "-",
+    }
+}
+
+fn note(case: &Case) -> String {
+    let why = match &case.expected {
+        Expected::Refused(text) => format!("halts with “{text}”"),
+        Expected::Pending(why) => why.clone(),
+        Expected::Tested(file, function) => format!("tested by `{function}` in `{file}`"),
+        Expected::Equal => String::new(),
+    };
+    match (why.is_empty(), case.note.is_empty()) {
+        (false, false) => format!("{why}; {}", case.note),
+        (true, _) => case.note.clone(),
+        _ => why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lutra_mysql::Flavour;
+
+    use super::*;
+
+    #[test]
+    fn results_survive_their_table() -> Result<()> {
+        let cases =
+            [Case::parse("01-x", "-- case: 1\n-- title: a | b\n")?, Case::parse("02-y", "-- case: 2\n-- title: c\n")?];
+        let pair = Pair { source: Flavour::MySql, target: Flavour::MySql };
+        let mut results = Results::default();
+        results.set(&cases[1], pair, &Outcome::Equal);
+        let text = results.written_into(&format!("before\n{BEGIN}{END}after\n"), &cases)?;
+        assert!(text.starts_with("before\n") && text.ends_with("after\n"));
+        assert_eq!(Results::parse(&text), results);
+        assert_eq!(Results::parse(&text).kept(&cases[1], pair), "equal");
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! The 82 hard cases: none is missing, and each ends as `docs/reference/fidelity.md` says.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use lutra_conformance::runner::Suite;
+use lutra_conformance::table::{self, Results};
+use lutra_conformance::{Case, Expected};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn cases() -> Result<Vec<Case>> {
+    Case::read_all(&root().join("cases"))
+}
+
+#[test]
+fn no_hard_case_is_missing() -> Result<()> {
+    let have: BTreeSet<u16> = cases()?.iter().map(|case| case.number).collect();
+    let missing: Vec<u16> = (1..=82).filter(|number| !have.contains(number)).collect();
+    assert!(missing.is_empty(), "no case file for {missing:?}");
+    Ok(())
+}
+
+#[test]
+fn a_test_that_is_named_is_there() -> Result<()> {
+    for case in cases()? {
+        let Expected::Tested(file, function) = &case.expected else { continue };
+        let text = std::fs::read_to_string(root().join("../..").join(file)).with_context(|| format!("read {file}"))?;
+        ensure!(text.contains(&format!("fn {function}(")), "{}: {file} has no {function}", case.name);
+    }
+    Ok(())
+}
+
+#[test]
+fn the_page_lists_every_case() -> Result<()> {
+    let text = std::fs::read_to_string(table::path())?;
+    for case in cases()? {
+        ensure!(text.contains(&format!("| `{}` |", case.name)), "{} is not in the page's table", case.name);
+    }
+    Ok(())
+}
+
+/// `LUTRA_CASES` chooses cases by the beginnings of their names (`01,21-json`); `LUTRA_BLESS=1` writes the results down.
+#[tokio::test]
+#[ignore = "needs real servers"]
+async fn every_case_ends_as_the_page_says() -> Result<()> {
+    let all = cases()?;
+    let wanted = std::env::var("LUTRA_CASES").unwrap_or_default();
+    let wanted: Vec<&str> = wanted.split(',').filter(|name| !name.is_empty()).collect();
+    let chosen = |case: &&Case| wanted.is_empty() || wanted.iter().any(|name| case.name.starts_with(name));
+    let chosen: Vec<Case> = all.iter().filter(chosen).cloned().collect();
+    let mut suite = Suite::new(&chosen);
+    let mut outcomes = Vec::new();
+    for case in &chosen {
+        let outcome = suite.run(case).await?;
+        println!("{}: {outcome:?}", case.name);
+        outcomes.push(outcome);
+    }
+    let pair = suite.pair().context("no case ran")?;
+    let text = std::fs::read_to_string(table::path())?;
+    let mut results = Results::parse(&text);
+    let mut unlike = Vec::new();
+    for (case, outcome) in chosen.iter().zip(&outcomes) {
+        let (kept, found) = (results.kept(case, pair).to_owned(), table::word(case, outcome));
+        if kept != found {
+            unlike.push(format!("{}: the page says `{kept}`, seen: {found} {outcome:?}", case.name));
+        }
+        results.set(case, pair, outcome);
+    }
+    if std::env::var_os("LUTRA_BLESS").is_some() {
+        std::fs::write(table::path(), results.written_into(&text, &all)?)?;
+        return Ok(());
+    }
+    ensure!(unlike.is_empty(), "{pair}: {} case(s) end otherwise:\n{}", unlike.len(), unlike.join("\n"));
+    Ok(())
+}
