@@ -97,6 +97,9 @@ pub struct TableProgress {
     pub estimate: u64,
     /// Chunks in the log.
     pub chunks: u64,
+    /// It has no key to cut it by, and comes in one unit.
+    #[serde(default)]
+    pub whole: bool,
     /// The last chunk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunk: Option<Uuid>,

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
-use crate::load::{LoadProgress, LoadStream};
+use crate::load::{LoadProgress, LoadRequest, LoadStream};
 use crate::model::{FailureReport, ObservedState, RestartRequest, TaskDefinition};
 use crate::store::Store;
 
@@ -151,6 +151,11 @@ impl TaskHandle {
     /// What pipelines want copied of this task's source (P12), again whenever it changes.
     pub fn load_requests(&self) -> LoadStream {
         self.store.load_stream(&self.task)
+    }
+
+    /// What they want now, by pipeline.
+    pub async fn requested_loads(&self) -> Result<BTreeMap<String, LoadRequest>> {
+        self.store.load_requests(&self.task).await
     }
 
     /// How far the copies of this task's source have come, by pipeline.

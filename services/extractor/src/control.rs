@@ -17,6 +17,10 @@ pub trait Control: Send + Sync {
     fn mark_begun(&self);
     /// Says how the task does.
     fn set_state(&self, state: ObservedState, detail: Value);
+    /// Where pipelines say what they want copied; none where nobody can.
+    fn loads(&self) -> Option<TaskHandle> {
+        None
+    }
 }
 
 impl Control for TaskHandle {
@@ -49,6 +53,10 @@ impl Control for TaskHandle {
 
     fn mark_begun(&self) {
         Self::mark_begun(self);
+    }
+
+    fn loads(&self) -> Option<TaskHandle> {
+        Some(self.clone())
     }
 
     fn set_state(&self, state: ObservedState, detail: Value) {

@@ -23,6 +23,9 @@ use crate::error::{AssembleError, ExtractError};
 use crate::events::{AttemptEnded, HistoryConfirmed, Progressed, Started};
 use crate::publisher::{Publisher, SchemaStore};
 use crate::reader::{self, Batches};
+use crate::snapshot::Ask;
+use crate::snapshot::conductor::Conductor;
+use crate::snapshot::desk::{Desk, Room};
 use crate::start::Server;
 use crate::status::{Board, Counters, TaskStatus};
 
@@ -147,6 +150,11 @@ where
             position: &place.position,
         }
         .emit();
+        let (desk, readers) = Desk::new();
+        if let Some(handle) = self.control.loads() {
+            let conductor = Conductor::new(handle, readers, server.options.clone(), &self.config);
+            tasks.spawn(conductor.run());
+        }
         let clock = watch_clock(&mut tasks, server);
         let resume = Resume { half, open_xa, ..resume(number, place, &start, known) };
         let run = Run {
@@ -163,6 +171,7 @@ where
             bookmarked_at: Instant::now(),
             bookmarked_bytes: 0,
             last_error,
+            desk,
             extraction: self,
         };
         run.run().await
@@ -247,6 +256,8 @@ struct Run<'r, 'a, F: TransportFactory, S, C> {
     bookmarked_at: Instant,
     bookmarked_bytes: u64,
     last_error: Option<String>,
+    /// Full loads (P12).
+    desk: Desk,
 }
 
 impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
@@ -265,7 +276,9 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
                 error = self.publisher.drive() => return Err(error),
                 // 3. A heartbeat each second, also under load.
                 _ = ticks.tick() => self.tick().await?,
-                // 4. What the source sends.
+                // 4. What full loads want: little, and the stream goes on behind it.
+                ask = self.desk.next() => self.ask(ask).await?,
+                // 5. What the source sends.
                 batch = self.batches.next() => self.batch(batch).await?,
             }
         }
@@ -287,6 +300,8 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
         if self.bookmarked_at.elapsed() >= BOOKMARK_EVERY || bytes - self.bookmarked_bytes >= BOOKMARK_BYTES {
             self.bookmark();
         }
+        self.desk.tell_durable(self.publisher.bookmark().map(|b| b.cursor.number));
+        self.publish_chunks().await?;
         self.tell("running");
         Ok(())
     }
@@ -324,6 +339,9 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
             source: Box::new(source),
         };
         let event = self.decoder.decode(bytes).map_err(|e| fault(&self.assembler, e.into()))?;
+        if let EventData::Heartbeat(beat) = &event.data {
+            self.desk.heard(beat.file, beat.position, beat.exact, &self.assembler.position());
+        }
         if let EventData::TransactionPayload(payload) = &event.data {
             self.assembler.step_over(&event.header).map_err(|e| fault(&self.assembler, e))?;
             let mut inner = self.inflater.read(payload).map_err(|e| fault(&self.assembler, e.into()))?;
@@ -342,6 +360,9 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
             self.assembler.event(&event.header, &event.data).map_err(|e| fault(&self.assembler, e))?;
         }
         self.publisher.publish(&mut self.assembler, &mut self.counters).await?;
+        if self.desk.is_waiting() {
+            self.publish_chunks().await?;
+        }
         match self.assembler.tail_check() {
             Some(check) => self.confirm(&check),
             None => Ok(()),
@@ -360,6 +381,19 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
         }
     }
 
+    /// A wish of a full load's reader.
+    async fn ask(&mut self, ask: Ask) -> Result<(), ExtractError> {
+        let lag = seconds(self.lag_micros());
+        let (assembler, publisher, counters) = (&mut self.assembler, &mut self.publisher, &mut self.counters);
+        self.desk.take(ask, lag, Room { assembler, publisher, counters }).await
+    }
+
+    /// Publishes the chunks that the stream has passed.
+    async fn publish_chunks(&mut self) -> Result<(), ExtractError> {
+        let (assembler, publisher, counters) = (&mut self.assembler, &mut self.publisher, &mut self.counters);
+        self.desk.publish_due(Room { assembler, publisher, counters }).await
+    }
+
     fn bookmark(&mut self) {
         if let Some(bookmark) = self.publisher.bookmark() {
             self.extraction.control.publish_bookmark(&bookmark);
@@ -368,16 +402,22 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
         self.bookmarked_bytes = self.publisher.progress().borrow().acknowledged_bytes;
     }
 
+    /// Publish acknowledged less source commit, microseconds.
+    fn lag_micros(&self) -> i64 {
+        let progress = *self.publisher.progress().borrow();
+        match (progress.heartbeat_at, progress.committed_at) {
+            // An idle source: what the newest heartbeat took.
+            (read_at, _) if read_at != 0 => progress.acknowledged_at - read_at,
+            (_, 0) => 0,
+            (_, committed_at) => progress.acknowledged_at + *self.clock.borrow() - committed_at,
+        }
+    }
+
     /// Says how it does.
     fn tell(&mut self, state: &'static str) {
         let progress = *self.publisher.progress().borrow();
         let offset = *self.clock.borrow();
-        let lag = match (progress.heartbeat_at, progress.committed_at) {
-            // An idle source: what the newest heartbeat took.
-            (read_at, _) if read_at != 0 => progress.acknowledged_at - read_at,
-            (_, 0) => 0,
-            (_, committed_at) => progress.acknowledged_at + offset - committed_at,
-        };
+        let lag = self.lag_micros();
         let status = TaskStatus {
             state,
             server: self.address.clone(),

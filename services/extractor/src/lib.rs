@@ -8,7 +8,7 @@
 //! | [`assembler`] | events -> parts of units; in it, per table, what its table maps say (`table`) |
 //! | [`publisher`] | parts -> records on `<source>.log`, row schemas on `<source>.schemas` |
 //!
-//! Around them: [`start`] proves the source and finds where to begin (P7), [`extract`] runs attempt after attempt (P2),
+//! Beside them, [`snapshot`] copies tables into the log. Around them: [`start`] proves the source and finds where to begin (P7), [`extract`] runs attempt after attempt (P2),
 //! [`service`] runs extractions as tasks of the cluster.
 
 pub mod assembler;
@@ -22,6 +22,7 @@ pub mod extract;
 pub mod publisher;
 pub mod reader;
 pub mod service;
+pub mod snapshot;
 pub mod start;
 pub mod status;
 

@@ -53,12 +53,22 @@ impl<F: TransportFactory, S: SchemaStore> Publisher<F, S> {
     /// Publishes all that the assembler has to give.
     pub async fn publish(&mut self, assembler: &mut Assembler, counters: &mut Counters) -> Result<(), ExtractError> {
         while let Some(output) = assembler.take() {
-            match output {
-                Output::Schema(schema) => self.schema(&schema).await?,
-                Output::Part(part) => self.part(*part, assembler, counters).await?,
-            }
+            self.output(output, assembler, counters).await?;
         }
         Ok(())
+    }
+
+    /// Publishes one thing.
+    pub async fn output(
+        &mut self,
+        output: Output,
+        assembler: &Assembler,
+        counters: &mut Counters,
+    ) -> Result<(), ExtractError> {
+        match output {
+            Output::Schema(schema) => self.schema(&schema).await,
+            Output::Part(part) => self.part(*part, assembler, counters).await,
+        }
     }
 
     async fn schema(&self, schema: &RowSchema) -> Result<(), ExtractError> {
@@ -79,11 +89,17 @@ impl<F: TransportFactory, S: SchemaStore> Publisher<F, S> {
         if end == PartEnd::Commit {
             point(points::BEFORE_COMMIT);
         }
+        let inside = part.place.as_ref().and_then(|place| place.inside.as_ref());
+        let without = inside.map(|gtid| {
+            let mut own = GtidSet::new();
+            own.insert(gtid);
+            assembler.gtid_set().minus(&own)
+        });
         let source = part.place.map(|place| SourceDraft {
             server_uuid: self.server,
             position: place.position,
             gtid: place.gtid,
-            gtid_set: assembler.gtid_set(),
+            gtid_set: without.as_ref().unwrap_or_else(|| assembler.gtid_set()),
             added: Some(place.added),
             open_xa: place.open_xa,
         });

@@ -135,16 +135,18 @@ impl Assembler {
             self.note_executed(gtid.as_ref());
             self.open = None;
         }
-        let body = RawBody::ddl(&Ddl {
+        let ddl = Ddl {
             statement: Bytes::copy_from_slice(text),
             database: query.database.to_owned(),
             kind,
             tables,
             context: self.carried_context(query),
-        });
+        };
+        self.windows.ddl(&ddl);
+        let body = RawBody::ddl(&ddl);
         self.give_unit(body, gtid.filter(|_| !rows_follow), committed_at);
         if rows_follow {
-            self.go_on_inside(inside);
+            self.go_on_inside(inside, None);
         }
         Ok(())
     }
@@ -171,14 +173,14 @@ impl Assembler {
 
     /// The unit given out last ends inside a transaction. Without GTIDs a stream that begins behind it begins inside that
     /// transaction, with its first statement.
-    pub(super) fn go_on_inside(&mut self, inside: u64) {
-        if self.spec.gtid {
-            return;
-        }
+    pub(super) fn go_on_inside(&mut self, inside: u64, gtid: Option<Gtid>) {
         if let Some(Output::Part(part)) = self.output.back_mut()
             && let Some(place) = &mut part.place
         {
-            place.position.offset = inside;
+            place.inside = gtid;
+            if !self.spec.gtid {
+                place.position.offset = inside;
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! bounded size between rows, and leaves out what is not captured: such transactions make no unit, they widen the
 //! interval of the next one.
 
+mod chunk;
 mod ddl;
 mod mariadb;
 mod open;
@@ -26,6 +27,7 @@ use self::table::Table;
 pub use self::tail::{Known, TailCheck};
 pub use self::unit::{Output, UnitPart, UnitPlace};
 use crate::error::AssembleError;
+use crate::snapshot::window::Windows;
 
 /// After so long a transaction that touched only Lutra's own tables makes a heartbeat move (P13).
 const OWN_ONLY_MICROS: i64 = 60_000_000;
@@ -89,6 +91,8 @@ pub struct Assembler {
     /// The file was written by MariaDB.
     mariadb: bool,
     output: VecDeque<Output>,
+    /// What the copies of tables must know of the stream (P12).
+    windows: Windows,
     now: i64,
     transactions: u64,
 }
@@ -117,6 +121,7 @@ impl Assembler {
             open_xa: resume.open_xa,
             mariadb: false,
             output: VecDeque::new(),
+            windows: Windows::default(),
             now: 0,
             transactions: 0,
         }
@@ -256,7 +261,7 @@ impl Assembler {
     fn unit_place(&mut self, gtid: Option<Gtid>) -> UnitPlace {
         self.unit_end = self.position();
         let added = std::mem::take(&mut self.passed).added;
-        UnitPlace { position: self.unit_end.clone(), gtid, added, open_xa: self.open_xa.clone() }
+        UnitPlace { position: self.unit_end.clone(), gtid, added, inside: None, open_xa: self.open_xa.clone() }
     }
 
     /// Where the source stood behind the last unit: what a heartbeat that does not move says.

@@ -11,6 +11,7 @@ use lutra_wire::record::PartEnd;
 use super::table::{CapturedTable, SlotTable, Table};
 use super::{Assembler, Output, UnitPart};
 use crate::error::AssembleError;
+use crate::snapshot::window::StreamRow;
 
 /// The largest body of a record: what Kafka takes (4 MiB) less room for header, tables and context.
 pub(super) const RECORD_LIMIT: usize = (4 << 20) - (64 << 10);
@@ -135,6 +136,8 @@ impl Assembler {
             return Ok(());
         }
         self.note_table(table)?;
+        // What an XA transaction changes is told by its decision, which voids all windows.
+        let watched = self.windows.concerns(&table.name) && self.opened()?.xid.is_empty();
         let partial =
             if event.is_full() { None } else { Some((event.columns(Image::Before), event.columns(Image::After))) };
         let (before_columns, after_columns) = partial.unwrap_or_default();
@@ -153,6 +156,9 @@ impl Assembler {
                 before_columns: before_columns.as_ref(),
                 after_columns: after_columns.as_ref(),
             };
+            if watched {
+                self.windows.row(&row.in_stream(table, event));
+            }
             if let Err(error) = self.push_row(table, event, &row) {
                 break Err(error);
             }
@@ -231,6 +237,9 @@ impl Assembler {
 
     /// The open transaction never was.
     pub(super) fn abort(&mut self) {
+        if self.open.is_some() {
+            self.windows.void_all("the server was started anew");
+        }
         if self.open.as_ref().is_some_and(|open| open.parts > 0) {
             self.builder.clear();
             self.give_part(PartEnd::Abort);
@@ -274,6 +283,19 @@ struct Row<'a> {
     after: Option<&'a [u8]>,
     before_columns: Option<&'a ColumnSet>,
     after_columns: Option<&'a ColumnSet>,
+}
+
+impl<'a> Row<'a> {
+    fn in_stream<'r>(&'r self, table: &'r CapturedTable, event: &RowsEvent<'_>) -> StreamRow<'r> {
+        StreamRow {
+            table: &table.name,
+            schema: &table.schema,
+            before: self.before,
+            after: self.after,
+            partial: self.before_columns.is_some() || self.after_columns.is_some(),
+            cascades_are_logged: event.flags.cascades_are_logged(),
+        }
+    }
 }
 
 /// Keeps a buffer, unless a giant row grew it.

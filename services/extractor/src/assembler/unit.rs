@@ -51,6 +51,8 @@ pub struct UnitPlace {
     pub gtid: Option<Gtid>,
     /// What the interval of the unit adds to the set.
     pub added: GtidSet,
+    /// The unit ends inside the transaction of this GTID: the set behind the unit is without it.
+    pub inside: Option<Gtid>,
     /// XA transactions that are open behind the unit, and the one that it decides (P11).
     pub open_xa: Vec<OpenXa>,
 }

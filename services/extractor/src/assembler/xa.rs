@@ -67,6 +67,7 @@ impl Assembler {
     }
 
     fn xa_commit_one_phase(&mut self) -> Result<(), AssembleError> {
+        self.windows.void_all("an XA transaction was decided");
         let looking_again = self.tail.is_some();
         let open = self.opened()?;
         if open.second_half {
@@ -80,7 +81,7 @@ impl Assembler {
         let (xid, gtid, inside) = (open.xid.clone(), open.gtid.take(), open.inside);
         self.xa_opened()?;
         self.give_part(PartEnd::Commit);
-        self.go_on_inside(inside);
+        self.go_on_inside(inside, gtid.clone());
         self.opened()?.gtid = gtid;
         self.xa_decide(&xid, true)
     }
@@ -106,6 +107,7 @@ impl Assembler {
             return if commit { Err(AssembleError::XaUnknown { xid: xid.to_owned() }) } else { self.uncaptured(None) };
         };
         known.decided = true;
+        self.windows.void_all("an XA transaction was decided");
         if known.number.is_none() {
             self.open_xa.retain(|open| open.xid != xid);
             return self.uncaptured(None);
