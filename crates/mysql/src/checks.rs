@@ -105,11 +105,10 @@ fn settings(variables: &Variables, options: &SourceCheckOptions) -> Vec<CheckRes
     let mut results = vec![
         setting(variables, "ensure_binlog", "log_bin", "ON", "start the server with --log-bin"),
         fixed("ensure_row_format", "binlog_format", "ROW", "'ROW'"),
-        fixed("ensure_row_image", "binlog_row_image", "FULL", "'FULL'"),
         fixed("ensure_row_metadata", "binlog_row_metadata", "FULL", "'FULL'"),
     ];
     match flavour {
-        Flavour::MySql => results.push(fixed("ensure_whole_values", "binlog_row_value_options", "", "''")),
+        Flavour::MySql => {}
         Flavour::MariaDb => results.push(replicated_is_logged(variables)),
     }
     match (options.gtid, flavour) {

@@ -12,6 +12,8 @@ pub struct TargetColumn {
     pub generated: bool,
     /// Whether NULL is allowed.
     pub nullable: bool,
+    /// NOT NULL without default: an insert must give it a value.
+    pub needs_value: bool,
     /// Data type in lower case, without length: `int`, `varchar`, `json`, ….
     pub data_type: String,
     /// Character set of text columns.

@@ -42,6 +42,21 @@ pub enum LoadError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A partial row image does not say which row is meant.
+    #[error(
+        "unit {number} changes a row of {table} by a partial image that lacks column {column}: the target finds its rows by {found_by}. \
+         Give the table there the source's primary key, or set binlog_row_image = FULL at the source"
+    )]
+    PartialImage {
+        /// The target table.
+        table: TableName,
+        /// The unit.
+        number: Number,
+        /// A column that is not there.
+        column: String,
+        /// How the target finds a row.
+        found_by: &'static str,
+    },
     /// The body of a record, or the row schema that it names.
     #[error("unit {number} cannot be read: {what}")]
     Unit {
@@ -271,7 +286,7 @@ impl LoadError {
                 _ => (Disposition::Halt, "mend the cause in the target, then resume the pipeline"),
             },
             Self::NoTable { .. } => (Disposition::Halt, "create the table in the target, then resume the pipeline"),
-            Self::Mapping { .. } | Self::Triggers { .. } => {
+            Self::Mapping { .. } | Self::Triggers { .. } | Self::PartialImage { .. } => {
                 (Disposition::Halt, "change the target's table or the pipeline's rules")
             }
             Self::Conflict(_) => {

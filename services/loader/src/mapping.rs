@@ -56,6 +56,8 @@ pub struct MappedColumn {
     pub exact: ExactForm,
     /// Whether its values may stand in the list of a joined update (a list has no type for geometry).
     pub listable: bool,
+    /// An insert must give it a value: it has no default.
+    pub needs_value: bool,
 }
 
 /// How the condition "this column holds exactly that value" is written.
@@ -260,7 +262,7 @@ fn map_column(source: usize, column_type: &ColumnType, target: &TargetColumn) ->
     let quoted = sql::quote_identifier(&target.name);
     let listable = !matches!(column_type, ColumnType::Geometry { .. } | ColumnType::Vector { .. });
     let (name, column_type) = (target.name.clone(), column_type.clone());
-    MappedColumn { source, name, quoted, column_type, fold, join, exact, listable }
+    MappedColumn { source, name, quoted, column_type, fold, join, exact, listable, needs_value: target.needs_value }
 }
 
 /// What a key value folds to.

@@ -11,7 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 
 use crate::error::LoadError;
 use crate::image::{Arena, Image};
-use crate::mapping::{Folded, TableMap};
+use crate::mapping::{Folded, MappedKey, TableMap};
 use crate::planner::{Change, fold_key};
 use crate::unit::{RowTable, Segment};
 
@@ -78,6 +78,7 @@ impl Written {
                     source: format!("index {index}").into(),
                 });
             };
+            ensure_found(row, map, number)?;
             let failed = |source| LoadError::Row { table: table.name.clone(), number, source: Box::new(source) };
             let change = self.write(row, table, map).map_err(failed)?;
             let session = Session::of(row.flags);
@@ -100,6 +101,12 @@ impl Written {
             Some(datum) => Some(self.image(table, map, datum, row.after_columns.as_ref(), &mut lenient)?),
             None => None,
         };
+        // A source that is not strict fills in what a column without default lacks; a strict session of ours would refuse.
+        lenient |= row.before.is_none()
+            && row
+                .after_columns
+                .as_ref()
+                .is_some_and(|p| map.columns.iter().any(|c| c.needs_value && !p.contains(c.source)));
         let complete = row.before_columns.is_none() && row.after_columns.is_none();
         Ok(Change { map: Arc::clone(map), before, after, complete, lenient })
     }
@@ -131,6 +138,31 @@ impl Written {
     }
 }
 
+/// A partial image that does not hold what finds its row in the target is refused, by name.
+fn ensure_found(row: &RowChange, map: &TableMap, number: Number) -> Result<(), LoadError> {
+    let Some(present) = row.before_columns.as_ref().filter(|_| row.before.is_some()) else { return Ok(()) };
+    let absent = |c: usize| map.columns.get(c).filter(|column| !present.contains(column.source));
+    let absent = match &map.key {
+        Some(key) => key.columns.iter().find_map(|c| absent(*c)),
+        None => (0..map.columns.len()).find_map(absent),
+    };
+    match absent {
+        None => Ok(()),
+        Some(column) => Err(LoadError::PartialImage {
+            table: map.name.clone(),
+            number,
+            column: column.name.clone(),
+            found_by: if map.key.is_some() { "its key" } else { "all columns, as it has no key" },
+        }),
+    }
+}
+
+/// Whether a partial update leaves the columns of a key as they are.
+fn leaves(change: &Change, key: &MappedKey, arena: &Arena) -> bool {
+    let untouched = |after| key.columns.iter().all(|&c| arena.column(after, c).is_empty());
+    !change.complete && change.before.is_some() && change.after.is_some_and(untouched)
+}
+
 /// What a batch writes: hashes of all unique keys before and after, folded as the target may compare them.
 #[derive(Debug, Default)]
 pub struct WriteSet {
@@ -160,7 +192,13 @@ impl WriteSet {
             }
             for key in map.keys() {
                 set.seeds.insert(key.seed);
-                for image in [change.before, change.after].into_iter().flatten() {
+                let images = match leaves(change, key, &written.arena) {
+                    // The row is found by its key; a value that stays as it is meets nobody.
+                    true if map.key.as_ref().is_some_and(|k| k.seed == key.seed) => [change.before, None],
+                    true => [None, None],
+                    false => [change.before, change.after],
+                };
+                for image in images.into_iter().flatten() {
                     buffer.clear();
                     match fold_key(map, key, &written.arena, image, &mut buffer) {
                         Folded::Null => {}
@@ -208,3 +246,134 @@ pub enum Meeting {
 
 /// Stands for all tables that foreign keys connect, where the target checks them: one batch after the other.
 const RELATED: u64 = 0x6c75_7472_615f_666b;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bytes::Bytes;
+    use lutra_change::{Column, ColumnType, KeyPart, Operation, TableName, TableSchema};
+    use lutra_wire::{RowDecoder, RowEncoder, RowSchema};
+
+    use super::*;
+    use crate::catalogue::{TargetColumn, TargetKey, TargetTable};
+
+    /// `id` is the key, `u` unique, `v` anything.
+    struct Scene {
+        table: Arc<RowTable>,
+        encoder: RowEncoder,
+        maps: Maps,
+    }
+
+    fn scene(keys: &[&str]) -> Scene {
+        let column = |name: &str| Column {
+            name: name.to_owned(),
+            column_type: ColumnType::Int { unsigned: false },
+            nullable: true,
+            invisible: false,
+        };
+        let name = TableName::new("d", "t");
+        let columns = vec![column("id"), column("u"), column("v")];
+        let primary_key = vec![KeyPart { column: 0, prefix: None }];
+        let schema = RowSchema::from_table(&TableSchema { name: name.clone(), columns, primary_key }).unwrap();
+        let target = |name: &str| TargetColumn {
+            name: name.to_owned(),
+            generated: false,
+            nullable: name == "u",
+            needs_value: name == "v",
+            data_type: "int".to_owned(),
+            charset: None,
+            collation: None,
+        };
+        let key = |name: &str| TargetKey {
+            name: if name == "id" { "PRIMARY".to_owned() } else { name.to_owned() },
+            columns: vec![name.to_owned()],
+            plain: true,
+        };
+        let target = TargetTable {
+            name: name.clone(),
+            columns: ["id", "u", "v"].map(target).to_vec(),
+            unique_keys: keys.iter().map(|k| key(k)).collect(),
+            related: Vec::new(),
+            self_referencing: false,
+            triggers: Vec::new(),
+            flavour: lutra_mysql::Flavour::MySql,
+        };
+        let map = Arc::new(TableMap::compile(schema.table(), &target).unwrap());
+        let fingerprint = schema.fingerprint();
+        let (encoder, decoder) = (RowEncoder::new(&schema), RowDecoder::new(&schema));
+        let table = Arc::new(RowTable { fingerprint, name, decoder, schema });
+        Scene { table, encoder, maps: [(fingerprint, map)].into_iter().collect() }
+    }
+
+    type Partial = [Option<i64>; 3];
+
+    impl Scene {
+        fn image(&self, values: Option<Partial>) -> (Option<Bytes>, Option<ColumnSet>) {
+            let Some(values) = values else { return (None, None) };
+            let mut out = Vec::new();
+            for (column, value) in values.iter().enumerate() {
+                match value {
+                    Some(n) => self.encoder.write(column, Value::Int(*n), &mut out).unwrap(),
+                    None => self.encoder.write_absent(column, &mut out),
+                }
+            }
+            let present = values.iter().enumerate().filter(|(_, v)| v.is_some()).map(|(c, _)| c).collect();
+            (Some(Bytes::from(out)), values.contains(&None).then_some(present))
+        }
+
+        fn write(&self, before: Option<Partial>, after: Option<Partial>) -> Result<Written, LoadError> {
+            let ((before, before_columns), (after, after_columns)) = (self.image(before), self.image(after));
+            let operation = match (&before, &after) {
+                (None, _) => Operation::Insert,
+                (_, None) => Operation::Delete,
+                _ => Operation::Update,
+            };
+            let flags = RowFlags::default();
+            let row = RowChange { table: 0, operation, flags, before, after, before_columns, after_columns };
+            let segment = Segment { tables: vec![Arc::clone(&self.table)], rows: vec![row], bytes: 0, permit: None };
+            let mut written = Written::default();
+            written.add(&segment, &self.maps, Number::ORIGIN)?;
+            Ok(written)
+        }
+
+        fn set(&self, before: Option<Partial>, after: Option<Partial>) -> WriteSet {
+            WriteSet::of(&self.write(before, after).unwrap())
+        }
+    }
+
+    #[test]
+    fn a_partial_update_meets_only_the_row_and_the_values_that_it_names() {
+        let scene = scene(&["id", "u"]);
+        let insert = |id, u| scene.set(None, Some([Some(id), Some(u), Some(0)]));
+        let update = scene.set(Some([Some(1), None, None]), Some([None, None, Some(5)]));
+        assert_eq!(update.meets(&insert(1, 9)), Meeting::InKeys);
+        assert_eq!(update.meets(&insert(2, 9)), Meeting::Nowhere);
+        // It gives up a unique value that it does not name.
+        for change in [
+            scene.set(Some([Some(1), None, None]), Some([None, Some(7), None])),
+            scene.set(Some([Some(1), None, None]), None),
+        ] {
+            assert_eq!(change.meets(&insert(2, 9)), Meeting::Anywhere);
+        }
+    }
+
+    #[test]
+    fn an_image_that_does_not_say_which_row_is_refused_by_name() {
+        let by_u = scene(&["v"]);
+        let failed = by_u.write(Some([Some(1), None, None]), Some([None, None, Some(5)])).unwrap_err().to_string();
+        assert!(failed.contains("d.t") && failed.contains("column v") && failed.contains("by its key"), "{failed}");
+        let keyless = scene(&[]);
+        let failed = keyless.write(Some([Some(1), None, None]), None).unwrap_err().to_string();
+        assert!(failed.contains("column u") && failed.contains("no key"), "{failed}");
+        assert!(keyless.write(Some([Some(1), Some(2), Some(3)]), None).is_ok());
+        assert!(keyless.write(None, Some([Some(1), None, Some(3)])).is_ok());
+    }
+
+    #[test]
+    fn an_insert_without_a_value_that_has_no_default_is_lenient() {
+        let scene = scene(&["id"]);
+        let lenient = |after| scene.write(None, Some(after)).unwrap().changes.iter().any(|c| c.lenient);
+        assert!(lenient([Some(1), Some(2), None]));
+        assert!(!lenient([Some(1), None, Some(3)]));
+    }
+}

@@ -27,6 +27,7 @@ fn map(keyed: bool) -> Arc<TableMap> {
         name: name.to_owned(),
         generated: false,
         nullable: collation.is_some(),
+        needs_value: false,
         data_type: if collation.is_some() { "varchar" } else { "int" }.to_owned(),
         charset: collation.map(|_| "utf8mb4".to_owned()),
         collation: collation.map(str::to_owned),

@@ -72,6 +72,7 @@ impl Target for Scripted {
             name: name.to_owned(),
             generated: false,
             nullable: false,
+            needs_value: false,
             data_type: "int".to_owned(),
             charset: None,
             collation: None,

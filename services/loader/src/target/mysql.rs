@@ -223,6 +223,7 @@ fn describe(table: TableDefinition, flavour: Flavour) -> TargetTable {
         name: c.name.clone(),
         generated: c.generated,
         nullable: c.nullable,
+        needs_value: !c.nullable && c.default.is_none() && !c.auto_increment && !c.generated,
         data_type: c.data_type.clone(),
         charset: c.charset.clone(),
         collation: c.collation.clone(),
