@@ -20,6 +20,8 @@ const CRC_LENGTH: usize = 4;
 const FLAGS_OFFSET: usize = 17;
 
 const STATEMENT_HINT: &str = "it belongs to a change logged as statement text: set binlog_format=ROW at the source";
+const PIECE_HINT: &str =
+    "it is a piece of a larger rows event: raise binlog_row_event_fragment_threshold at the source";
 const ENCRYPTED_HINT: &str =
     "the file is encrypted from here on (encrypt_binlog=ON): read it from the server, which decrypts it";
 
@@ -301,6 +303,7 @@ fn mariadb<'a>(header: &EventHeader, place: Place, body: &'a [u8]) -> Result<Eve
         t::QUERY_COMPRESSED..=t::DELETE_ROWS_COMPRESSED => {
             EventData::Compressed(CompressedEvent::parse(header, body).map_err(fault)?)
         }
+        t::PARTIAL_ROW_DATA => return Err(DecodeError::Unsupported { place, hint: PIECE_HINT }),
         _ if header.is_ignorable() => EventData::Ignorable,
         _ => return Err(DecodeError::UnknownEvent { place }),
     })

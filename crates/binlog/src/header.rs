@@ -111,6 +111,7 @@ pub mod event_type {
     pub const WRITE_ROWS_COMPRESSED: u8 = 169;
     pub const UPDATE_ROWS_COMPRESSED: u8 = 170;
     pub const DELETE_ROWS_COMPRESSED: u8 = 171;
+    pub const PARTIAL_ROW_DATA: u8 = 172;
 }
 
 /// The name of an event type, for error texts and listings.
@@ -154,6 +155,7 @@ pub fn name(number: u8) -> &'static str {
         166 | 169 => "compressed write rows",
         167 | 170 => "compressed update rows",
         168 | 171 => "compressed delete rows",
+        event_type::PARTIAL_ROW_DATA => "partial row data",
         _ => "unknown",
     }
 }

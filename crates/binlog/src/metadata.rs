@@ -57,6 +57,8 @@ pub(crate) struct Metadata<'a> {
     geometries: Vec<u8>,
     dimensions: Vec<u32>,
     key: Vec<(usize, Option<u32>)>,
+    /// What is missing is made up: see [`TableMap::bare_layout`].
+    bare: bool,
 }
 
 fn list<'a, T>(reader: &mut Reader<'a>, read: impl Fn(&mut Reader<'a>) -> Result<T, Fault>) -> Result<Vec<T>, Fault> {
@@ -132,6 +134,11 @@ impl<'a> Metadata<'a> {
         Ok(())
     }
 
+    /// The same without what `binlog_row_metadata=FULL` adds: the names are made up by the caller.
+    pub(crate) fn bare(names: Vec<&'a str>) -> Self {
+        Self { names, bare: true, ..Self::default() }
+    }
+
     /// The schema. `self.names` are as many as the columns.
     pub(crate) fn schema(&self, map: &TableMap<'_>, wires: &[Wire]) -> Result<TableSchema, DecodeError> {
         let mut ranks = Ranks::default();
@@ -152,6 +159,9 @@ impl<'a> Metadata<'a> {
     }
 
     fn column_type(&self, map: &TableMap<'_>, wire: Wire, ranks: &mut Ranks) -> Result<ColumnType, DecodeError> {
+        if self.bare {
+            return Ok(bare_type(wire));
+        }
         let unsigned = |ranks: &mut Ranks| {
             let bits = self.unsigned.ok_or_else(|| map.missing("signedness of numeric columns"))?;
             bit(bits, next(&mut ranks.numeric)).ok_or_else(|| map.fault("it has too few signedness bits"))
@@ -226,6 +236,39 @@ impl<'a> Metadata<'a> {
                 ColumnType::Vector { dimensions: *dimensions }
             }
         })
+    }
+}
+
+/// A column's type as far as its layout tells it: numbers signed, strings as bytes, no labels.
+fn bare_type(wire: Wire) -> ColumnType {
+    match wire {
+        Wire::Tiny => ColumnType::TinyInt { unsigned: false },
+        Wire::Short => ColumnType::SmallInt { unsigned: false },
+        Wire::Int24 => ColumnType::MediumInt { unsigned: false },
+        Wire::Long => ColumnType::Int { unsigned: false },
+        Wire::LongLong => ColumnType::BigInt { unsigned: false },
+        Wire::Float => ColumnType::Float,
+        Wire::Double => ColumnType::Double,
+        Wire::Decimal { precision, scale } => ColumnType::Decimal { precision, scale },
+        Wire::Year => ColumnType::Year,
+        Wire::Date => ColumnType::Date,
+        Wire::OldTime => ColumnType::Time { fsp: 0 },
+        Wire::OldDateTime => ColumnType::DateTime { fsp: 0 },
+        Wire::OldTimestamp => ColumnType::Timestamp { fsp: 0 },
+        Wire::Time { fsp } => ColumnType::Time { fsp },
+        Wire::DateTime { fsp } => ColumnType::DateTime { fsp },
+        Wire::Timestamp { fsp } => ColumnType::Timestamp { fsp },
+        Wire::Bit { bits } => ColumnType::Bit { length: bits },
+        // Not BINARY: whether zero bytes are to be filled in is not known.
+        Wire::Char { bytes } | Wire::VarChar { bytes } | Wire::CompressedVarChar { bytes } => {
+            ColumnType::VarBinary { bytes }
+        }
+        Wire::Blob { prefix } | Wire::CompressedBlob { prefix } => ColumnType::Blob { prefix },
+        Wire::Enum { .. } => ColumnType::Enum { labels: Vec::new(), collation: BINARY_COLLATION },
+        Wire::Set { .. } => ColumnType::Set { labels: Vec::new(), collation: BINARY_COLLATION },
+        Wire::Json { .. } => ColumnType::Json,
+        Wire::Geometry { .. } => ColumnType::Geometry { kind: 0 },
+        Wire::Vector { .. } => ColumnType::Vector { dimensions: 0 },
     }
 }
 

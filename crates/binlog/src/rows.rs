@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use lutra_change::{ColumnSet, Operation, RowFlags, TableSchema, Value};
 
-use crate::column::Read;
 pub use crate::column::Scratch;
+use crate::column::{Read, Wire};
 use crate::error::{DecodeError, Fault, Place};
 use crate::header::{HEADER_LENGTH, event_type};
 use crate::json_update::JsonUpdate;
@@ -153,10 +153,19 @@ pub struct RowDecoder {
 impl RowDecoder {
     /// The plan for the rows behind that table map.
     pub fn plan(map: &TableMap<'_>) -> Result<Self, DecodeError> {
-        let (schema, wires) = map.layout()?;
+        map.layout().map(Self::of)
+    }
+
+    /// The same for a table map without full metadata, to look at rows: columns are named `@1`, `@2`…, numbers are taken
+    /// for signed, strings for bytes without padding, ENUM and SET have no labels. Never to follow changes with.
+    pub fn plan_bare(map: &TableMap<'_>) -> Result<Self, DecodeError> {
+        map.bare_layout().map(Self::of)
+    }
+
+    fn of((schema, wires): (TableSchema, Vec<Wire>)) -> Self {
         let reads =
             wires.iter().zip(&schema.columns).map(|(wire, column)| Read::plan(*wire, &column.column_type)).collect();
-        Ok(Self { schema: Arc::new(schema), reads })
+        Self { schema: Arc::new(schema), reads }
     }
 
     /// What the table looks like.

@@ -80,6 +80,16 @@ impl<'a> TableMap<'a> {
         Ok((schema, wires))
     }
 
+    /// The same where the server's `binlog_row_metadata` is MINIMAL, as far as a table map tells it then: columns are
+    /// named `@1`, `@2`…, numbers are taken for signed, strings for bytes, ENUM and SET have no labels.
+    pub(crate) fn bare_layout(&self) -> Result<(TableSchema, Vec<Wire>), DecodeError> {
+        let names: Vec<String> = (1..=self.columns()).map(|n| format!("@{n}")).collect();
+        let metadata = Metadata::bare(names.iter().map(String::as_str).collect());
+        let wires = self.wires(&metadata)?;
+        let schema = metadata.schema(self, &wires)?;
+        Ok((schema, wires))
+    }
+
     fn wires(&self, metadata: &Metadata<'_>) -> Result<Vec<Wire>, DecodeError> {
         let mut reader = Reader::new(self.type_metadata);
         let mut wires = Vec::with_capacity(self.columns());

@@ -87,6 +87,11 @@ pub enum Command {
     /// Read ordered logs
     #[command(subcommand)]
     Log(LogCommand),
+    /// Print a binlog: files, or what a server sends
+    ///
+    /// One line per event, and one per row image; with --json one object per event and per row. Row counts per table
+    /// come last. Rows of a server whose binlog_row_metadata is MINIMAL have columns @1, @2 and so on.
+    Binlog(BinlogArguments),
     /// Continue a log that was lost, from what the target has
     ///
     /// For the day on which a topic was deleted, lost its tail, or was overtaken by its retention. The old topic stays
@@ -233,6 +238,26 @@ pub struct TailArguments {
     /// A property for the Kafka client (TLS, SASL); may be repeated
     #[arg(long = "kafka-property", env = "LUTRA_KAFKA_PROPERTY", value_name = "KEY=VALUE", value_delimiter = ';')]
     pub kafka_properties: Vec<String>,
+}
+
+/// Which binlog to print.
+#[derive(Clone, Debug, Args)]
+pub struct BinlogArguments {
+    /// Binlog files, in their order
+    #[arg(value_name = "FILE", required_unless_present = "from", conflicts_with = "from")]
+    pub files: Vec<PathBuf>,
+    /// Print only counts: of events, and of rows per table
+    #[arg(long)]
+    pub summary: bool,
+    /// Read from this server: mysql://USER:PASSWORD@HOST:PORT. The user needs REPLICATION SLAVE
+    #[arg(long, value_name = "URL")]
+    pub from: Option<String>,
+    /// Where the server shall begin: FILE, FILE:POSITION, or a set of GTIDs that are not wanted [default: its oldest file]
+    #[arg(long, value_name = "PLACE", requires = "from")]
+    pub start: Option<String>,
+    /// Go on as events come, until Ctrl-C
+    #[arg(long, requires = "from")]
+    pub follow: bool,
 }
 
 /// What to adopt.

@@ -71,6 +71,17 @@ pub enum CliError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A database server.
+    #[error("cannot read the binlog of {address}")]
+    Server {
+        /// Where it is.
+        address: String,
+        /// Why.
+        source: Box<lutra_mysql::Error>,
+    },
+    /// The answer cannot be printed.
+    #[error("cannot print")]
+    Print(#[source] std::io::Error),
     /// Something was found that is not as it must be.
     #[error("{0}")]
     Failed(String),
@@ -95,13 +106,14 @@ impl CliError {
                 (409 | 504, _) => 1,
                 _ => 3,
             },
-            Self::Failed(_) => 1,
+            Self::Failed(_) | Self::Print(_) => 1,
             Self::NoManager
             | Self::NoZooKeeper { .. }
             | Self::Lookup(_)
             | Self::NoLeader { .. }
             | Self::Unreachable { .. }
             | Self::Kafka { .. }
+            | Self::Server { .. }
             | Self::Runtime(_) => 3,
         }
     }
