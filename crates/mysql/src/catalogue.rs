@@ -131,9 +131,12 @@ fn missing(what: &str) -> Error {
 
 /// Where the binlog ends now, with the GTIDs executed up to there.
 pub async fn binlog_end(connection: &mut Connection) -> Result<(BinlogPosition, GtidSet)> {
-    let row = match connection.query_first("SHOW BINARY LOG STATUS").await {
-        Err(e) if e.code() == Some(1064) => connection.query_first("SHOW MASTER STATUS").await?,
-        other => other?,
+    let row = match connection.flavour().await? {
+        Flavour::MariaDb => connection.query_first("SHOW MASTER STATUS").await?,
+        Flavour::MySql => match connection.query_first("SHOW BINARY LOG STATUS").await {
+            Err(e) if e.code() == Some(1064) => connection.query_first("SHOW MASTER STATUS").await?,
+            other => other?,
+        },
     };
     let row = row.ok_or_else(|| missing("binary log status; its binary log is off"))?;
     let position = BinlogPosition::new(row.string(0), row.u64(1).ok_or_else(|| missing("binlog position"))?);

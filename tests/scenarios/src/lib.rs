@@ -11,6 +11,7 @@
 //! | `takeover.rs` | frozen and dead owners are replaced within ten seconds, and do no harm when they wake |
 //! | `crashes.rs` | the same at every named crash point; with a rule switched off, the audit sees it |
 //! | `servers.rs` | ZooKeeper, Kafka, target and source killed under load; lost commit answers; a read-only target |
+//! | `mariadb.rs` | the same bank, and tables of many kinds, from and to MariaDB |
 //! | `sizes.rs` | large transactions and many tables in bounded memory |
 //!
 //! `cargo xtask test -p lutra-scenarios` builds the services with their crash points and runs them. `LUTRA_SEED` repeats

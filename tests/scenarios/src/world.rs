@@ -308,7 +308,10 @@ impl World {
     /// Compares the captured databases, under the same names at the target.
     pub async fn compare(&self) -> Result<Report> {
         let names: Vec<&str> = self.options.databases.iter().map(String::as_str).collect();
-        Comparison::new(&self.source_url, &self.target_url).databases(&names).with_definitions().run().await
+        let comparison = Comparison::new(&self.source_url, &self.target_url).databases(&names);
+        // MySQL and MariaDB print the same definition in other words.
+        let alike = flavour(&self.source_url).await? == flavour(&self.target_url).await?;
+        if alike { comparison.with_definitions() } else { comparison }.run().await
     }
 
     /// Fails unless source and target are equal.
