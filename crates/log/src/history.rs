@@ -181,7 +181,8 @@ impl History {
         if !self.rules.open_xa_forgotten && !(self.open_xa.is_empty() && source.open_xa.is_empty()) {
             self.open_xa = source.open_xa.iter().filter(|open| !open.decided).cloned().collect();
         }
-        if kind != BodyKind::Heartbeat && kind != BodyKind::Chunk {
+        // Of a body in pieces the kind is not seen here; what lies between two sequences is no transaction.
+        if kind != BodyKind::Heartbeat && kind != BodyKind::Chunk && header.number.sub == 0 {
             self.last_unit = Some(LastUnit {
                 gtid: source.gtid.as_ref().map(ToString::to_string),
                 committed_at: header.committed_at,

@@ -6,7 +6,8 @@ pub(crate) mod start;
 
 use futures::FutureExt;
 use lutra_change::{Cursor, Epoch, LogId, Number};
-use lutra_wire::record::RawBody;
+use lutra_wire::record::{BodyKind, PartEnd, RawBody};
+use lutra_wire::{FRAGMENT_BYTES, RECORD_LIMIT};
 use tokio::sync::watch;
 
 use self::core::{Wanted, WriterCore};
@@ -91,6 +92,8 @@ pub struct LogWriter<F: TransportFactory> {
     core: WriterCore,
     progress: watch::Sender<WriterProgress>,
     max_in_flight_bytes: usize,
+    /// Parts of the open unit that are there because bodies went in pieces.
+    more_parts: u32,
     ended: bool,
 }
 
@@ -129,7 +132,9 @@ impl<F: TransportFactory> LogWriter<F> {
         let (progress, _) = watch::channel(core.progress());
         let reader_at = Some(tail.cursor.next_offset);
         let max_in_flight_bytes = options.max_in_flight_bytes.max(1);
-        let writer = Self { topic, producer, reader, reader_at, core, progress, max_in_flight_bytes, ended: false };
+        let (more_parts, ended) = (0, false);
+        let writer =
+            Self { topic, producer, reader, reader_at, core, progress, max_in_flight_bytes, more_parts, ended };
         Ok((writer, tail))
     }
 
@@ -144,22 +149,50 @@ impl<F: TransportFactory> LogWriter<F> {
         body: &RawBody,
         headers: Option<&RecordHeaders>,
     ) -> Result<Ticket, LogError> {
-        let outcome = self.append_checked(draft, body, headers).await;
+        let outcome = self.append_pieces(draft, body, headers).await;
         self.ended |= outcome.is_err();
         outcome
+    }
+
+    /// A body too large for one record goes in pieces, each a part of the unit; those behind it count on from there.
+    async fn append_pieces(
+        &mut self,
+        mut draft: HeaderDraft<'_>,
+        body: &RawBody,
+        headers: Option<&RecordHeaders>,
+    ) -> Result<Ticket, LogError> {
+        if draft.part == 1 {
+            self.more_parts = 0;
+        }
+        draft.part = draft.part.saturating_add(self.more_parts);
+        if body.len() <= RECORD_LIMIT {
+            return self.append_checked(draft, body, body.kind(), headers).await;
+        }
+        let mut pieces = body.fragments(FRAGMENT_BYTES).peekable();
+        while let Some(piece) = pieces.next() {
+            if pieces.peek().is_none() {
+                return self.append_checked(draft, &piece, body.kind(), headers).await;
+            }
+            let one = HeaderDraft { end: PartEnd::More, source: None, totals: None, input: None, ..draft.clone() };
+            self.append_checked(one, &piece, body.kind(), headers).await?;
+            draft.part = draft.part.saturating_add(1);
+            self.more_parts = self.more_parts.saturating_add(1);
+        }
+        Err(self.core.attempt_over(AttemptEnd::Ended))
     }
 
     async fn append_checked(
         &mut self,
         draft: HeaderDraft<'_>,
         body: &RawBody,
+        kind: BodyKind,
         headers: Option<&RecordHeaders>,
     ) -> Result<Ticket, LogError> {
         self.take_reports()?;
         while self.core.in_flight_bytes() >= self.max_in_flight_bytes {
             self.step().await?;
         }
-        let (header, value) = self.core.draft(draft, body)?;
+        let (header, value) = self.core.draft(draft, body, kind)?;
         let none = RecordHeaders::default();
         let headers = headers.unwrap_or(&none);
         loop {

@@ -391,3 +391,104 @@ async fn a_start_lost_with_the_tail_is_noticed() {
     let end = attempt(started.err().unwrap());
     assert!(matches!(end, AttemptEnd::StartLost { offset: 3 }), "{end:?}");
 }
+
+/// A body of about so many bytes.
+fn large(bytes: usize, fill: u8) -> RawBody {
+    RawBody::ddl(&Ddl {
+        statement: Bytes::from(vec![fill; bytes]),
+        database: String::new(),
+        kind: DdlKind::Other,
+        tables: Vec::new(),
+        context: SessionContext::default(),
+    })
+}
+
+#[tokio::test]
+async fn a_body_beyond_a_record_goes_in_pieces_and_is_read_whole() {
+    let log = MemoryLog::new();
+    let (mut source, _) = Source::start(&log, 1).await.unwrap();
+    // Parts of one unit: small, large, small, large.
+    let bodies = [body(), large(9 << 20, 1), large(10, 2), large(5 << 20, 3)];
+    let draft = |part: usize, executed| HeaderDraft {
+        number: Number::new(1, 0),
+        previous: Number::ORIGIN,
+        part: u32::try_from(part + 1).unwrap(),
+        end: if part + 1 == 4 { PartEnd::Commit } else { PartEnd::More },
+        source: (part + 1 == 4).then_some(SourceDraft {
+            server_uuid: Uuid::nil(),
+            position: BinlogPosition::new("b", 4),
+            gtid: None,
+            gtid_set: executed,
+            added: None,
+            open_xa: Vec::new(),
+        }),
+        committed_at: 1,
+        read_at: 1,
+        input: None,
+        origins: Vec::new(),
+        totals: None,
+    };
+    let executed = GtidSet::new();
+    for (part, body) in bodies.iter().enumerate() {
+        source.writer.append(draft(part, &executed), body, None).await.unwrap();
+    }
+    source.last = Number::new(1, 0);
+    source.next(2).await.unwrap();
+    source.writer.flush().await.unwrap();
+    let mut reader = reader(&log, ReadFrom::Beginning).await.unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 5 {
+        if let Delivered::Part(part) = reader.next().await.unwrap()
+            && part.header.number.sub == 0
+        {
+            seen.push((part.header.number.sequence, part.header.part, part.header.end, part.body));
+        }
+    }
+    let parts: Vec<_> = seen.iter().map(|(number, part, end, _)| (*number, *part, *end)).collect();
+    let (more, commit) = (PartEnd::More, PartEnd::Commit);
+    assert_eq!(parts, [(1, 1, more), (1, 2, more), (1, 12, more), (1, 13, commit), (2, 1, commit)]);
+    assert!(seen.iter().zip(&bodies).all(|((.., read), written)| read == written));
+    // A writer that starts behind it goes on.
+    let (_, tail) = Source::start(&log, 2).await.unwrap();
+    assert_eq!(tail.number, Number::new(2, 0));
+}
+
+#[tokio::test]
+async fn a_body_of_which_pieces_never_came_is_forgotten_with_its_unit() {
+    let log = MemoryLog::new();
+    let (mut source, _) = Source::start(&log, 1).await.unwrap();
+    let executed = GtidSet::new();
+    let draft = HeaderDraft {
+        number: Number::new(1, 0),
+        previous: Number::ORIGIN,
+        part: 1,
+        end: PartEnd::More,
+        source: None,
+        committed_at: 1,
+        read_at: 1,
+        input: None,
+        origins: Vec::new(),
+        totals: None,
+    };
+    // Its first pieces alone, as of a writer that was killed.
+    let whole = large(9 << 20, 1);
+    for (n, piece) in whole.fragments(1 << 20).take(3).enumerate() {
+        let part = u32::try_from(n + 1).unwrap();
+        source.writer.append(HeaderDraft { part, ..draft.clone() }, &piece, None).await.unwrap();
+    }
+    source.writer.flush().await.unwrap();
+    drop((source, executed));
+    let (mut again, _) = Source::start(&log, 2).await.unwrap();
+    again.append(Number::new(1, 0), Some(1), &whole).await.unwrap();
+    again.writer.flush().await.unwrap();
+    let mut reader = reader(&log, ReadFrom::Beginning).await.unwrap();
+    let mut read = None;
+    while read.is_none() {
+        if let Delivered::Part(part) = reader.next().await.unwrap()
+            && part.header.number.sub == 0
+        {
+            read = Some(part.body);
+        }
+    }
+    assert_eq!(read, Some(whole));
+}

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::avro::{put_branch, put_bytes, put_len, put_long, put_optional_bytes};
 use crate::body::{put_branch_of, put_context, put_name};
+use crate::fragment::RECORD_LIMIT;
 use crate::record::{BodyKind, Changes, RawBody, TableRef, UnitTotals};
 use crate::schema::Fingerprint;
 
@@ -53,6 +54,10 @@ impl ChangesBuilder {
         after_columns: Option<&ColumnSet>,
     ) {
         let out = &mut self.rows;
+        let bytes = before.map_or(0, <[u8]>::len) + after.map_or(0, <[u8]>::len);
+        if bytes > RECORD_LIMIT {
+            out.reserve_exact(bytes + 64);
+        }
         put_long(out, i64::from(table));
         put_long(
             out,
@@ -152,6 +157,8 @@ impl ChangesBuilder {
         put_len(&mut out, 0);
         self.tables.clear();
         self.rows.clear();
+        // A giant row's memory is given back.
+        self.rows.shrink_to(RECORD_LIMIT);
         self.count = 0;
         RawBody { kind, bytes: Bytes::from(out) }
     }

@@ -10,6 +10,11 @@ use crate::body::put_branch_of;
 use crate::error::WireError;
 use crate::record::{BodyKind, Fragment, RawBody};
 
+/// The largest body that goes into one record: what Kafka takes (4 MiB) less room for the header.
+pub const RECORD_LIMIT: usize = (4 << 20) - (64 << 10);
+/// Bytes of a piece.
+pub const FRAGMENT_BYTES: usize = 1 << 20;
+
 /// Memory that is taken at once for a body of which only the announced size is known.
 const BELIEVED: u64 = 4 << 20;
 

@@ -27,7 +27,7 @@ pub use builder::{ChangesBuilder, UnitDigest};
 pub use chunk::{ChunkStep, CopiedTable, Definition, DefinitionKind};
 pub use codec::encode_record;
 pub use error::WireError;
-pub use fragment::BodyJoiner;
+pub use fragment::{BodyJoiner, FRAGMENT_BYTES, RECORD_LIMIT};
 pub use record::*;
 pub use row::{RowDecoder, RowEncoder};
 pub use schema::{Fingerprint, RowSchema};

@@ -135,19 +135,6 @@ pub enum AssembleError {
     /// A row cannot be encoded.
     #[error("a row cannot be encoded")]
     Encode(#[from] lutra_wire::WireError),
-    /// A row is larger than a record of the log may be.
-    #[error(
-        "a row of {table} takes {bytes} bytes, a log record at most {limit}; leave the table out with `exclude`, or keep such \
-         values elsewhere"
-    )]
-    RowTooLarge {
-        /// The table.
-        table: TableName,
-        /// Bytes of its images.
-        bytes: usize,
-        /// The limit.
-        limit: usize,
-    },
     /// Events out of order.
     #[error("the binlog is not continuous: {what}")]
     NotContinuous {

@@ -16,7 +16,7 @@ use lutra_runtime::Pace;
 use lutra_runtime::retry::{Backoff, BackoffPolicy};
 use lutra_runtime::trace_context;
 use lutra_wire::record::{Body, BodyKind, Header, Heartbeat, PartEnd, RawBody, UnitTotals};
-use lutra_wire::{BodyJoiner, ChangesBuilder};
+use lutra_wire::ChangesBuilder;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::TransformConfig;
@@ -26,7 +26,7 @@ use crate::forward::{Forwarded, Forwarder};
 use crate::intake::{self, Reader};
 use crate::rules::RuleRoom;
 use crate::service::Board;
-use crate::xa::{Again, PrepareReader, Prepared, PreparedError, joined};
+use crate::xa::{Again, PrepareReader, Prepared, PreparedError};
 
 /// Bytes handed over to Kafka and not acknowledged, at most.
 const IN_FLIGHT_BYTES: usize = 16 << 20;
@@ -86,7 +86,6 @@ async fn attempt(
         kafka: kafka.clone(),
         input_topic: config.input.topic.clone(),
         prepared: Prepared::default(),
-        joiner: BodyJoiner::new(),
     };
     let reader = match tail.input {
         Some(cursor) => intake::resume(kafka, config, handle, &tail, cursor).await?,
@@ -126,7 +125,6 @@ struct Transformation {
     kafka: KafkaConfig,
     input_topic: String,
     prepared: Prepared,
-    joiner: BodyJoiner,
 }
 
 /// A transaction that becomes of a prepared one.
@@ -246,19 +244,17 @@ impl Transformation {
         }
         if header.part == 1 {
             self.rules.begin_unit();
-            self.joiner.clear();
         }
         let whole = header.part == 1 && header.end == PartEnd::Commit;
-        let unreadable = |source| TransformError::Body { number: header.number, source };
-        let Some(body) = joined(&mut self.joiner, &part.body).map_err(unreadable)? else { return Ok(()) };
+        let body = &part.body;
         match body.kind() {
             BodyKind::XaPrepare => {
-                self.prepared.part(header, &body);
+                self.prepared.part(header, body);
                 self.forward(header, None, None, part, reader).await?;
             }
-            BodyKind::XaDecision => self.decide(part, &body, reader, stop).await?,
+            BodyKind::XaDecision => self.decide(part, body, reader, stop).await?,
             _ => {
-                let body = self.rules.apply(header.number, &body, whole).await?;
+                let body = self.rules.apply(header.number, body, whole).await?;
                 if header.end == PartEnd::Commit && !whole {
                     self.rules.check_whole(header.number, header.totals)?;
                 }

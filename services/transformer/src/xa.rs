@@ -9,8 +9,7 @@ use std::collections::VecDeque;
 use lutra_change::{LogId, Number, OpenXa};
 use lutra_kafka::{KafkaConfig, KafkaLog};
 use lutra_log::{Delivered, LogError, LogReader, ReadFrom, ReadTransport, ReaderStart, TransportFactory};
-use lutra_wire::record::{Body, BodyKind, Header, PartEnd, RawBody, UnitTotals};
-use lutra_wire::{BodyJoiner, WireError};
+use lutra_wire::record::{Header, PartEnd, RawBody, UnitTotals};
 
 /// A prepare up to this size is kept.
 const UNIT_BYTES: usize = 4 << 20;
@@ -35,7 +34,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Takes a part of a prepare, its pieces joined.
+    /// Takes a part of a prepare.
     pub fn part(&mut self, header: &Header, body: &RawBody) {
         let kept = self.open.take().filter(|open| header.part > 1 && open.number == header.number);
         let kept = kept.or_else(|| {
@@ -91,21 +90,12 @@ pub enum PreparedError {
         /// Where reading began.
         place: lutra_change::Cursor,
     },
-    /// A piece of a row.
-    #[error("its prepare, unit {number}, cannot be read")]
-    Body {
-        /// The prepare's number.
-        number: Number,
-        /// Why.
-        #[source]
-        source: WireError,
-    },
 }
 
 /// What reading a prepare again gives, one thing at a time.
 #[derive(Debug)]
 pub enum Again {
-    /// The next part, its pieces joined; with the unit's totals when it is the last.
+    /// The next part; with the unit's totals when it is the last.
     Part(RawBody, Option<Option<UnitTotals>>),
     /// What was given so far is void: it begins anew.
     Void,
@@ -117,7 +107,6 @@ pub struct PrepareReader<R> {
     reader: LogReader<R>,
     place: lutra_change::Cursor,
     number: Number,
-    joiner: BodyJoiner,
 }
 
 impl PrepareReader<<KafkaLog as TransportFactory>::Read> {
@@ -144,7 +133,7 @@ impl<R: ReadTransport> PrepareReader<R> {
         // What was applied before is of no interest: the prepare is found by its number.
         let start = ReaderStart::new(log_id, ReadFrom::Cursor(place, lutra_change::GtidSet::new()));
         let reader = LogReader::open(transport, start).await.map_err(failed)?;
-        Ok(Self { reader, place, number, joiner: BodyJoiner::new() })
+        Ok(Self { reader, place, number })
     }
 
     /// The next part.
@@ -158,40 +147,17 @@ impl<R: ReadTransport> PrepareReader<R> {
             let delivered = delivered.map_err(|source| PreparedError::Log { place, source: Box::new(source) })?;
             match delivered {
                 Delivered::Part(part) if part.header.number == number => {
-                    if part.header.part == 1 {
-                        self.joiner.clear();
-                    }
-                    let joined = joined(&mut self.joiner, &part.body);
-                    if let Some(body) = joined.map_err(|source| PreparedError::Body { number, source })? {
-                        let last = (part.header.end == PartEnd::Commit).then_some(part.header.totals);
-                        return Ok(Again::Part(body, last));
-                    }
+                    let last = (part.header.end == PartEnd::Commit).then_some(part.header.totals);
+                    return Ok(Again::Part(part.body, last));
                 }
                 Delivered::Part(part) if part.header.number > number => {
                     return Err(PreparedError::NotThere { number, place });
                 }
-                Delivered::Discarded => {
-                    self.joiner.clear();
-                    return Ok(Again::Void);
-                }
+                Delivered::Discarded => return Ok(Again::Void),
                 Delivered::Gap { .. } => return Err(PreparedError::NotThere { number, place }),
                 Delivered::Part(_) | Delivered::Heartbeat { .. } | Delivered::EpochStart { .. } => {}
             }
         }
-    }
-}
-
-/// The body of a part: whole, or put together from pieces; `None` while pieces are missing.
-///
-/// # Errors
-/// [`WireError`]: a piece that does not follow.
-pub fn joined(joiner: &mut BodyJoiner, body: &RawBody) -> Result<Option<RawBody>, WireError> {
-    if body.kind() != BodyKind::Fragment {
-        return Ok(Some(body.clone()));
-    }
-    match body.decode()? {
-        Body::Fragment(piece) => joiner.add(&piece),
-        _ => Ok(None),
     }
 }
 

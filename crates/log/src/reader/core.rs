@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use lutra_change::{Cursor, Epoch, GtidSet, LogId, Number};
-use lutra_wire::record::{Body, Record};
+use lutra_wire::record::{Body, BodyKind, PartEnd, Record};
+use lutra_wire::{BodyJoiner, WireError};
 
 use super::{Delivered, LogPart, ReadFrom, ReaderStart};
 use crate::bookmark::Bookmark;
@@ -59,6 +60,9 @@ pub(crate) struct ReaderCore {
     in_force_at: i64,
     /// A record of the expected log was seen.
     own_log_seen: bool,
+    /// Puts together bodies that come in pieces, the first of which is this part.
+    joiner: BodyJoiner,
+    joining: u32,
     rules: Rules,
 }
 
@@ -90,6 +94,8 @@ impl ReaderCore {
             gaps: Gaps::NONE,
             in_force_at: 0,
             own_log_seen: false,
+            joiner: BodyJoiner::new(),
+            joining: 0,
             rules: Rules::default(),
         })
     }
@@ -184,13 +190,7 @@ impl ReaderCore {
                 if replaced {
                     self.pending.push_back(Delivered::Discarded);
                 }
-                self.pending.push_back(Delivered::Part(LogPart {
-                    offset,
-                    appended_at: stored.appended_at,
-                    header: record.header,
-                    body: record.body,
-                    headers: stored.headers,
-                }));
+                self.part(stored, record)?;
                 if complete {
                     self.gaps = Gaps { reported: 0, asked_at: -1, ..self.gaps };
                     self.advance(offset);
@@ -217,6 +217,34 @@ impl ReaderCore {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Hands out a part; one that comes in pieces when it is whole, under the number of its first piece.
+    fn part(&mut self, stored: StoredRecord, record: Record) -> Result<(), Box<Halt>> {
+        let (offset, mut header) = (stored.offset, record.header.clone());
+        if header.part == 1 {
+            self.joiner.clear();
+        }
+        let bad = |source: WireError| Box::new(Halt::BadRecord { offset, source: Box::new(source) });
+        let torn = |reason: &str| bad(WireError::Malformed { what: "a piece of a body", reason: reason.to_owned() });
+        let mut body = record.body.clone();
+        if record.body.kind() == BodyKind::Fragment {
+            if !self.joiner.is_open() {
+                self.joining = header.part;
+            }
+            header.part = self.joining;
+            let Body::Fragment(piece) = decode_body(offset, &record)? else { return Ok(()) };
+            match self.joiner.add(&piece).map_err(bad)? {
+                Some(whole) => body = whole,
+                None if header.end == PartEnd::Commit => return Err(torn("the unit ends before the body is whole")),
+                None => return Ok(()),
+            }
+        } else if self.joiner.is_open() {
+            return Err(torn("another part follows before the body is whole"));
+        }
+        let (appended_at, headers) = (stored.appended_at, stored.headers);
+        self.pending.push_back(Delivered::Part(LogPart { offset, appended_at, header, body, headers }));
         Ok(())
     }
 

@@ -397,7 +397,7 @@ impl Running {
             origins,
             totals: None,
         };
-        let (header, value) = self.core.draft(draft, body)?;
+        let (header, value) = self.core.draft(draft, body, body.kind())?;
         Ok(Made { kind: body.kind(), header, value })
     }
 }

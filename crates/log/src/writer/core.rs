@@ -134,9 +134,15 @@ impl WriterCore {
     }
 
     /// Makes the record of a part.
-    pub(crate) fn draft(&mut self, draft: HeaderDraft<'_>, body: &RawBody) -> Result<(Header, Bytes), LogError> {
+    /// What `body` is a piece of is of the kind `kind`.
+    pub(crate) fn draft(
+        &mut self,
+        draft: HeaderDraft<'_>,
+        body: &RawBody,
+        kind: BodyKind,
+    ) -> Result<(Header, Bytes), LogError> {
         let moves = draft.number > draft.previous;
-        if body.kind() == BodyKind::XaPrepare && draft.part == 1 {
+        if kind == BodyKind::XaPrepare && draft.part == 1 {
             // Confirmed: it is in the log for as long as the prepare is.
             self.prepares.insert(draft.number, self.cursor);
         }
@@ -462,16 +468,16 @@ mod tests {
             totals: None,
         };
         for (previous, number) in [(5, 6), (3, 5), (3, 4)] {
-            let refused = writer(0, Rules::ALL).draft(draft(previous, number), &body).unwrap_err();
+            let refused = writer(0, Rules::ALL).draft(draft(previous, number), &body, body.kind()).unwrap_err();
             assert!(matches!(refused, LogError::Halt { found, .. } if matches!(*found, Halt::BreaksChain { .. })));
         }
-        assert!(writer(0, Rules::ALL).draft(draft(4, 5), &body).is_ok());
+        assert!(writer(0, Rules::ALL).draft(draft(4, 5), &body, body.kind()).is_ok());
 
         let empty = History::new(Chain::new(LOG, Epoch::new(2, 0), Number::ZERO));
         let mut core = WriterCore::new("t", empty, 0, true, Rules::ALL);
-        assert!(core.draft(draft(0, 0), &body).is_err(), "a log begins with its origin");
+        assert!(core.draft(draft(0, 0), &body, body.kind()).is_err(), "a log begins with its origin");
         let origin = HeaderDraft { number: Number::ORIGIN, ..draft(0, 0) };
-        assert!(core.draft(origin, &body).is_ok());
+        assert!(core.draft(origin, &body, body.kind()).is_ok());
         assert_eq!(core.last_appended(), Number::ORIGIN);
     }
 }

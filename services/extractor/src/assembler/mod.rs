@@ -100,7 +100,7 @@ pub struct Assembler {
 impl Assembler {
     /// An assembler that goes on behind `resume`.
     pub fn new(spec: Arc<SourceSpec>, resume: Resume) -> Self {
-        let part_bytes = usize::try_from(spec.part_bytes).unwrap_or(usize::MAX).clamp(1, open::RECORD_LIMIT);
+        let part_bytes = usize::try_from(spec.part_bytes).unwrap_or(usize::MAX).clamp(1, lutra_wire::RECORD_LIMIT);
         Self {
             spec,
             part_bytes,

@@ -13,9 +13,6 @@ use super::{Assembler, Output, UnitPart};
 use crate::error::AssembleError;
 use crate::snapshot::window::StreamRow;
 
-/// The largest body of a record: what Kafka takes (4 MiB) less room for header, tables and context.
-pub(super) const RECORD_LIMIT: usize = (4 << 20) - (64 << 10);
-
 /// The transaction that is being read.
 #[derive(Debug, Default)]
 pub(super) struct Open {
@@ -177,9 +174,6 @@ impl Assembler {
 
     fn push_row(&mut self, table: &CapturedTable, event: &RowsEvent<'_>, row: &Row<'_>) -> Result<(), AssembleError> {
         let bytes = row.before.map_or(0, <[u8]>::len) + row.after.map_or(0, <[u8]>::len);
-        if bytes > RECORD_LIMIT {
-            return Err(AssembleError::RowTooLarge { table: table.name.clone(), bytes, limit: RECORD_LIMIT });
-        }
         // Cut in front of a row, never behind the last: the last part is never empty.
         if !self.builder.is_empty() && self.builder.len() + bytes > self.part_bytes {
             self.give_part(PartEnd::More);
