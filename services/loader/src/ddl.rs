@@ -67,12 +67,55 @@ pub async fn apply<C: TargetConnection>(
     job: DdlJob,
 ) -> Result<(), LoadError> {
     let DdlJob { ddl, place } = job;
-    let number = place.number;
+    let next = run_one(connection, owner, slot, known, state, &ddl, place.number).await?;
+    commit_one(connection, &owner.advance_over_ddl(slot, known, &place, next))
+        .await?
+        .then_some(())
+        .ok_or_else(|| LoadError::SlotMoved { task: owner.task.clone(), slot, known, own: owner.epoch })?;
+    state.next = next;
+    Ok(())
+}
+
+/// Which of these statements an intent was found for.
+pub(crate) fn intended(state: &DdlState, statements: &[Ddl]) -> Option<usize> {
+    let intent: Intent = serde_json::from_str(state.intent.as_ref()?).ok()?;
+    statements.iter().position(|ddl| digest(&ddl.statement) == intent.statement_sha256)
+}
+
+/// Several statements in one transaction, of which the first must match one row; whether it did.
+pub(crate) async fn commit_all<C: TargetConnection>(
+    connection: &mut C,
+    fence: &str,
+    more: &[String],
+) -> Result<bool, LoadError> {
+    let text = std::iter::once(fence).chain(more.iter().map(String::as_str)).collect::<Vec<_>>().join(";");
+    let counts = connection.run(format!("BEGIN;{text}").as_bytes()).await.map_err(|e| failed(e.error))?;
+    if counts.get(1) != Some(&1) {
+        connection.rollback().await.map_err(failed)?;
+        return Ok(false);
+    }
+    connection.commit().await.map_err(failed)?;
+    Ok(true)
+}
+
+/// Intent and statement; what is left is to advance the slot row over it, with the number under which the next one runs.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) async fn run_one<C: TargetConnection>(
+    connection: &mut C,
+    owner: &Owner,
+    slot: u16,
+    known: Number,
+    state: &mut DdlState,
+    ddl: &Ddl,
+    number: Number,
+) -> Result<u64, LoadError> {
     let moved = || LoadError::SlotMoved { task: owner.task.clone(), slot, known, own: owner.epoch };
     let gtid = format!("{}:{}", state.uuid, state.next);
-    let open = open_intent(state.intent.take(), number, &ddl)?;
+    let open = open_intent(state.intent.take(), number, ddl)?;
     let run = match &open {
-        Some(intent) if !intent.by_gtid => !is_done(connection, &ddl, intent, number, state.flavour).await?,
+        Some(intent) if !intent.by_gtid => !is_done(connection, ddl, intent, number, state.flavour).await?,
         Some(_) => true,
         None => {
             if state.by_gtid && is_executed(connection, &gtid).await? {
@@ -83,7 +126,7 @@ pub async fn apply<C: TargetConnection>(
                     ),
                 });
             }
-            let before = if state.by_gtid { Vec::new() } else { digests(connection, &ddl, state.flavour).await? };
+            let before = if state.by_gtid { Vec::new() } else { digests(connection, ddl, state.flavour).await? };
             let intent = Intent { number, statement_sha256: digest(&ddl.statement), by_gtid: state.by_gtid, before };
             let text = serde_json::to_string(&intent).unwrap_or_default();
             commit_one(connection, &owner.intend(slot, known, Some(&text), state.next))
@@ -96,8 +139,8 @@ pub async fn apply<C: TargetConnection>(
     crash::pass(Point::BetweenIntentAndDdl);
     let by_gtid = open.as_ref().map_or(state.by_gtid, |intent| intent.by_gtid);
     if run {
-        let outcome = statement(connection, &ddl, by_gtid.then_some(gtid.as_str()), state.flavour).await;
-        restore(connection, &ddl, by_gtid).await.map_err(failed)?;
+        let outcome = statement(connection, ddl, by_gtid.then_some(gtid.as_str()), state.flavour).await;
+        restore(connection, ddl, by_gtid).await.map_err(failed)?;
         if let Err(source) = outcome {
             let over = source.is_connection_gone()
                 || matches!(source.kind(), ErrorKind::LockWaitTimeout | ErrorKind::Deadlock | ErrorKind::ReadOnly);
@@ -109,13 +152,7 @@ pub async fn apply<C: TargetConnection>(
         }
     }
     crash::pass(Point::BetweenDdlAndDone);
-    let next = state.next + u64::from(by_gtid);
-    commit_one(connection, &owner.advance_over_ddl(slot, known, &place, next))
-        .await?
-        .then_some(())
-        .ok_or_else(moved)?;
-    state.next = next;
-    Ok(())
+    Ok(state.next + u64::from(by_gtid))
 }
 
 fn failed(source: Error) -> LoadError {

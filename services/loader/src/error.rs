@@ -42,6 +42,35 @@ pub enum LoadError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A table that is to be copied is in the target already.
+    #[error(
+        "table {table} is in the target already, and a full load makes its tables itself: {drop}; or load without `full`"
+    )]
+    TableExists {
+        /// The table.
+        table: TableName,
+        /// The statement that removes it.
+        drop: String,
+    },
+    /// A chunk that another one follows is not in the target.
+    #[error(
+        "unit {number} follows a chunk of {table} that never came ({previous}): the log lost it. `lutra load restart` copies the \
+         table anew"
+    )]
+    ChunkMissing {
+        /// The table.
+        table: TableName,
+        /// The unit.
+        number: Number,
+        /// The chunk.
+        previous: uuid::Uuid,
+    },
+    /// A table that comes in chunks has no key in the target.
+    #[error("table {table} is copied in chunks and has no key in the target: keep its key in the pipeline's rules")]
+    NoCopyKey {
+        /// The table.
+        table: TableName,
+    },
     /// A partial row image does not say which row is meant.
     #[error(
         "unit {number} changes a row of {table} by a partial image that lacks column {column}: the target finds its rows by {found_by}. \
@@ -286,7 +315,11 @@ impl LoadError {
                 _ => (Disposition::Halt, "mend the cause in the target, then resume the pipeline"),
             },
             Self::NoTable { .. } => (Disposition::Halt, "create the table in the target, then resume the pipeline"),
-            Self::Mapping { .. } | Self::Triggers { .. } | Self::PartialImage { .. } => {
+            Self::TableExists { .. } => {
+                (Disposition::Halt, "remove the table from the target, then resume the pipeline")
+            }
+            Self::ChunkMissing { .. } => (Disposition::Halt, "`lutra load restart` the table"),
+            Self::Mapping { .. } | Self::NoCopyKey { .. } | Self::Triggers { .. } | Self::PartialImage { .. } => {
                 (Disposition::Halt, "change the target's table or the pipeline's rules")
             }
             Self::Conflict(_) => {

@@ -11,6 +11,7 @@ use axum::{Json, Router};
 use lutra_change::{GtidSet, Number};
 use serde::{Deserialize, Serialize};
 
+use crate::copying::CopyRow;
 use crate::progress::{Board, Lags, Progress};
 
 /// Longest wait of one request; ask again after it.
@@ -31,6 +32,8 @@ struct Status {
     reruns: u64,
     conflicts: u64,
     ddl_by_gtid: bool,
+    /// The copies of tables: state and rows, by the table's name in the target.
+    copies: std::collections::BTreeMap<String, serde_json::Value>,
     last_error: Option<String>,
 }
 
@@ -49,9 +52,15 @@ impl Status {
             reruns: p.reruns,
             conflicts: p.conflicts,
             ddl_by_gtid: p.ddl_by_gtid,
+            copies: p.copies.iter().map(copy_of).collect(),
             last_error: p.last_error.clone(),
         }
     }
+}
+
+fn copy_of(row: &CopyRow) -> (String, serde_json::Value) {
+    let copy = serde_json::json!({"state": row.state, "rows": row.rows, "generation": row.table.generation});
+    (row.table.name().to_string(), copy)
 }
 
 #[derive(Debug, Deserialize)]

@@ -13,6 +13,7 @@ use lutra_wire::{Fingerprint, RowDecoder, RowSchema, UnitDigest};
 use rustc_hash::FxHashMap;
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use crate::copying::{self, ChunkInfo, ChunkPart, UnitCopy};
 use crate::error::LoadError;
 use crate::scheduler::now_micros;
 use crate::unit::{Message, Piece, RowTable, Segment, Unit, UnitBody, UnitEnd};
@@ -74,6 +75,8 @@ struct Open {
     bytes: usize,
     large: Option<mpsc::Sender<Piece>>,
     digest: UnitDigest,
+    /// What the unit is to the copy of a table (P12).
+    chunk: Option<Box<ChunkInfo>>,
 }
 
 impl<R: ReadTransport, S: Schemas> Intake<R, S> {
@@ -149,7 +152,18 @@ impl<R: ReadTransport, S: Schemas> Intake<R, S> {
                 };
                 return Ok(self.send(&part, UnitBody::Nothing).await && self.messages.send(alive).await.is_ok());
             }
-            Body::Chunk(_) | Body::EpochStart(_) | Body::XaPrepare(_) | Body::XaDecision(_) | Body::Fragment(_) => {
+            Body::Chunk(chunk) => {
+                match copying::step_of(number, &chunk)? {
+                    ChunkPart::Define(define) => {
+                        return Ok(self.send(&part, UnitBody::Define(Box::new(define))).await);
+                    }
+                    ChunkPart::Rows(info) => self.open.chunk = Some(Box::new(info)),
+                }
+                if !self.add(number, chunk.changes).await? {
+                    return Ok(false);
+                }
+            }
+            Body::EpochStart(_) | Body::XaPrepare(_) | Body::XaDecision(_) | Body::Fragment(_) => {
                 return Err(LoadError::Unsupported { number, kind: kind_name(part.body.kind()) });
             }
         }
@@ -182,7 +196,8 @@ impl<R: ReadTransport, S: Schemas> Intake<R, S> {
         let segment = Segment { tables, rows: changes.rows, bytes, permit };
         if self.open.large.is_none() && self.open.bytes + bytes > UNIT_BYTES {
             let (pieces, waiting) = mpsc::channel(PIECES);
-            if self.messages.send(Message::Large { number, pieces: waiting }).await.is_err() {
+            let chunk = self.open.chunk.take();
+            if self.messages.send(Message::Large { number, chunk, pieces: waiting }).await.is_err() {
                 return Ok(false);
             }
             for segment in std::mem::take(&mut self.open.segments) {
@@ -233,13 +248,15 @@ impl<R: ReadTransport, S: Schemas> Intake<R, S> {
         if let Some(pieces) = open.large {
             return pieces.send(Piece::End(Box::new(self.end(part)))).await.is_ok();
         }
-        let empty = open.segments.iter().all(|s| s.rows.is_empty());
+        let empty = open.chunk.is_none() && open.segments.iter().all(|s| s.rows.is_empty());
+        let copy = UnitCopy { chunk: open.chunk, ..UnitCopy::default() };
         let body = if empty { UnitBody::Nothing } else { UnitBody::Changes(open.segments) };
-        self.send(part, body).await
+        self.messages.send(Message::Unit(Box::new(Unit { end: self.end(part), body, copy }))).await.is_ok()
     }
 
     async fn send(&mut self, part: &LogPart, body: UnitBody) -> bool {
-        self.messages.send(Message::Unit(Box::new(Unit { end: self.end(part), body }))).await.is_ok()
+        let copy = UnitCopy::default();
+        self.messages.send(Message::Unit(Box::new(Unit { end: self.end(part), body, copy }))).await.is_ok()
     }
 
     fn end(&self, part: &LogPart) -> UnitEnd {

@@ -9,13 +9,13 @@
 //! | [`planner`] | batch -> statements; pure, on top of [`rows`], [`image`], [`mapping`] |
 //! | [`writer`] | statements -> committed target transaction; slot row and rows in one |
 //!
-//! Beside them: [`target`] is the seam to the database, [`slot`] the checkpoint that lives in it, [`ddl`] what can not
+//! Beside them: [`copying`] knows the tables whose rows are being copied, [`define`] makes them; [`target`] is the seam to the database, [`slot`] the checkpoint that lives in it, [`ddl`] what can not
 //! share its transaction, [`load`] one attempt from taking the target on, [`service`] the wiring.
 //!
 //! # Rights that the target's account needs
 //!
 //! ```sql
-//! GRANT CREATE, SELECT, INSERT, UPDATE ON lutra.* TO …;              -- the slot rows; CREATE only for the first start
+//! GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON lutra.* TO …;      -- the slot rows; CREATE only for the first start
 //! GRANT SELECT, INSERT, UPDATE, DELETE ON <each mapped database>.* TO …;
 //! GRANT CREATE, ALTER, DROP, INDEX, REFERENCES ON <each mapped database>.* TO …;   -- for DDL
 //! GRANT REPLICATION_APPLIER ON *.* TO …;                             -- DDL made repeatable by GTID (P6)
@@ -26,8 +26,10 @@
 
 pub mod catalogue;
 pub mod config;
+pub mod copying;
 pub mod crash;
 pub mod ddl;
+pub mod define;
 pub mod error;
 pub mod events;
 pub mod http;

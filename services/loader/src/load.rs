@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::copying::Copying;
 use crate::ddl::DdlState;
 use crate::error::LoadError;
 use crate::events::AttemptBegun;
@@ -68,6 +69,7 @@ pub async fn attempt<T: Target, R: ReadTransport, S: Schemas>(
 ) -> Result<(), LoadError> {
     let owner = Arc::new(Owner { task: plan.task.clone(), cluster: plan.cluster.clone(), epoch });
     let (slots, capabilities) = target.take(&owner, plan.connections).await?;
+    let copies = target.copies(&owner).await?;
     let place = target::watermark(&slots).map(|s| s.place.clone()).unwrap_or_default();
     ensure_not_behind(&plan, &place)?;
     progress.send_modify(|p| p.ddl_by_gtid = capabilities.ddl_by_gtid);
@@ -81,7 +83,9 @@ pub async fn attempt<T: Target, R: ReadTransport, S: Schemas>(
     let (messages, waiting) = mpsc::channel(MESSAGES);
     rooms.spawn(Intake::new(reader, input.schemas, messages, input.gaps).run());
     let maps = MapCache::new(target);
-    let scheduler = Scheduler::new(plan.scheduler, maps, writers, place, progress, stop);
+    let copying = Copying::new(&plan.task, &copies);
+    progress.send_modify(|p| p.copies = copies.tables);
+    let scheduler = Scheduler::new(plan.scheduler, maps, writers, place, progress, stop).with_copying(copying);
     let ended = scheduler.run(waiting).await;
     rooms_end(ended, rooms).await
 }
@@ -142,8 +146,8 @@ async fn open_writers<T: Target>(
     // Two answers per job: waiting, and done.
     let (answers, reports) = mpsc::channel(usize::from(connections) * 2 + 2);
     let mut jobs = Vec::with_capacity(usize::from(connections));
-    for slot in 0..connections {
-        let connection = target.connect(owner, slot).await?;
+    let connected = futures::future::try_join_all((0..connections).map(|slot| target.connect(owner, slot))).await?;
+    for (slot, connection) in (0..).zip(connected) {
         let row = slots.iter().find(|s| s.slot == slot);
         let ddl = DdlState {
             uuid: row.map(|r| r.ddl_uuid.clone()).unwrap_or_default(),

@@ -110,6 +110,8 @@ pub struct TableMap {
     pub self_referencing: bool,
     /// For table-wide conflicts.
     pub table_seed: u64,
+    /// Its rows are being copied: what a change finds may not be there yet (P12).
+    pub copying: bool,
     /// What the server understands.
     pub flavour: Flavour,
 }
@@ -162,6 +164,7 @@ impl TableMap {
             related: !table.related.is_empty() || table.self_referencing,
             self_referencing: table.self_referencing,
             table_seed: seed(&[&table.name.database, &table.name.table]),
+            copying: false,
             flavour: table.flavour,
         };
         map.set_keys(table);

@@ -7,6 +7,7 @@ use lutra_change::Number;
 use lutra_wire::schema::Fingerprint;
 use rustc_hash::FxHashMap;
 
+use crate::copying::CopyingSet;
 use crate::error::LoadError;
 use crate::mapping::TableMap;
 use crate::rows::Maps;
@@ -18,17 +19,20 @@ use crate::unit::{RowTable, Segment, Unit, UnitBody};
 pub struct MapCache<T> {
     target: Arc<T>,
     compiled: FxHashMap<Fingerprint, Arc<TableMap>>,
+    /// The same for tables that are being copied.
+    copying: FxHashMap<Fingerprint, Arc<TableMap>>,
 }
 
 impl<T: Target> MapCache<T> {
     /// No map yet.
     pub fn new(target: Arc<T>) -> Self {
-        Self { target, compiled: FxHashMap::default() }
+        Self { target, compiled: FxHashMap::default(), copying: FxHashMap::default() }
     }
 
     /// Forgets what the target's tables looked like.
     pub fn forget(&mut self) {
         self.compiled.clear();
+        self.copying.clear();
     }
 
     /// The maps for all rows of these units.
@@ -40,7 +44,7 @@ impl<T: Target> MapCache<T> {
         for unit in units {
             if let UnitBody::Changes(segments) = &unit.body {
                 for segment in segments {
-                    self.add(segment, unit.end.number, &mut maps).await?;
+                    self.add(segment, unit.end.number, unit.copy.copying.as_deref(), &mut maps).await?;
                 }
             }
         }
@@ -51,10 +55,17 @@ impl<T: Target> MapCache<T> {
     ///
     /// # Errors
     /// See `of_table`.
-    pub async fn add(&mut self, segment: &Segment, number: Number, maps: &mut Maps) -> Result<(), LoadError> {
+    pub async fn add(
+        &mut self,
+        segment: &Segment,
+        number: Number,
+        copying: Option<&CopyingSet>,
+        maps: &mut Maps,
+    ) -> Result<(), LoadError> {
         for table in &segment.tables {
             if let Entry::Vacant(vacant) = maps.entry(table.fingerprint) {
-                vacant.insert(self.of_table(table, number).await?);
+                let copies = copying.is_some_and(|set| set.contains(&table.name));
+                vacant.insert(self.of_table(table, number, copies).await?);
             }
         }
         Ok(())
@@ -64,8 +75,9 @@ impl<T: Target> MapCache<T> {
     ///
     /// # Errors
     /// [`LoadError::NoTable`], [`LoadError::Mapping`], [`LoadError::Triggers`], or the target's.
-    async fn of_table(&mut self, table: &RowTable, number: Number) -> Result<Arc<TableMap>, LoadError> {
-        if let Some(map) = self.compiled.get(&table.fingerprint) {
+    async fn of_table(&mut self, table: &RowTable, number: Number, copying: bool) -> Result<Arc<TableMap>, LoadError> {
+        let compiled = if copying { &self.copying } else { &self.compiled };
+        if let Some(map) = compiled.get(&table.fingerprint) {
             return Ok(Arc::clone(map));
         }
         let Some(target) = self.target.table(&table.name).await? else {
@@ -74,8 +86,12 @@ impl<T: Target> MapCache<T> {
         if !target.triggers.is_empty() {
             return Err(LoadError::Triggers { table: table.name.clone(), triggers: target.triggers.join(", ") });
         }
-        let map = Arc::new(TableMap::compile(table.schema.table(), &target)?);
-        self.compiled.insert(table.fingerprint, Arc::clone(&map));
+        let map = Arc::new(TableMap { copying, ..TableMap::compile(table.schema.table(), &target)? });
+        if copying && map.key.is_none() {
+            return Err(LoadError::NoCopyKey { table: table.name.clone() });
+        }
+        let compiled = if copying { &mut self.copying } else { &mut self.compiled };
+        compiled.insert(table.fingerprint, Arc::clone(&map));
         Ok(map)
     }
 }

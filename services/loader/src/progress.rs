@@ -7,6 +7,8 @@ use lutra_change::{GtidSet, Number};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::copying::CopyRow;
+
 /// The lags of PROTOCOL.md, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Lags {
@@ -47,6 +49,8 @@ pub struct Progress {
     pub oldest_pending_at: Option<i64>,
     /// The lags as last measured.
     pub lags: Lags,
+    /// The copies of tables (P12).
+    pub copies: Vec<CopyRow>,
     /// How DDL is made repeatable.
     pub ddl_by_gtid: bool,
     /// The last error, with what to do.

@@ -85,9 +85,22 @@ impl Written {
             if self.sessions.last().is_none_or(|(_, last)| *last != session) {
                 self.sessions.push((self.changes.len(), session));
             }
-            self.changes.push(change);
+            match (change.before, change.after) {
+                // The row under the old key may be there, the one under the new key is not.
+                (Some(before), Some(after)) if map.copying && change.complete && self.moves(map, before, after) => {
+                    self.changes.push(Change { after: None, ..change.clone() });
+                    self.changes.push(Change { before: None, ..change });
+                }
+                _ => self.changes.push(change),
+            }
         }
         Ok(())
+    }
+
+    /// Whether the key changes.
+    fn moves(&self, map: &TableMap, before: Image, after: Image) -> bool {
+        let changes = |c: &usize| self.arena.column(before, *c) != self.arena.column(after, *c);
+        map.key.as_ref().is_some_and(|key| key.columns.iter().any(changes))
     }
 
     fn write(&mut self, row: &RowChange, table: &RowTable, map: &Arc<TableMap>) -> Result<Change, WireError> {

@@ -8,6 +8,8 @@ use lutra_wire::record::{Ddl, RowChange, SourceState};
 use lutra_wire::{Fingerprint, RowDecoder, RowSchema};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use crate::copying::{ChunkInfo, Define, UnitCopy};
+
 /// A row schema with its compiled decoder.
 #[derive(Debug)]
 pub struct RowTable {
@@ -62,6 +64,8 @@ pub struct Unit {
     pub end: UnitEnd,
     /// What it does.
     pub body: UnitBody,
+    /// What it has to do with the copy of tables (P12).
+    pub copy: UnitCopy,
 }
 
 /// What a unit does.
@@ -71,6 +75,8 @@ pub enum UnitBody {
     Changes(Vec<Segment>),
     /// Runs a statement.
     Ddl(Box<Ddl>),
+    /// Makes the tables whose copies follow.
+    Define(Box<Define>),
     /// Moves the position only: a heartbeat, or a transaction without rows for the target.
     Nothing,
 }
@@ -84,6 +90,8 @@ pub enum Message {
     Large {
         /// Its number.
         number: Number,
+        /// What it is to the copy of a table.
+        chunk: Option<Box<ChunkInfo>>,
         /// Its parts, then its end.
         pieces: mpsc::Receiver<Piece>,
     },

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::crash::{self, Point, Rule};
 use crate::ddl::{self, DdlJob, DdlState};
+use crate::define::{self, DefineJob};
 use crate::error::LoadError;
 use crate::planner::Packet;
 use crate::rows::Session;
@@ -59,6 +60,8 @@ pub enum Job {
     Abort,
     /// DDL, with nothing else under way.
     Ddl(Box<DdlJob>),
+    /// Tables whose copies follow, with nothing else under way.
+    Define(Box<DefineJob>),
 }
 
 /// Why a batch did not commit.
@@ -156,6 +159,7 @@ impl<C: TargetConnection> Writer<C> {
             Job::Finish(place) => self.finish(&place).await,
             Job::Abort => self.connection.rollback().await.map_err(|e| over("rolling back", e)),
             Job::Ddl(job) => self.ddl(*job).await,
+            Job::Define(job) => self.define(*job).await,
         };
         match done {
             Ok(()) => Outcome::Done,
@@ -329,6 +333,16 @@ impl<C: TargetConnection> Writer<C> {
         self.packet(text.as_bytes(), 1, Some(0), &Packet::default()).await?;
         crash::pass(Point::BeforeCommit);
         self.commit(place.number).await
+    }
+
+    async fn define(&mut self, job: DefineJob) -> Result<(), Fault> {
+        let number = job.place.number;
+        define::apply(&mut self.connection, &self.owner, self.slot, self.known, &mut self.ddl, job)
+            .await
+            .map_err(Fault::Over)?;
+        self.session = Session::PLAIN;
+        self.known = number;
+        Ok(())
     }
 
     async fn ddl(&mut self, job: DdlJob) -> Result<(), Fault> {

@@ -27,6 +27,7 @@ pub mod documents;
 pub mod error;
 mod events;
 pub mod leader;
+pub mod loads;
 pub mod live;
 pub mod manager;
 pub mod proxy;

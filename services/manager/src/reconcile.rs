@@ -57,6 +57,7 @@ impl Reconciler {
         if changes > 0 {
             cluster = store.snapshot().await?;
         }
+        changes += crate::loads::reconcile(manager, &documents).await?;
         let removed: Vec<TaskId> = cluster.tasks.keys().filter(|id| !wanted.contains_key(*id)).cloned().collect();
         let gone: Vec<(TaskId, TaskDefinition)> =
             removed.iter().filter_map(|id| cluster.tasks.remove(id).map(|t| (id.clone(), t.value))).collect();

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use crate::documents::Documents;
 use crate::error::ManagerError;
 use crate::live::{self, Live};
+use crate::loads::{self, LoadView};
 use crate::manager::Manager;
 
 /// A task.
@@ -119,6 +120,12 @@ pub struct PipelineView {
     pub state: String,
     /// Its tasks, that of its source first.
     pub tasks: Vec<TaskView>,
+    /// Its full load, by table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub load: Vec<LoadView>,
+    /// Rows per second of the full load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_rows_per_second: Option<u64>,
 }
 
 /// Everything.
@@ -152,7 +159,15 @@ pub async fn status(manager: &Manager) -> Result<Status, ManagerError> {
         let tasks: Vec<TaskView> = ids.iter().filter_map(|id| views.get(id).cloned()).collect();
         let desired = tasks.last().map_or_else(|| "RUNNING".to_owned(), |t| t.desired.clone());
         let (source, target) = (spec.source.to_string(), spec.target.to_string());
-        pipelines.push(PipelineView { name: name.to_owned(), source, target, desired, state: worst(&tasks), tasks });
+        let copies = match (&spec.load.full, &ids) {
+            (Some(_), [extract, ..]) => store.copies(extract).await?.remove(name),
+            _ => None,
+        };
+        let measured = tasks.last().and_then(|t| t.measured.as_ref());
+        let load = copies.as_ref().map(|progress| loads::views(progress, spec, measured)).unwrap_or_default();
+        let load_rows_per_second = copies.as_ref().map(|progress| progress.rows_per_second);
+        let (name, state) = (name.to_owned(), worst(&tasks));
+        pipelines.push(PipelineView { name, source, target, desired, state, tasks, load, load_rows_per_second });
         shown.extend(ids);
     }
     for id in shown {

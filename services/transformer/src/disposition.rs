@@ -42,6 +42,7 @@ pub(crate) fn of(error: &TransformError) -> Result<TaskEnd, TaskFailure> {
         | E::Definition { .. }
         | E::Row { .. }
         | E::Body { .. }
+        | E::Step { .. }
         | E::Unsupported { .. }
         | E::NoStart { .. } => (Disposition::Halt, "see the message; `lutra doctor` checks the parts around it"),
     };

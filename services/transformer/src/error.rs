@@ -57,6 +57,15 @@ pub enum TransformError {
         /// What was read.
         read: UnitTotals,
     },
+    /// P12: what a chunk is to its load cannot be read.
+    #[error("unit {number} is a chunk whose step cannot be read")]
+    Step {
+        /// The unit.
+        number: Number,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
     /// P11: an XA transaction is committed, and its rows cannot be had.
     #[error("XA transaction {xid} is committed by unit {number}, and its rows cannot be had")]
     Prepared {

@@ -5,6 +5,7 @@ use lutra_coordination::TaskHandle;
 use lutra_kafka::{KafkaConfig, KafkaLog};
 use lutra_log::{Bookmark, Delivered, LogReader, ReadFrom, ReadTransport, ReaderStart, Tail, TransportFactory};
 use lutra_spec::PipelineStart;
+use lutra_wire::record::{Body, BodyKind};
 
 use crate::config::TransformConfig;
 use crate::error::TransformError;
@@ -37,6 +38,9 @@ pub(crate) async fn begin(
         let mut reader = open(kafka, config, first_held(kafka, config, &marks).await?).await?;
         skip(&mut reader, |reader, _| reader.chain().last() >= adopt.number).await?;
         return Ok((reader, adopt.number));
+    }
+    if config.spec.load.full.is_some() {
+        return begin_load(kafka, config, handle).await;
     }
     match &config.spec.start {
         PipelineStart::Earliest => {
@@ -84,6 +88,39 @@ pub(crate) async fn begin(
             // The unit that ended the search is the first one to carry: read it again.
             let start = ReaderStart::new(config.input.log_id, ReadFrom::Cursor(last_before, applied));
             Ok((open(kafka, config, start).await?, covered))
+        }
+    }
+}
+
+/// A pipeline with a full load begins with the unit that makes its tables (P12).
+async fn begin_load(
+    kafka: &KafkaConfig,
+    config: &TransformConfig,
+    handle: &TaskHandle,
+) -> Result<(Reader, Number), TransformError> {
+    let progress = handle.load_defined(&config.input.writer, &config.pipeline).await;
+    let begin = progress.begin.and_then(|value| serde_json::from_value::<Bookmark>(value).ok());
+    let from = begin.map_or(ReadFrom::Beginning, ReadFrom::Bookmark);
+    let start = ReaderStart::new(config.input.log_id, from);
+    let mut reader = open(kafka, config, start).await?;
+    loop {
+        let (before, covered, applied) = (reader.cursor(), reader.chain().last(), reader.gtid_set().clone());
+        match reader.next().await? {
+            Delivered::Part(part) if part.body.kind() == BodyKind::Chunk => {
+                let number = part.header.number;
+                let body = part.body.decode().map_err(|source| TransformError::Body { number, source })?;
+                if matches!(body, Body::Chunk(chunk) if Some(chunk.id) == progress.definitions) {
+                    // It is the first one to carry: read it again.
+                    let start = ReaderStart::new(config.input.log_id, ReadFrom::Cursor(before, applied));
+                    return Ok((open(kafka, config, start).await?, covered));
+                }
+            }
+            Delivered::Gap { expected, found, .. } => {
+                return Err(TransformError::NoStart {
+                    reason: format!("the source's log has a gap between {expected} and {found}"),
+                });
+            }
+            _ => {}
         }
     }
 }

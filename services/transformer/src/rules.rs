@@ -11,6 +11,8 @@ use lutra_wire::{ChangesBuilder, Fingerprint, UnitDigest};
 
 use crate::error::TransformError;
 
+mod chunks;
+
 /// What was decided for one version of a table's schema.
 #[derive(Clone, Debug)]
 enum Plan {
@@ -33,6 +35,8 @@ pub(crate) struct RuleRoom {
     rewritten: bool,
     before: Vec<u8>,
     after: Vec<u8>,
+    /// Whose chunks are ours (P12).
+    pipeline: String,
 }
 
 impl RuleRoom {
@@ -48,7 +52,14 @@ impl RuleRoom {
             rewritten: false,
             before: Vec::new(),
             after: Vec::new(),
+            pipeline: String::new(),
         }
+    }
+
+    /// Carries the chunks that are for that pipeline.
+    pub(crate) fn of_pipeline(mut self, pipeline: &str) -> Self {
+        pipeline.clone_into(&mut self.pipeline);
+        self
     }
 
     /// A unit begins.
@@ -84,7 +95,7 @@ impl RuleRoom {
             BodyKind::Changes => self.changes(number, body, whole).await,
             BodyKind::Ddl => self.ddl(number, body),
             BodyKind::Heartbeat => Ok(Some(body.clone())),
-            BodyKind::Chunk => Err(TransformError::Unsupported { number, kind: "a snapshot chunk" }),
+            BodyKind::Chunk => self.chunk(number, body).await,
             BodyKind::XaPrepare => self.prepared(number, body).await,
             BodyKind::XaDecision | BodyKind::Fragment | BodyKind::EpochStart => Ok(None),
         }
@@ -138,6 +149,12 @@ impl RuleRoom {
         changes: &Changes,
         plans: &[Plan],
     ) -> Result<Option<RawBody>, TransformError> {
+        self.rewrite_rows(number, changes, plans)?;
+        Ok((!self.builder.is_empty()).then(|| self.builder.finish()))
+    }
+
+    /// What the rules leave of the rows, into the builder.
+    fn rewrite_rows(&mut self, number: Number, changes: &Changes, plans: &[Plan]) -> Result<(), TransformError> {
         self.builder.clear();
         if let Some(context) = &changes.context {
             self.builder.set_context(context.clone());
@@ -166,7 +183,7 @@ impl RuleRoom {
                 Plan::Map(plan) => self.map_row(number, row, plan)?,
             }
         }
-        Ok((!self.builder.is_empty()).then(|| self.builder.finish()))
+        Ok(())
     }
 
     fn map_row(&mut self, number: Number, row: &RowChange, plan: &TablePlan) -> Result<(), TransformError> {

@@ -78,7 +78,7 @@ async fn attempt(
         pipeline: config.pipeline.clone(),
         writer,
         forwarder: Forwarder::new(tail.number, tail.source.clone()),
-        rules: RuleRoom::new(rules.clone(), schemas.0, schemas.1),
+        rules: RuleRoom::new(rules.clone(), schemas.0, schemas.1).of_pipeline(&config.pipeline),
         handle: handle.clone(),
         upstream: config.input.writer.clone(),
         board: Arc::clone(board),
@@ -89,7 +89,12 @@ async fn attempt(
     };
     let reader = match tail.input {
         Some(cursor) => intake::resume(kafka, config, handle, &tail, cursor).await?,
-        None => task.originate(kafka, config, &tail).await?,
+        None => tokio::select! {
+            // A full load begins when its definitions are there, which may take its time.
+            biased;
+            () = context.stop.cancelled() => return Ok(TaskEnd::Drained),
+            begun = task.originate(kafka, config, &tail) => begun?,
+        },
     };
     config.begun = true;
     task.follow(reader, &context.stop).await

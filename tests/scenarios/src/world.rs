@@ -25,6 +25,8 @@ pub struct WorldOptions {
     pub routes: String,
     /// YAML lines for the pipeline's `load:`, indented by four.
     pub load: String,
+    /// More YAML lines for the pipeline's specification, indented by two.
+    pub pipeline: String,
     /// Databases that the target user may write besides `databases`.
     pub target_databases: Vec<String>,
     /// Environment for a service.
@@ -141,7 +143,12 @@ impl World {
         mysql::create_user(&self.target_url, &target, PASSWORD, &[]).await?;
         let databases: Vec<&str> =
             self.options.databases.iter().chain(&self.options.target_databases).map(String::as_str).collect();
-        let source_grants = checks::source_grants(&source, flavour(&self.source_url).await?);
+        let mut source_grants = checks::source_grants(&source, flavour(&self.source_url).await?);
+        if self.options.load.contains("full") {
+            // A full load reads the tables.
+            let grant = |d: &String| format!("GRANT SELECT ON `{}`.* TO '{source}'@'%'", d.replace('_', "\\_"));
+            source_grants.extend(self.options.databases.iter().map(grant));
+        }
         let target_grants = checks::target_grants(&target, &databases, flavour(&self.target_url).await?);
         for (url, grants) in [(&self.source_url, source_grants), (&self.target_url, target_grants)] {
             let statements: Vec<String> = std::iter::once("SET sql_log_bin = 0".to_owned()).chain(grants).collect();
@@ -185,8 +192,11 @@ impl World {
         } else {
             format!("  tables:\n{}\n", self.options.routes)
         };
-        let load =
+        let mut load =
             if self.options.load.is_empty() { String::new() } else { format!("  load:\n{}\n", self.options.load) };
+        if !self.options.pipeline.is_empty() {
+            load = format!("{load}{}\n", self.options.pipeline);
+        }
         Ok(format!(
             "kind: source\nname: {source}\nspec:\n  servers: [\"{source_address}\"]\n  user: {source_user}\n  password: ${{env:LUTRA_SOURCE_PASSWORD}}\n  \
              tables: [{tables}]\n{more}---\nkind: target\nname: t-{name}\nspec:\n  servers: [\"{target_address}\"]\n  user: {target_user}\n  \

@@ -61,6 +61,7 @@ fn described(status: &Value) -> String {
             text(pipeline, "state")
         );
         parts.push(format!("{title}\n{}", tasks(list(pipeline, "tasks"))));
+        parts.extend(load(pipeline));
     }
     let others: Vec<&Value> = list(status, "other_tasks").collect();
     if !others.is_empty() {
@@ -76,6 +77,35 @@ fn described(status: &Value) -> String {
         table(&["WORKER", "ADDRESS", "TASKS", ""], &workers)
     });
     parts.join("\n\n")
+}
+
+/// The tables of a full load that are not done, and how many are.
+fn load(pipeline: &Value) -> Option<String> {
+    let tables: Vec<&Value> = list(pipeline, "load").collect();
+    if tables.is_empty() {
+        return None;
+    }
+    let number = |table: &Value, key: &str| table.get(key).and_then(Value::as_u64).unwrap_or(0);
+    let done = tables.iter().filter(|t| text(t, "state") == "DONE").count();
+    let rows: u64 = tables.iter().map(|t| number(t, "rows")).sum();
+    let rate = number(pipeline, "load_rows_per_second");
+    let mut lines =
+        vec![format!("  full load: {done} of {} tables done, {rows} rows, {rate} rows/s", tables.len())];
+    let row = |table: &&Value| {
+        let eta = table.get("eta_seconds").and_then(Value::as_u64).map_or_else(String::new, |s| format!("{s} s left"));
+        vec![
+            format!("  {}", text(table, "table")),
+            text(table, "state").to_owned(),
+            format!("{} of ~{}", number(table, "rows"), number(table, "estimate")),
+            format!("{} %", number(table, "percent")),
+            [eta.as_str(), text(table, "note")].join(" ").trim().to_owned(),
+        ]
+    };
+    let open: Vec<Vec<String>> = tables.iter().filter(|t| text(t, "state") != "DONE").map(row).collect();
+    if !open.is_empty() {
+        lines.push(table(&["  TABLE", "STATE", "ROWS", "", ""], &open));
+    }
+    Some(lines.join("\n"))
 }
 
 fn worker(worker: &Value) -> Vec<String> {

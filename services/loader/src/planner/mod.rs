@@ -85,7 +85,7 @@ struct Table {
 }
 
 fn allows_sets(map: &TableMap, conditions: Conditions) -> bool {
-    map.key.is_some() && !map.opaque_keys && !(map.related && conditions.foreign_key_checks)
+    !map.copying && map.key.is_some() && !map.opaque_keys && !(map.related && conditions.foreign_key_checks)
 }
 
 /// Columns that the update changes.

@@ -13,12 +13,32 @@ use crate::mapping::TableMap;
 pub(super) fn single(change: &Change, arena: &Arena) -> Option<Statement> {
     let map = Arc::clone(&change.map);
     let lenient = change.lenient;
+    if map.copying {
+        return copied(change, map, arena);
+    }
     match (change.before, change.after) {
         (None, Some(after)) => Some(Statement::Insert { map, rows: vec![after], lenient }),
         (Some(before), None) => Some(Statement::Delete { map, rows: vec![before] }),
         (Some(before), Some(after)) => {
             let columns = changed_columns(&map, arena, before, after);
             (!columns.is_empty()).then(|| Statement::Update { map, columns, rows: vec![(before, after)], lenient })
+        }
+        (None, None) => None,
+    }
+}
+
+/// The same for a table that is being copied: what it finds may not be there (P12).
+fn copied(change: &Change, map: Arc<TableMap>, arena: &Arena) -> Option<Statement> {
+    let lenient = change.lenient;
+    match (change.before, change.after) {
+        (None, Some(after)) => Some(Statement::Upsert { map, rows: vec![after], exact: true, lenient }),
+        (Some(before), None) => Some(Statement::Remove { map, rows: vec![before] }),
+        (Some(_), Some(after)) if change.complete => {
+            Some(Statement::Upsert { map, rows: vec![after], exact: false, lenient })
+        }
+        (Some(before), Some(after)) => {
+            let columns = changed_columns(&map, arena, before, after);
+            (!columns.is_empty()).then(|| Statement::Patch { map, columns, rows: vec![(before, after)], lenient })
         }
         (None, None) => None,
     }
@@ -33,7 +53,7 @@ pub(super) fn runs<'a>(changes: impl Iterator<Item = &'a Change>, arena: &Arena,
         let mergeable = mergeable(&statement, change);
         let mut key = Vec::new();
         let keyed = change.before.or(change.after).is_some_and(|image| key_bytes(&change.map, arena, image, &mut key));
-        let is_insert = matches!(statement, Statement::Insert { .. });
+        let is_insert = matches!(statement, Statement::Insert { .. } | Statement::Upsert { .. });
         let fits = open && mergeable && (is_insert || (keyed && !keys.contains(&key)));
         if fits
             && let Some(last) = out.last_mut()
@@ -55,10 +75,11 @@ fn mergeable(statement: &Statement, change: &Change) -> bool {
         return false;
     }
     match statement {
-        Statement::Insert { .. } => true,
+        Statement::Insert { .. } | Statement::Upsert { .. } => true,
+        Statement::Patch { .. } => false,
         Statement::Session(_) => false,
         // Rows of one delete go in the order of the index, not of the list.
-        Statement::Delete { .. } => map.key.is_some() && !map.self_referencing,
+        Statement::Delete { .. } | Statement::Remove { .. } => map.key.is_some() && !map.self_referencing,
         Statement::Update { columns, .. } => {
             map.key.is_some() && !map.self_referencing && !map.opaque_keys && !touches_keys(map, columns)
         }
@@ -76,7 +97,12 @@ fn merge(last: &mut Statement, next: &Statement) -> bool {
     }
     match (last, next) {
         (Statement::Insert { rows, .. }, Statement::Insert { rows: more, .. })
-        | (Statement::Delete { rows, .. }, Statement::Delete { rows: more, .. }) => {
+        | (Statement::Delete { rows, .. }, Statement::Delete { rows: more, .. })
+        | (Statement::Remove { rows, .. }, Statement::Remove { rows: more, .. }) => {
+            rows.extend_from_slice(more);
+            true
+        }
+        (Statement::Upsert { rows, exact, .. }, Statement::Upsert { rows: more, exact: same, .. }) if exact == same => {
             rows.extend_from_slice(more);
             true
         }

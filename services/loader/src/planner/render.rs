@@ -46,7 +46,7 @@ pub struct Script {
 
 /// Writes the statements as text. With `compare_image` the before image stands in every condition.
 pub fn render(statements: &[Statement], arena: &Arena, compare_image: bool) -> Script {
-    let mut writer = Writer { script: Script { packets: vec![Packet::default()] }, compare_image };
+    let mut writer = Writer { script: Script { packets: vec![Packet::default()] }, compare_image, free: false };
     for (at, statement) in statements.iter().enumerate() {
         match statement {
             Statement::Session(session) => {
@@ -57,6 +57,13 @@ pub fn render(statements: &[Statement], arena: &Arena, compare_image: bool) -> S
                 writer.leniently(at, *lenient, |w| w.insert(at, map, rows, arena));
             }
             Statement::Delete { map, rows } => writer.delete(at, map, rows, arena),
+            Statement::Upsert { map, rows, exact, lenient } => {
+                writer.leniently(at, *lenient, |w| w.freely(!exact, |w| w.upsert(at, map, rows, arena)));
+            }
+            Statement::Remove { map, rows } => writer.freely(true, |w| w.delete(at, map, rows, arena)),
+            Statement::Patch { map, columns, rows, lenient } => {
+                writer.leniently(at, *lenient, |w| w.freely(true, |w| w.update(at, map, columns, rows, arena)));
+            }
             Statement::Update { map, columns, rows, lenient } => {
                 writer.leniently(at, *lenient, |w| w.update(at, map, columns, rows, arena));
             }
@@ -68,6 +75,8 @@ pub fn render(statements: &[Statement], arena: &Arena, compare_image: bool) -> S
 struct Writer {
     script: Script,
     compare_image: bool,
+    /// Counts say nothing: rows may match or not.
+    free: bool,
 }
 
 impl Writer {
@@ -82,8 +91,16 @@ impl Writer {
     fn close(&mut self, statement: usize, expected: Option<u64>) {
         if let Some(packet) = self.script.packets.last_mut() {
             packet.text.push(b';');
+            let expected = expected.filter(|_| !self.free);
             packet.parts.push(Part { statement, expected });
         }
+    }
+
+    /// Rows may match or not.
+    fn freely(&mut self, free: bool, write: impl FnOnce(&mut Self)) {
+        let before = std::mem::replace(&mut self.free, free);
+        write(self);
+        self.free = before;
     }
 
     fn leniently(&mut self, statement: usize, lenient: bool, write: impl FnOnce(&mut Self)) {
@@ -133,6 +150,23 @@ impl Writer {
     }
 
     fn insert(&mut self, at: usize, map: &TableMap, rows: &[Image], arena: &Arena) {
+        self.insert_with(at, map, rows, arena, |_| {});
+    }
+
+    /// Rows that may be there: each counts once when it is new or there with these very values, twice when it differs.
+    fn upsert(&mut self, at: usize, map: &TableMap, rows: &[Image], arena: &Arena) {
+        self.insert_with(at, map, rows, arena, |out| {
+            out.extend_from_slice(b" ON DUPLICATE KEY UPDATE ");
+            separated(out, 0..map.columns.len(), |out, c| {
+                out.extend_from_slice(quoted(map, c));
+                out.extend_from_slice(b"=VALUES(");
+                out.extend_from_slice(quoted(map, c));
+                out.push(b')');
+            });
+        });
+    }
+
+    fn insert_with(&mut self, at: usize, map: &TableMap, rows: &[Image], arena: &Arena, tail: impl Fn(&mut Vec<u8>)) {
         self.lists(
             at,
             rows,
@@ -149,7 +183,7 @@ impl Writer {
                 }
                 out.push(b')');
             },
-            |_| {},
+            tail,
         );
     }
 

@@ -44,6 +44,35 @@ pub enum Statement {
         /// Needs a session that is not strict.
         lenient: bool,
     },
+    /// Rows of a table that is being copied: there with other values, or with these, or not at all.
+    Upsert {
+        /// The table.
+        map: Arc<TableMap>,
+        /// The rows.
+        rows: Vec<Image>,
+        /// None of them may be there with other values.
+        exact: bool,
+        /// Needs a session that is not strict.
+        lenient: bool,
+    },
+    /// Rows to delete that may not be there.
+    Remove {
+        /// The table.
+        map: Arc<TableMap>,
+        /// The old rows.
+        rows: Vec<Image>,
+    },
+    /// Rows to change that may not be there.
+    Patch {
+        /// The table.
+        map: Arc<TableMap>,
+        /// Columns to set.
+        columns: Vec<usize>,
+        /// Before and after.
+        rows: Vec<(Image, Image)>,
+        /// Needs a session that is not strict.
+        lenient: bool,
+    },
     /// What follows needs the session set otherwise.
     Session(Session),
     /// Rows to delete.
@@ -59,7 +88,12 @@ impl Statement {
     /// The table; none for a session setting.
     pub fn map(&self) -> Option<&Arc<TableMap>> {
         match self {
-            Self::Insert { map, .. } | Self::Update { map, .. } | Self::Delete { map, .. } => Some(map),
+            Self::Insert { map, .. }
+            | Self::Update { map, .. }
+            | Self::Delete { map, .. }
+            | Self::Upsert { map, .. }
+            | Self::Remove { map, .. }
+            | Self::Patch { map, .. } => Some(map),
             Self::Session(_) => None,
         }
     }
@@ -67,9 +101,9 @@ impl Statement {
     /// `insert`, `update`, `delete`.
     pub fn verb(&self) -> &'static str {
         match self {
-            Self::Insert { .. } => "insert",
-            Self::Update { .. } => "update",
-            Self::Delete { .. } => "delete",
+            Self::Insert { .. } | Self::Upsert { .. } => "insert",
+            Self::Update { .. } | Self::Patch { .. } => "update",
+            Self::Delete { .. } | Self::Remove { .. } => "delete",
             Self::Session(_) => "setting",
         }
     }
@@ -77,8 +111,11 @@ impl Statement {
     /// Rows that must match.
     pub fn rows(&self) -> usize {
         match self {
-            Self::Insert { rows, .. } | Self::Delete { rows, .. } => rows.len(),
-            Self::Update { rows, .. } => rows.len(),
+            Self::Insert { rows, .. }
+            | Self::Delete { rows, .. }
+            | Self::Upsert { rows, .. }
+            | Self::Remove { rows, .. } => rows.len(),
+            Self::Update { rows, .. } | Self::Patch { rows, .. } => rows.len(),
             Self::Session(_) => 0,
         }
     }

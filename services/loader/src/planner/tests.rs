@@ -101,6 +101,18 @@ impl Model {
     fn apply(&mut self, statement: &Statement, arena: &Arena) {
         match statement {
             Statement::Session(_) => {}
+            Statement::Upsert { rows, .. } => {
+                for row in rows.iter().map(|r| row_of(arena, *r)) {
+                    self.rows.retain(|known| known.0 != row.0);
+                    self.rows.push(row);
+                }
+            }
+            Statement::Remove { rows, .. } => {
+                for row in rows.iter().map(|r| row_of(arena, *r)) {
+                    self.rows.retain(|known| known.0 != row.0);
+                }
+            }
+            Statement::Patch { .. } => panic!("images are complete here"),
             Statement::Insert { rows, .. } => rows.iter().for_each(|r| self.insert(row_of(arena, *r))),
             Statement::Delete { rows, .. } => rows.iter().rev().for_each(|r| self.delete(row_of(arena, *r))),
             Statement::Update { rows, columns, .. } => rows.iter().rev().for_each(|(before, after)| {

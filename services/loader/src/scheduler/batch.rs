@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
+use crate::copying::{ChunkInfo, chunk_statements};
 use crate::mapping::TableMap;
-use crate::planner::{Conditions, Effort, Script, Statement, plan, render};
+use crate::planner::{Conditions, Effort, Packet, Part, Script, Statement, plan, render};
 use crate::rows::{Maps, Session, WriteSet, Written};
 use crate::slot::Place;
 use crate::unit::{Unit, UnitBody, UnitEnd};
-use lutra_change::GtidSet;
+use lutra_change::{GtidSet, RowFlags};
 use lutra_wire::record::{GtidState, SourceState};
 
 use crate::error::LoadError;
+
+/// Flags of a chunk's rows.
+const CHUNK_FLAGS: RowFlags = RowFlags(RowFlags::NO_FOREIGN_KEY_CHECKS);
 
 /// What a statement of a script does, for messages.
 #[derive(Clone, Debug)]
@@ -81,7 +85,9 @@ impl Unit {
     /// What kind of batch it can be in.
     pub fn shape(&self) -> Shape {
         let segments = match &self.body {
-            UnitBody::Ddl(_) => return Shape::Ddl,
+            UnitBody::Ddl(_) | UnitBody::Define(_) => return Shape::Ddl,
+            // Also one without rows is written down, in a transaction of its kind.
+            _ if self.copy.chunk.is_some() => return Shape::Rows(Session::of(CHUNK_FLAGS)),
             UnitBody::Nothing => return Shape::Nothing,
             UnitBody::Changes(segments) => segments,
         };
@@ -154,7 +160,7 @@ impl Batch {
         effort: Effort,
     ) -> Result<Self, LoadError> {
         let written = write_out(&units, maps)?;
-        let planned = plan_written(&written, compare_image, effort);
+        let planned = plan_units(&units, &written, compare_image, effort);
         let write_set = WriteSet::of(&written);
         let rows = u64::try_from(written.changes.len()).unwrap_or(u64::MAX);
         let transactions = units.iter().filter(|u| u.end.number.sub == 0).count();
@@ -168,7 +174,34 @@ impl Batch {
     /// # Errors
     /// As [`Batch::plan`].
     pub fn replan(&self, maps: &Maps, compare_image: bool, effort: Effort) -> Result<Planned, LoadError> {
-        Ok(plan_written(&write_out(&self.units, maps)?, compare_image, effort))
+        Ok(plan_units(&self.units, &write_out(&self.units, maps)?, compare_image, effort))
+    }
+}
+
+/// The rows' statements, and what is written down of chunks.
+fn plan_units(units: &[Unit], written: &Written, compare_image: bool, effort: Effort) -> Planned {
+    let mut planned = plan_written(written, compare_image, effort);
+    for unit in units {
+        if let (Some(info), Some(task)) = (&unit.copy.chunk, &unit.copy.task) {
+            planned.add_chunk(task, info, u64::try_from(unit.rows()).unwrap_or(0));
+        }
+    }
+    planned
+}
+
+impl Planned {
+    /// Adds what is written down of a chunk.
+    pub(crate) fn add_chunk(&mut self, task: &str, info: &ChunkInfo, rows: u64) {
+        if self.script.packets.is_empty() {
+            self.script.packets.push(Packet::default());
+        }
+        let Some(packet) = self.script.packets.last_mut() else { return };
+        for statement in chunk_statements(task, info, rows) {
+            packet.text.extend_from_slice(statement.as_bytes());
+            packet.text.push(b';');
+            packet.parts.push(Part { statement: self.labels.len(), expected: None });
+            self.labels.push(None);
+        }
     }
 }
 

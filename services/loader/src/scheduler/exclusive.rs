@@ -8,16 +8,20 @@ use lutra_runtime::{Backoff, BackoffPolicy};
 
 use super::batch::{Batch, Planned, plan_written};
 use super::{POSITION_EVERY, Scheduler, Waiting};
+use crate::copying::Define;
 use crate::ddl::DdlJob;
+use crate::define::DefineJob;
 use crate::error::{Conflict, LoadError};
 use crate::events::OneByOne;
 use crate::planner::Effort;
 use crate::rows::{Maps, Session, Written};
 use crate::slot::Place;
 use crate::target::Target;
-use crate::unit::{Piece, Segment, UnitBody};
+use crate::unit::{Piece, Segment, UnitBody, UnitEnd};
 use crate::writer::{Fault, Job, Line, Outcome};
 
+/// Flags of a chunk's rows.
+const CHUNK_FLAGS: lutra_change::RowFlags = lutra_change::RowFlags(lutra_change::RowFlags::NO_FOREIGN_KEY_CHECKS);
 /// The writer that runs what runs alone; its slot row holds DDL intents.
 const ALONE: u16 = 0;
 /// How long a stop waits for the rest of a large unit.
@@ -146,7 +150,13 @@ impl<T: Target> Scheduler<T> {
     /// Runs the DDL unit at the head of the queue. Nothing is under way.
     pub(super) async fn run_ddl(&mut self) -> Result<(), LoadError> {
         let Some(Waiting::Unit(unit)) = self.queue.pop_front() else { return Ok(()) };
-        let UnitBody::Ddl(ddl) = unit.body else { return Ok(()) };
+        let mut unit = unit;
+        self.copying.stamp(&mut unit)?;
+        let ddl = match unit.body {
+            UnitBody::Ddl(ddl) => ddl,
+            UnitBody::Define(define) => return self.run_define(*define, &unit.end).await,
+            _ => return Ok(()),
+        };
         self.place.origins.clear();
         self.advance(&unit.end);
         if self.options.ignore_ddl {
@@ -163,6 +173,25 @@ impl<T: Target> Scheduler<T> {
         Ok(())
     }
 
+    /// Makes the tables whose copies follow, unless that was done.
+    async fn run_define(&mut self, define: Define, end: &UnitEnd) -> Result<(), LoadError> {
+        self.place.origins.clear();
+        self.advance(end);
+        if self.copying.knows(define.id) {
+            self.tally.position(self.next_id - 1, &self.place, true);
+            return Ok(());
+        }
+        let job = DefineJob { define: define.clone(), place: self.place.clone() };
+        let outcome = self.alone(Job::Define(Box::new(job))).await?;
+        self.maps.forget();
+        self.settle(outcome)?;
+        self.copying.defined(&define);
+        self.applied = self.place.number;
+        self.tally.applied_alone(&self.place, 0);
+        self.tally.defined(&define);
+        Ok(())
+    }
+
     fn settle(&mut self, outcome: Outcome) -> Result<(), LoadError> {
         match outcome {
             Outcome::Done | Outcome::Recalled => Ok(()),
@@ -174,7 +203,15 @@ impl<T: Target> Scheduler<T> {
     /// Applies a unit that is larger than memory while it is read. Nothing else is under way, so that every error is
     /// judged at once; one that may pass ends the attempt, for the parts are gone from memory.
     pub(super) async fn run_large(&mut self) -> Result<(), LoadError> {
-        let Some(Waiting::Large { number, mut pieces }) = self.queue.pop_front() else { return Ok(()) };
+        let Some(Waiting::Large { number, chunk, mut pieces }) = self.queue.pop_front() else { return Ok(()) };
+        let chunk = match chunk {
+            Some(info) => Some((self.copying.admit(&info, number)?, info)),
+            None => None,
+        };
+        let copying = match &chunk {
+            Some((_, info)) => self.copying.chunk_set(info),
+            None => self.copying.set().cloned(),
+        };
         let mut maps = Maps::default();
         let mut begun = false;
         let mut rows = 0_u64;
@@ -185,18 +222,38 @@ impl<T: Target> Scheduler<T> {
                 piece = tokio::time::timeout(PIECE_POLL, pieces.recv()) => piece.ok().flatten(),
             };
             match piece {
-                Some(Piece::Rows(segment)) => {
-                    self.maps.add(&segment, number, &mut maps).await?;
+                // A chunk that is known is passed over; so are rows of a table that comes whole.
+                Some(Piece::Rows(_)) if chunk.as_ref().is_some_and(|(news, _)| !news) => {}
+                Some(Piece::Rows(mut segment)) => {
+                    if chunk.is_none() && copying.is_some() {
+                        self.copying.segment(&mut segment);
+                    }
+                    self.maps.add(&segment, number, copying.as_deref(), &mut maps).await?;
                     rows += u64::try_from(segment.rows.len()).unwrap_or(0);
                     self.large_rows(number, &segment, &maps, &mut begun).await?;
                 }
                 Some(Piece::End(end)) => {
                     self.place.origins.clear();
                     self.advance(&end);
+                    if !begun {
+                        // Nothing was left of it.
+                        self.tally.position(self.next_id - 1, &self.place, true);
+                        return Ok(());
+                    }
+                    if let Some((_, info)) = &chunk {
+                        let mut planned = Planned::nothing(Session::of(CHUNK_FLAGS));
+                        planned.add_chunk(self.copying.task(), info, rows);
+                        let outcome = self.alone(Job::More(Box::new(planned))).await?;
+                        self.settle(outcome)?;
+                        self.copying.passed(info);
+                    }
                     let outcome = self.alone(Job::Finish(Box::new(self.place.clone()))).await?;
                     self.settle(outcome)?;
                     self.applied = self.place.number;
                     self.tally.applied_alone(&self.place, rows);
+                    if let Some((_, info)) = &chunk {
+                        self.tally.copied(info, rows);
+                    }
                     return Ok(());
                 }
                 Some(Piece::Discarded) => return self.abort_large(begun).await,

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::copying::{ChunkInfo, Copying};
 use crate::error::LoadError;
 use crate::events::BatchRerun;
 use crate::maps::MapCache;
@@ -69,7 +70,7 @@ pub struct Writers {
 #[derive(Debug)]
 enum Waiting {
     Unit(Box<Unit>),
-    Large { number: Number, pieces: mpsc::Receiver<crate::unit::Piece> },
+    Large { number: Number, chunk: Option<Box<ChunkInfo>>, pieces: mpsc::Receiver<crate::unit::Piece> },
 }
 
 #[derive(Debug)]
@@ -102,6 +103,8 @@ pub struct Scheduler<T> {
     /// Where the target stands.
     applied: Number,
     tally: Tally,
+    /// Tables that are being copied where `place` stands.
+    copying: Copying,
     stop: CancellationToken,
 }
 
@@ -131,8 +134,16 @@ impl<T: Target> Scheduler<T> {
             applied: place.number,
             place,
             tally,
+            copying: Copying::default(),
             stop,
         }
+    }
+
+    /// With tables that are being copied.
+    #[must_use]
+    pub fn with_copying(mut self, copying: Copying) -> Self {
+        self.copying = copying;
+        self
     }
 
     /// Runs until stopped (everything under way is committed then) or failed.
@@ -167,7 +178,9 @@ impl<T: Target> Scheduler<T> {
     fn on_message(&mut self, message: Message) {
         match message {
             Message::Unit(unit) => self.queue.push_back(Waiting::Unit(unit)),
-            Message::Large { number, pieces } => self.queue.push_back(Waiting::Large { number, pieces }),
+            Message::Large { number, chunk, pieces } => {
+                self.queue.push_back(Waiting::Large { number, chunk, pieces });
+            }
             Message::Alive { at, clock_offset, appended_at } => self.tally.alive(at, clock_offset, appended_at),
         }
     }
@@ -267,7 +280,10 @@ impl<T: Target> Scheduler<T> {
         if self.waits_for_age() {
             return Ok(None);
         }
-        let units = self.take_units();
+        let units = self.take_units()?;
+        if units.is_empty() {
+            return Ok(None);
+        }
         let maps = self.maps.of_units(&units).await?;
         let compare_image = self.options.policy.compare_image;
         let batch = Batch::plan(units, self.place.clone(), &maps, compare_image, crate::planner::Effort::Sets)?;
@@ -283,7 +299,7 @@ impl<T: Target> Scheduler<T> {
             bytes += unit.bytes();
             if rows >= enough.min(self.options.policy.rows)
                 || bytes >= self.options.policy.bytes
-                || matches!(unit.body, UnitBody::Ddl(_))
+                || matches!(unit.body, UnitBody::Ddl(_) | UnitBody::Define(_))
             {
                 return false;
             }
@@ -302,7 +318,7 @@ impl<T: Target> Scheduler<T> {
     }
 
     /// Whole units that fit one batch, positions between them included; at least one.
-    fn take_units(&mut self) -> Vec<Unit> {
+    fn take_units(&mut self) -> Result<Vec<Unit>, LoadError> {
         let policy = self.options.policy;
         let mut units: Vec<Unit> = Vec::new();
         let (mut rows, mut bytes) = (0, 0);
@@ -325,12 +341,18 @@ impl<T: Target> Scheduler<T> {
             if shape != Shape::Nothing {
                 session.get_or_insert(shape);
             }
-            if let Some(Waiting::Unit(unit)) = self.queue.pop_front() {
+            if let Some(Waiting::Unit(mut unit)) = self.queue.pop_front() {
+                let ends_copy = self.copying.ends_with(&unit);
+                self.copying.stamp(&mut unit)?;
                 self.advance(&unit.end);
                 units.push(*unit);
+                // Behind the last chunk of a table other rules are in force.
+                if ends_copy {
+                    break;
+                }
             }
         }
-        units
+        Ok(units)
     }
 
     fn on_report(&mut self, report: Report) -> Result<(), LoadError> {

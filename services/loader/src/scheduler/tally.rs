@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::batch::Batch;
+use crate::copying::{ChunkInfo, CopyRow, Define};
 use crate::events::{BatchCommitted, ConflictFound};
 use crate::progress::Progress;
 use crate::slot::Place;
@@ -34,6 +35,16 @@ struct Position {
 
 fn next_offset(place: &Place) -> i64 {
     place.cursor.map_or(0, |c| c.next_offset)
+}
+
+fn note_chunk(progress: &mut Progress, info: &ChunkInfo, rows: u64) {
+    let known = progress.copies.iter_mut().find(|row| row.table == info.table);
+    if let Some(row) = known {
+        row.rows += rows;
+        if info.last {
+            "done".clone_into(&mut row.state);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -78,6 +89,21 @@ impl Tally {
         self.unsaved.then(|| self.committed_at.elapsed())
     }
 
+    /// Tables were made whose copies follow.
+    pub(super) fn defined(&mut self, define: &Define) {
+        self.progress.send_modify(|p| {
+            for table in &define.tables {
+                p.copies.retain(|row| row.table.name() != table.name());
+                p.copies.push(CopyRow { table: table.clone(), state: "copying".to_owned(), rows: 0 });
+            }
+        });
+    }
+
+    /// A chunk is in the target.
+    pub(super) fn copied(&mut self, info: &ChunkInfo, rows: u64) {
+        self.progress.send_modify(|p| note_chunk(p, info, rows));
+    }
+
     /// The position is committed by itself.
     pub(super) fn position_committed(&mut self) {
         self.unsaved = false;
@@ -100,6 +126,11 @@ impl Tally {
                 None => {
                     (p.number, p.next_offset) = (batch.place.number, next_offset(&batch.place));
                     p.gtid_set = Arc::new(batch.place.gtid_set.clone());
+                }
+            }
+            for unit in &batch.units {
+                if let Some(info) = &unit.copy.chunk {
+                    note_chunk(p, info, u64::try_from(unit.rows()).unwrap_or(0));
                 }
             }
             p.rows_applied += batch.rows;

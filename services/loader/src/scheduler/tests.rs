@@ -232,7 +232,7 @@ impl Rig {
             origins: Vec::new(),
             trace: RecordHeaders::default(),
         };
-        let unit = Unit { end, body: UnitBody::Changes(vec![segment]) };
+        let unit = Unit { end, body: UnitBody::Changes(vec![segment]), copy: crate::copying::UnitCopy::default() };
         self.messages.send(Message::Unit(Box::new(unit))).await.unwrap();
     }
 

@@ -8,6 +8,7 @@ use lutra_change::{Number, TableName};
 use lutra_mysql::{Error, Flavour};
 
 use crate::catalogue::TargetTable;
+use crate::copying::Copies;
 use crate::error::LoadError;
 use crate::slot::{Owner, Slot};
 
@@ -43,6 +44,14 @@ pub trait Target: Send + Sync + 'static {
         owner: &Owner,
         slots: u16,
     ) -> impl Future<Output = Result<(Vec<Slot>, Capabilities), LoadError>> + Send;
+
+    /// What the target says of the copies of the task's tables (P12).
+    ///
+    /// # Errors
+    /// The target's.
+    fn copies(&self, _owner: &Owner) -> impl Future<Output = Result<Copies, LoadError>> + Send {
+        async { Ok(Copies::default()) }
+    }
 
     /// A connection for that slot, holding the slot's lock.
     ///

@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 
 use super::{Capabilities, PacketError, Target, TargetConnection};
 use crate::catalogue::{TargetColumn, TargetKey, TargetTable};
+use crate::copying::Copies;
 use crate::error::LoadError;
 use crate::planner::SQL_MODE;
 use crate::slot::{self, Owner, Slot};
@@ -96,6 +97,24 @@ impl Target for MySqlTarget {
         let capabilities = probe(&mut connection).await?;
         *self.reader.lock().await = Some(connection);
         Ok((rows, capabilities))
+    }
+
+    async fn copies(&self, owner: &Owner) -> Result<Copies, LoadError> {
+        let reading = failed("reading lutra.load");
+        let mut reader = self.reader.lock().await;
+        let connection = match &mut *reader {
+            Some(connection) if !connection.is_disconnected() => connection,
+            gone => gone.insert(self.open().await?),
+        };
+        const PRESENT: &str =
+            "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'lutra' AND table_name = 'chunk'";
+        if connection.query_text(PRESENT).await.map_err(&reading)?.as_deref() != Some("1") {
+            return Ok(Copies::default());
+        }
+        let [tables, chunks] = Copies::select(&owner.task);
+        let tables = connection.query(tables).await.map_err(&reading)?;
+        let chunks = connection.query(chunks).await.map_err(&reading)?;
+        Ok(Copies::parse(&tables, &chunks))
     }
 
     async fn connect(&self, owner: &Owner, slot: u16) -> Result<MySqlConnection, LoadError> {

@@ -26,7 +26,7 @@ use crate::proxy;
     paths(
         documents::list, documents::apply, documents::get, documents::delete,
         documents::sources, documents::targets, documents::pipelines,
-        pipelines::command, pipelines::wait, pipelines::adopt_pipeline, pipelines::adopt_source,
+        pipelines::command, pipelines::load, pipelines::wait, pipelines::adopt_pipeline, pipelines::adopt_source,
         cluster::tasks, cluster::task, cluster::restart, cluster::workers, cluster::status, cluster::doctor, cluster::log,
     ),
     components(schemas(crate::disposition::Problem)),
@@ -54,6 +54,7 @@ pub fn router(manager: &Manager) -> Router {
         .route("/sources/{name}/adopt", post(pipelines::adopt_source))
         .route("/pipelines/{name}/adopt", post(pipelines::adopt_pipeline))
         .route("/pipelines/{name}/wait", post(pipelines::wait))
+        .route("/pipelines/{name}/load/{command}", post(pipelines::load))
         .route("/pipelines/{name}/{command}", post(pipelines::command))
         .route("/tasks", get(cluster::tasks))
         .route("/tasks/{kind}/{name}", get(cluster::task))

@@ -12,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::adopt::{self, Adopted};
 use crate::documents::Documents;
 use crate::error::ManagerError;
+use crate::loads::{self, LoadCommanded};
 use crate::manager::Manager;
 use crate::status::task_ids;
 use crate::wait::{self, Waited};
@@ -75,6 +76,32 @@ pub async fn command(
         manager.reconcile().await?;
     }
     Ok(Json(Commanded { pipeline: name, desired: word, changed }))
+}
+
+/// Which table.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+pub struct LoadQuery {
+    /// `DATABASE.TABLE` at the source; all of the load where none is said.
+    table: Option<String>,
+}
+
+/// Pauses, resumes, cancels or restarts a full load, or the copy of one of its tables.
+#[utoipa::path(
+    post, path = "/v1/pipelines/{name}/load/{command}", tag = "pipelines",
+    params(
+        ("name" = String, Path, description = "The pipeline"),
+        ("command" = String, Path, description = "pause, resume, cancel or restart"),
+        LoadQuery,
+    ),
+    responses((status = 200, body = LoadCommanded), (status = 409, body = crate::disposition::Problem)),
+)]
+pub async fn load(
+    State(manager): State<Manager>,
+    Path((name, command)): Path<(String, String)>,
+    Query(query): Query<LoadQuery>,
+) -> Answer<LoadCommanded> {
+    Ok(Json(loads::command(&manager, &name, &command, query.table).await?))
 }
 
 /// How long to wait.

@@ -1,0 +1,231 @@
+//! Full loads: tables with rows are copied while they are written, and followed from there on.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use lutra_harness::mysql::connect;
+use lutra_harness::services::Service;
+use lutra_scenarios::{World, WorldOptions};
+use mysql_async::prelude::Queryable;
+use rand_chacha::ChaCha8Rng;
+use rand::{Rng, SeedableRng};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn options(full: &str) -> WorldOptions {
+    WorldOptions { load: format!("    full: {full}"), ..WorldOptions::default() }
+}
+
+/// What `lutra status` says of the tables of the load.
+async fn tables(world: &World) -> Result<Vec<(String, String, u64)>> {
+    let text = world.lutra_until(&["status", &world.pipeline(), "--json"], Duration::from_secs(30)).await?;
+    let status: Value = serde_json::from_str(&text).context("understand `lutra status --json`")?;
+    let load = status.pointer("/pipelines/0/load").and_then(Value::as_array).cloned().unwrap_or_default();
+    let word = |table: &Value, key: &str| table[key].as_str().unwrap_or_default().to_owned();
+    Ok(load.iter().map(|t| (word(t, "table"), word(t, "state"), t["rows"].as_u64().unwrap_or(0))).collect())
+}
+
+/// Waits until the load of these tables is as the condition says.
+async fn wait_for(world: &World, what: &str, done: impl Fn(&[(String, String, u64)]) -> bool) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let seen = tables(world).await?;
+        if done(&seen) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!("not {what} after {LIMIT:?}; last seen: {seen:?}\n{}", world.logs());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn wait_until_done(world: &World, count: usize) -> Result<()> {
+    wait_for(world, "done", |seen| seen.len() >= count && seen.iter().all(|(_, state, _)| state == "DONE")).await
+}
+
+/// A table `name (id, v, pad)` with rows 1..=rows.
+async fn fill(world: &World, name: &str, rows: u32) -> Result<()> {
+    let db = world.database();
+    let mut conn = connect(&world.source_url).await?;
+    conn.query_drop(format!("CREATE DATABASE IF NOT EXISTS `{db}`")).await?;
+    conn.query_drop(format!(
+        "CREATE TABLE `{db}`.`{name}` (id INT PRIMARY KEY, v BIGINT NOT NULL, pad VARCHAR(200), UNIQUE KEY (v), KEY (pad))"
+    ))
+    .await?;
+    conn.query_drop("SET SESSION cte_max_recursion_depth = 10000000").await?;
+    conn.query_drop(format!(
+        "INSERT INTO `{db}`.`{name}` WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \
+         SELECT i, i * 10, REPEAT(CHAR(97 + i % 26), 20 + i % 80) FROM n"
+    ))
+    .await?;
+    Ok(())
+}
+
+/// Changes rows of the table at random, keys among them, until it is told to stop; how many statements it ran.
+fn write(world: &World, name: &str, rows: u32, seed: u64, pause: Duration, stop: CancellationToken) -> JoinHandle<Result<u64>> {
+    let (url, table) = (world.source_url.clone(), format!("`{}`.`{name}`", world.database()));
+    #[allow(clippy::disallowed_methods, reason = "a test's own task, joined by its maker")]
+    tokio::spawn(async move {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut conn = connect(&url).await?;
+        let mut done = 0;
+        while !stop.is_cancelled() {
+            let (a, b, fresh) = (random.random_range(1..=rows), random.random_range(1..=rows), random.random::<u32>());
+            let sql = match random.random_range(0..10) {
+                0..=4 => format!("UPDATE {table} SET pad = '{fresh}' WHERE id = {a}"),
+                5 => format!("DELETE FROM {table} WHERE id = {a}"),
+                6 | 7 => format!("INSERT IGNORE INTO {table} VALUES ({a}, {fresh}, 'new')"),
+                8 => format!("UPDATE IGNORE {table} SET id = {b} WHERE id = {a}"),
+                _ => format!("UPDATE IGNORE {table} SET v = {fresh} WHERE id BETWEEN {a} AND {a} + 3"),
+            };
+            conn.query_drop(sql).await?;
+            done += 1;
+            tokio::time::sleep(pause).await;
+        }
+        Ok(done)
+    })
+}
+
+#[tokio::test]
+async fn a_table_that_is_written_is_copied_and_followed() -> Result<()> {
+    let world = World::shared("load", options("{chunk_rows: 500}")).await?;
+    fill(&world, "t", 20_000).await?;
+    let stop = CancellationToken::new();
+    let writer = write(&world, "t", 25_000, 1, Duration::from_millis(3), stop.clone());
+    world.apply().await?;
+    wait_until_done(&world, 1).await?;
+    // And is followed from there on.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stop.cancel();
+    let statements = writer.await??;
+    println!("{statements} statements meanwhile; {:?}", tables(&world).await?);
+    world.settled(LIMIT).await
+}
+
+#[tokio::test]
+async fn services_killed_in_the_middle_of_a_load_lose_and_double_nothing() -> Result<()> {
+    let mut world = World::shared("loadkill", options("{chunk_rows: 300, rows_per_second: 6000}")).await?;
+    fill(&world, "t", 40_000).await?;
+    let stop = CancellationToken::new();
+    let writer = write(&world, "t", 50_000, 2, Duration::from_millis(5), stop.clone());
+    world.apply().await?;
+    for (n, service) in [Service::Extractor, Service::Transformer, Service::Loader, Service::Extractor].into_iter().enumerate() {
+        let wanted = 4_000 * (n as u64 + 1);
+        wait_for(&world, "far enough", |seen| seen.iter().any(|(_, _, rows)| *rows >= wanted)).await?;
+        let name = format!("{service}-1");
+        world.service(&name)?.process().kill()?;
+        println!("{name} killed at {:?}", tables(&world).await?);
+        world.start(service, 1)?;
+    }
+    wait_until_done(&world, 1).await?;
+    stop.cancel();
+    let statements = writer.await??;
+    println!("{statements} statements meanwhile");
+    world.settled(LIMIT).await
+}
+
+#[tokio::test]
+async fn every_kind_of_table_is_copied_as_it_is() -> Result<()> {
+    let world = World::shared("loadkinds", options("true")).await?;
+    let db = world.database();
+    let of = |sql: &str| sql.replace("{db}", &format!("`{db}`"));
+    let statements = [
+        "CREATE DATABASE {db}",
+        "CREATE TABLE {db}.composite (a VARCHAR(20) COLLATE utf8mb4_0900_ai_ci, b DATE, c DECIMAL(10,3), v INT, PRIMARY KEY (a, b, c))",
+        "CREATE TABLE {db}.latin (k VARCHAR(10) CHARACTER SET latin1, e ENUM('z','y','x'), n TIME(3), PRIMARY KEY (k, e, n))",
+        "CREATE TABLE {db}.keyless (a INT, b VARCHAR(20), c JSON)",
+        "CREATE TABLE {db}.other_key (id INT NULL, u BINARY(4) NOT NULL, UNIQUE KEY (u))",
+        "CREATE TABLE {db}.floats (f FLOAT PRIMARY KEY, d DOUBLE)",
+        "CREATE TABLE {db}.empty (id INT PRIMARY KEY)",
+        "CREATE TABLE {db}.parent (id INT PRIMARY KEY, v INT)",
+        "CREATE TABLE {db}.a_child (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES parent (id) ON DELETE CASCADE)",
+        "CREATE TABLE {db}.types (id BIGINT UNSIGNED PRIMARY KEY, t1 TINYINT, t2 SMALLINT UNSIGNED, t3 MEDIUMINT, t4 INT UNSIGNED, \
+         t5 BIGINT UNSIGNED, f FLOAT, d DOUBLE, m DECIMAL(65,30), y YEAR, da DATE, ti TIME(6), dt DATETIME(6), ts TIMESTAMP(6) NULL, \
+         b1 BIT(1), b64 BIT(64), c CHAR(5), vc VARCHAR(20) CHARACTER SET utf16, tx TEXT, lt LONGTEXT CHARACTER SET gbk, bi BINARY(6), \
+         vb VARBINARY(6), bl MEDIUMBLOB, e ENUM('a','b,c','d''e'), s SET('1','2','3'), j JSON, g GEOMETRY, p POINT SRID 4326, \
+         inv INT INVISIBLE, gen INT AS (t1 + 1) VIRTUAL, sto INT AS (t1 + 2) STORED)",
+    ];
+    let session = "SET SESSION sql_mode = 'ALLOW_INVALID_DATES', time_zone = '+03:00'";
+    let rows = [
+        "INSERT INTO {db}.composite SELECT CONCAT(x.a, y.b), z.c, z.d, 1 FROM (SELECT 'a' a UNION SELECT 'B' UNION SELECT 'é') x, (SELECT '1' b UNION SELECT '2 x' UNION SELECT '') y, (SELECT '2020-01-01' c, 1.5 d UNION SELECT '0000-00-00', -1 UNION SELECT '2020-02-00', 99) z",
+        "INSERT INTO {db}.latin VALUES ('é', 1, '-838:59:59.000'), ('e', 2, '00:00:00.001'), ('É2', 3, '12:00:00'), ('z', 1, '00:00:00'), ('z', 3, '00:00:00')",
+        "INSERT INTO {db}.keyless VALUES (1, 'x', '{\"a\": [1, 2.5, null]}'), (1, 'x', '{\"a\": [1, 2.5, null]}'), (NULL, NULL, NULL)",
+        "INSERT INTO {db}.other_key VALUES (NULL, 'b'), (1, 0x00FF00FF), (2, 0xFFFFFFFF)",
+        "INSERT INTO {db}.floats VALUES (0.1, 0.1), (1e30, -1e300), (-3.4028235e38, 4.9e-324)",
+        "INSERT INTO {db}.parent VALUES (1, 1), (2, 2)",
+        "INSERT INTO {db}.a_child VALUES (1, 1), (2, 2), (3, NULL)",
+        "INSERT INTO {db}.types (id, t1, t2, t3, t4, t5, f, d, m, y, da, ti, dt, ts, b1, b64, c, vc, tx, lt, bi, vb, bl, e, s, j, g, p, inv) VALUES \
+         (18446744073709551615, -128, 65535, -8388608, 4294967295, 18446744073709551615, 3.14159274, 2.718281828459045, \
+          -12345678901234567890123456789012345.123456789012345678901234567890, 2155, '9999-12-31', '-838:59:58.999999', \
+          '9999-12-31 23:59:59.999999', '2038-01-19 06:14:07.999999', 1, 18446744073709551615, 'x  ', 'ä€', 'text', '中文', 0x00, 0x0001, \
+          REPEAT(0xFF, 70000), 'd''e', '1,3', '{\"k\": \"v\", \"n\": 1.5e10, \"b\": true}', ST_GeomFromText('POLYGON((0 0,1 0,1 1,0 0))'), \
+          ST_SRID(POINT(1,2), 4326), 5), \
+         (0, 127, 0, 8388607, 0, 0, -0.0, -0.0, 0, 0, '0000-00-00', '00:00:00', '0000-00-00 00:00:00', '0000-00-00 00:00:00', 0, 0, '', '', '', \
+          '', '', '', '', '', '', 'null', ST_GeomFromText('POINT(1 2)'), ST_SRID(POINT(0,0), 4326), NULL), \
+         (7, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '2020-02-31', NULL, '2020-00-00 00:00:00', NULL, NULL, NULL, NULL, NULL, NULL, \
+          NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
+    ];
+    let all: Vec<String> = statements.iter().chain([&session]).chain(&rows).map(|sql| of(sql)).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    world.execute(&all).await?;
+    world.apply().await?;
+    wait_until_done(&world, 9).await?;
+    world.settled(LIMIT).await?;
+    // What the stream writes into the same tables is the same again.
+    let again = [
+        session.to_owned(),
+        of("UPDATE {db}.types SET t1 = 3, vb = 'zz' WHERE id = 0"),
+        of("DELETE FROM {db}.keyless WHERE a = 1 LIMIT 1"),
+        of("INSERT INTO {db}.a_child VALUES (9, 2)"),
+        of("DELETE FROM {db}.parent WHERE id = 1"),
+    ];
+    world.execute(&again.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    world.settled(LIMIT).await
+}
+
+#[tokio::test]
+async fn a_load_goes_on_through_definitions_and_wishes() -> Result<()> {
+    let world = World::shared("loadddl", options("{chunk_rows: 200, rows_per_second: 4000}")).await?;
+    for table in ["t", "u", "dropped"] {
+        fill(&world, table, 12_000).await?;
+    }
+    let db = world.database();
+    let stop = CancellationToken::new();
+    let writer = write(&world, "t", 15_000, 3, Duration::from_millis(5), stop.clone());
+    world.apply().await?;
+    wait_for(&world, "begun", |seen| seen.iter().any(|(_, _, rows)| *rows > 1_000)).await?;
+    world.lutra(&["load", "pause", &format!("{db}.u")]).await?;
+    world
+        .execute(&[
+            &format!("ALTER TABLE `{db}`.t ADD COLUMN extra INT NOT NULL DEFAULT 5"),
+            &format!("CREATE TABLE `{db}`.later (id INT PRIMARY KEY)"),
+            &format!("INSERT INTO `{db}`.later VALUES (1), (2)"),
+            &format!("DROP TABLE `{db}`.dropped"),
+        ])
+        .await?;
+    let named = |seen: &[(String, String, u64)], name: &str| {
+        seen.iter().find(|(table, ..)| *table == format!("{db}.{name}")).map(|(_, state, _)| state.clone())
+    };
+    wait_for(&world, "paused", |seen| named(seen, "u").as_deref() == Some("PAUSED")).await?;
+    wait_for(&world, "t done", |seen| named(seen, "t").as_deref() == Some("DONE")).await?;
+    world.execute(&[&format!("TRUNCATE TABLE `{db}`.u"), &format!("INSERT INTO `{db}`.u VALUES (1, 2, 'x')")]).await?;
+    world.lutra(&["load", "resume", &format!("{db}.u")]).await?;
+    wait_for(&world, "u done", |seen| named(seen, "u").as_deref() == Some("DONE")).await?;
+    stop.cancel();
+    writer.await??;
+    world.settled(LIMIT).await?;
+    // Somebody spoils the copy: it is made anew while the pipeline runs.
+    let mut target = connect(&world.target_url).await?;
+    target.query_drop(format!("DELETE FROM `{db}`.t WHERE id % 3 = 0")).await?;
+    let before = world.compare().await?;
+    ensure!(!before.is_equal(), "the copy was not spoilt");
+    world.lutra(&["load", "restart", &format!("{db}.t")]).await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    wait_for(&world, "t done again", |seen| named(seen, "t").as_deref() == Some("DONE")).await?;
+    world.settled(LIMIT).await
+}
