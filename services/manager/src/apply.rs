@@ -1,5 +1,7 @@
 //! Documents in: everything that is wrong is found before anything is written.
 
+mod catalogues;
+
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
@@ -20,8 +22,23 @@ use crate::servers::{self, Asked};
 pub struct NamedFault {
     /// The pipeline.
     pub pipeline: String,
+    /// Where in it, `spec.tables[2]`; absent where no one place is to blame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Line of the applied text at which its document begins; absent for one that was there before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// Column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
     /// What is wrong.
     pub message: String,
+}
+
+impl NamedFault {
+    fn new(pipeline: &str, message: String) -> Self {
+        Self { pipeline: pipeline.to_owned(), path: None, line: None, column: None, message }
+    }
 }
 
 /// What an `apply` does to one document.
@@ -88,8 +105,10 @@ pub struct ApplyOptions {
 
 /// Applies the documents of a text.
 pub async fn apply(manager: &Manager, text: &str, options: ApplyOptions) -> Result<Applied, ManagerError> {
-    let incoming: Vec<Document> =
-        lutra_spec::parse(text).map_err(ManagerError::Violations)?.into_iter().map(|d| d.document).collect();
+    let located = lutra_spec::parse(text).map_err(ManagerError::Violations)?;
+    let places: BTreeMap<String, (usize, usize)> =
+        located.iter().map(|d| (d.document.name.to_string(), (d.line, d.column))).collect();
+    let incoming: Vec<Document> = located.into_iter().map(|d| d.document).collect();
     let existing = Documents::read(manager.store()).await?;
     let merged = merge(&existing, &incoming)?;
     let mut warnings = fits(&merged)?;
@@ -98,6 +117,7 @@ pub async fn apply(manager: &Manager, text: &str, options: ApplyOptions) -> Resu
     let changes: Vec<DocumentChange> = incoming.iter().map(|document| change(&existing, document)).collect();
     if !options.skip_checks {
         warnings.extend(ask_servers(&incoming, &changes, &begun).await?);
+        warnings.extend(hold_rules(&merged, &changes, &places).await?);
     }
     if options.dry_run {
         return Ok(Applied { applied: false, changes, warnings });
@@ -181,7 +201,7 @@ fn fits(documents: &Documents) -> Result<Vec<String>, ManagerError> {
     for name in documents.names(Kind::Pipeline) {
         let compiled = documents.pipeline(name).map(Rules::compile);
         if let Some(Err(found)) = compiled {
-            faults.extend(found.iter().map(|f| NamedFault { pipeline: name.to_owned(), message: f.to_string() }));
+            faults.extend(found.iter().map(|f| NamedFault::new(name, f.to_string())));
         }
     }
     if !faults.is_empty() {
@@ -297,6 +317,33 @@ async fn ask_servers(
         }
     }
     if failed.is_empty() { Ok(warnings) } else { Err(ManagerError::Servers(failed)) }
+}
+
+/// Holds the rules of new and changed pipelines against the tables that their source and target have.
+async fn hold_rules(
+    documents: &Documents,
+    changes: &[DocumentChange],
+    places: &BTreeMap<String, (usize, usize)>,
+) -> Result<Vec<String>, ManagerError> {
+    let (mut warnings, mut faults) = (Vec::new(), Vec::new());
+    let changed = |name: &&str| changes.iter().any(|c| c.name == **name && c.action != Action::Unchanged);
+    for name in documents.names(Kind::Pipeline).filter(changed) {
+        let Some(pipeline) = documents.pipeline(name) else { continue };
+        let source = documents.source(pipeline.source.as_str());
+        let target = documents.target(pipeline.target.as_str());
+        let (Some(source), Some(target), Ok(rules)) = (source, target, Rules::compile(pipeline)) else { continue };
+        let (source, target) = ((pipeline.source.as_str(), source), (pipeline.target.as_str(), target));
+        let found = catalogues::hold(pipeline, &rules, source, target).await;
+        warnings.extend(found.warnings.into_iter().map(|warning| format!("pipeline {name}: {warning}")));
+        let place = places.get(name);
+        faults.extend(found.faults.into_iter().map(|(route, message)| NamedFault {
+            path: route.map(|route| format!("spec.tables[{route}]")),
+            line: place.map(|(line, _)| *line),
+            column: place.map(|(_, column)| *column),
+            ..NamedFault::new(name, message)
+        }));
+    }
+    if faults.is_empty() { Ok(warnings) } else { Err(ManagerError::Rules(faults)) }
 }
 
 #[cfg(test)]

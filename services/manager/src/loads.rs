@@ -130,21 +130,22 @@ pub(crate) async fn command(
 /// What is shown of a load. `measured` is what the pipeline's loader says.
 pub(crate) fn views(progress: &LoadProgress, spec: &PipelineSpec, measured: Option<&Value>) -> Vec<LoadView> {
     let rules = lutra_rules::Rules::compile(spec).ok();
-    let applied = |table: &str| {
-        let (database, name) = table.split_once('.')?;
+    let applied = |table: &lutra_coordination::TableProgress| {
+        let (database, name) = table.table.split_once('.')?;
         let name = lutra_change::TableName::new(database, name);
         let target = match rules.as_ref()?.table(&name).ok()? {
             lutra_rules::TableDecision::Map(mapping) => mapping.to.to_string(),
             _ => name.to_string(),
         };
         let copy = measured?.get("copies")?.get(&target)?;
-        Some(copy.get("state")?.as_str()? == "done")
+        let same = copy.get("generation").and_then(Value::as_u64) == Some(u64::from(table.generation));
+        Some(same && copy.get("state")?.as_str()? == "done")
     };
     let left: u64 = progress.tables.iter().filter(|t| !t.state.is_over()).map(|t| t.estimate.saturating_sub(t.rows)).sum();
     let eta = (progress.rows_per_second > 0 && left > 0).then(|| left / progress.rows_per_second);
     let view = |table: &lutra_coordination::TableProgress| {
         let state = match table.state {
-            CopyState::Done if applied(&table.table) == Some(false) => "APPLYING".to_owned(),
+            CopyState::Done if applied(table) != Some(true) => "APPLYING".to_owned(),
             state => format!("{state:?}").to_uppercase(),
         };
         let percent = match table.state {
@@ -188,7 +189,7 @@ mod tests {
         let tables = vec![table("a.x", CopyState::Done, 10), table("a.y", CopyState::Copying, 50)];
         let progress = LoadProgress { tables, rows_per_second: 10, ..LoadProgress::default() };
         let seen = |state: &str| {
-            let measured = json!({"copies": {"b.x": {"state": state}}});
+            let measured = json!({"copies": {"b.x": {"state": state, "generation": 0}}});
             let views = views(&progress, &spec, Some(&measured));
             (views[0].state.clone(), views[1].percent, views[1].eta_seconds)
         };
