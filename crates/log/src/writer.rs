@@ -161,10 +161,11 @@ impl<F: TransportFactory> LogWriter<F> {
         body: &RawBody,
         headers: Option<&RecordHeaders>,
     ) -> Result<Ticket, LogError> {
-        if draft.part == 1 {
-            self.more_parts = 0;
+        // A heartbeat that rests may come in the middle of a unit.
+        if draft.number > draft.previous {
+            self.more_parts = if draft.part == 1 { 0 } else { self.more_parts };
+            draft.part = draft.part.saturating_add(self.more_parts);
         }
-        draft.part = draft.part.saturating_add(self.more_parts);
         if body.len() <= RECORD_LIMIT {
             return self.append_checked(draft, body, body.kind(), headers).await;
         }

@@ -431,6 +431,11 @@ async fn a_body_beyond_a_record_goes_in_pieces_and_is_read_whole() {
     let executed = GtidSet::new();
     for (part, body) in bodies.iter().enumerate() {
         source.writer.append(draft(part, &executed), body, None).await.unwrap();
+        if part < 3 {
+            // The second goes by without a change in the middle of it.
+            let resting = HeaderDraft { number: Number::ORIGIN, part: 1, end: PartEnd::Commit, ..draft(0, &executed) };
+            source.writer.append(resting, &heartbeat(), None).await.unwrap();
+        }
     }
     source.last = Number::new(1, 0);
     source.next(2).await.unwrap();
