@@ -84,6 +84,11 @@ pub enum Command {
     Resume(PipelineArgument),
     /// Wait until the target has everything that the source had committed when you called
     Wait(WaitArguments),
+    /// Compare the tables of a pipeline at its source and its target, down to the rows that differ
+    ///
+    /// The servers compute checksums over slices of each table; no table is held in memory. Exit codes: 0 equal, 1
+    /// different, 3 something around it is not as it must be. Both accounts need SELECT on what is compared.
+    Compare(CompareArguments),
     /// Read ordered logs
     #[command(subcommand)]
     Log(LogCommand),
@@ -205,6 +210,34 @@ pub struct WaitArguments {
     /// How long at most: 60s, 5m, 1500ms
     #[arg(long, value_name = "TIME", default_value = "60s")]
     pub timeout: String,
+}
+
+/// What to compare.
+#[derive(Clone, Debug, Args)]
+pub struct CompareArguments {
+    /// The pipeline
+    pub pipeline: String,
+    /// Only these tables, by their names in the source: shop.orders, "shop.*"
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
+    pub tables: Vec<String>,
+    /// While writes go on, or when nothing writes
+    #[arg(long, value_name = "MOMENT", default_value = "sync")]
+    pub at: Moment,
+    /// How many differences of a table are described; all are counted
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+    /// Account for both servers in place of those of the documents; its password is read from LUTRA_COMPARE_PASSWORD
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+}
+
+/// When rows are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Moment {
+    /// Writes go on: rows that differ are looked at again, each time when the target has reached the source
+    Sync,
+    /// Nothing writes, and the target has everything: what differs, differs
+    Quiesce,
 }
 
 /// What to do with logs.

@@ -82,6 +82,9 @@ pub enum CliError {
     /// The answer cannot be printed.
     #[error("cannot print")]
     Print(#[source] std::io::Error),
+    /// A comparison cannot go on.
+    #[error("cannot compare")]
+    Compare(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Something was found that is not as it must be.
     #[error("{0}")]
     Failed(String),
@@ -113,6 +116,7 @@ impl CliError {
             | Self::NoLeader { .. }
             | Self::Unreachable { .. }
             | Self::Kafka { .. }
+            | Self::Compare(_)
             | Self::Server { .. }
             | Self::Runtime(_) => 3,
         }
@@ -145,7 +149,9 @@ fn line(detail: &Value) -> String {
     let text = |key: &str| detail.get(key).and_then(Value::as_str).unwrap_or_default();
     let number = |key: &str| detail.get(key).and_then(Value::as_u64).unwrap_or_default();
     if detail.get("line").is_some() {
-        return format!("{}:{}: {}: {}", number("line"), number("column"), text("path"), text("message"));
+        let at =
+            [text("pipeline"), text("path")].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+        return format!("{}:{}: {}: {}", number("line"), number("column"), at, text("message"));
     }
     if detail.get("required").is_some() {
         return format!(
