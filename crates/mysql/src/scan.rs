@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::connection::Connection;
 use crate::error::{Error, Result};
-use crate::sql::quote_identifier;
+use crate::sql::{charset_of, quote_identifier};
 
 /// Rows that are handed on together, in bytes and in number.
 const BATCH_BYTES: usize = 256 << 10;
@@ -80,18 +80,24 @@ impl From<Value> for Cell {
     }
 }
 
-/// Statements for a session that reads rows as they are: no conversion of characters or time zones, no locks.
+/// Statements for a session that reads rows as they are: no conversion of time zones, no locks.
 pub const SCAN_SESSION: [&str; 3] = [
     "SET NAMES utf8mb4",
-    "SET SESSION character_set_results=NULL, time_zone='+00:00', sql_mode=''",
+    "SET SESSION time_zone='+00:00', sql_mode=''",
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 ];
 
-/// How a column is selected so that [`Connection::scan`] gives its exact value: ENUM and SET by their numbers.
+/// How a column is selected so that [`Connection::scan`] gives its exact value: ENUM and SET by their numbers, text by its bytes.
 pub fn scan_expression(column: &Column) -> String {
     let name = quote_identifier(&column.name);
     match column.column_type {
         ColumnType::Enum { .. } | ColumnType::Set { .. } => format!("CAST({name} AS UNSIGNED)"),
+        // The bytes of the column's own character set.
+        ColumnType::Char { collation, .. } | ColumnType::VarChar { collation, .. } | ColumnType::Text { collation, .. }
+            if charset_of(collation) != Some("utf8mb4") =>
+        {
+            format!("CAST({name} AS BINARY)")
+        }
         _ => name,
     }
 }

@@ -79,7 +79,7 @@ fn write(world: &World, name: &str, rows: u32, seed: u64, pause: Duration, stop:
             let sql = match random.random_range(0..10) {
                 0..=4 => format!("UPDATE {table} SET pad = '{fresh}' WHERE id = {a}"),
                 5 => format!("DELETE FROM {table} WHERE id = {a}"),
-                6 | 7 => format!("INSERT IGNORE INTO {table} VALUES ({a}, {fresh}, 'new')"),
+                6 | 7 => format!("INSERT IGNORE INTO {table} (id, v, pad) VALUES ({a}, {fresh}, 'new')"),
                 8 => format!("UPDATE IGNORE {table} SET id = {b} WHERE id = {a}"),
                 _ => format!("UPDATE IGNORE {table} SET v = {fresh} WHERE id BETWEEN {a} AND {a} + 3"),
             };
