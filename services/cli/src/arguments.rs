@@ -89,6 +89,9 @@ pub enum Command {
     /// The servers compute checksums over slices of each table; no table is held in memory. Exit codes: 0 equal, 1
     /// different, 3 something around it is not as it must be. Both accounts need SELECT on what is compared.
     Compare(CompareArguments),
+    /// Steer full loads: pause, resume, cancel, restart
+    #[command(subcommand)]
+    Load(LoadCommand),
     /// Read ordered logs
     #[command(subcommand)]
     Log(LogCommand),
@@ -238,6 +241,29 @@ pub enum Moment {
     Sync,
     /// Nothing writes, and the target has everything: what differs, differs
     Quiesce,
+}
+
+/// What to do with a full load.
+#[derive(Clone, Debug, Subcommand)]
+pub enum LoadCommand {
+    /// Rest: what is copied stays, changes go on being followed
+    Pause(LoadArguments),
+    /// Go on
+    Resume(LoadArguments),
+    /// End it where it is: rows that are not copied stay out of the target
+    Cancel(LoadArguments),
+    /// Make a table anew in the target and copy it from its beginning
+    Restart(LoadArguments),
+}
+
+/// Of which load.
+#[derive(Clone, Debug, Args)]
+pub struct LoadArguments {
+    /// The table at the source, DATABASE.TABLE; all tables where none is said
+    pub table: Option<String>,
+    /// The pipeline, where several have a full load
+    #[arg(long)]
+    pub pipeline: Option<String>,
 }
 
 /// What to do with logs.

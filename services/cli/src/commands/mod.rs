@@ -6,6 +6,7 @@ mod compare;
 mod doctor;
 mod documents;
 mod keys;
+mod load;
 mod pipeline;
 mod status;
 mod tail;
@@ -40,6 +41,7 @@ pub async fn run(arguments: Arguments, output: &Output) -> Result<(), CliError> 
         Command::Resume(p) => pipeline::command(&Client::find(reach).await?, &p.pipeline, "resume", output).await,
         Command::Wait(wait) => pipeline::wait(&Client::find(reach).await?, &wait, output).await,
         Command::Compare(compare) => compare::run(&Client::find(reach).await?, &compare, output).await,
+        Command::Load(load) => load::run(&Client::find(reach).await?, &load, output).await,
         Command::Log(LogCommand::Tail(tail)) => tail::run(&Client::find(reach).await?, &tail, output).await,
         Command::Binlog(binlog) => binlog::run(&binlog, output).await,
         Command::Adopt(adopt) => adopt::run(&Client::find(reach).await?, &adopt, output).await,
