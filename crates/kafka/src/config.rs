@@ -70,6 +70,14 @@ impl KafkaConfig {
         )
     }
 
+    /// For row schemas: repeating one does no harm, so it has no producer id to wait for.
+    pub(crate) fn schema_producer(&self) -> ClientConfig {
+        self.client(
+            &[("message.timeout.ms", "60000"), ("linger.ms", "0"), ("socket.nagle.disable", "true")],
+            &[("acks", "all"), ("enable.idempotence", "false"), ("allow.auto.create.topics", "false")],
+        )
+    }
+
     /// For a reader of one partition.
     pub(crate) fn consumer(&self, group: &str) -> ClientConfig {
         let fetch = (2 * MAX_RECORD_BYTES).to_string();

@@ -29,7 +29,9 @@ impl TransportFactory for KafkaLog {
     }
 
     async fn producer(&self) -> Result<KafkaProducer, TransportError> {
-        KafkaProducer::new(&self.config, &self.topic)
+        let producer = KafkaProducer::new(&self.config, &self.topic)?;
+        producer.hurry().await;
+        Ok(producer)
     }
 
     async fn reader(&self) -> Result<KafkaReader, TransportError> {

@@ -1,12 +1,15 @@
 //! One idempotent producer = one attempt.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use lutra_log::transport::AppendError;
 use lutra_log::{AppendTransport, Delivery, RecordHeaders, Ticket, TransportError};
 use rdkafka::ClientContext;
 use rdkafka::error::KafkaError as Cause;
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::sync::mpsc;
 
@@ -15,6 +18,11 @@ use crate::error::failed;
 
 /// Delivery reports that wait to be taken in. Beyond, the library's thread waits, and its bounded buffer fills.
 const REPORTS: usize = 10_000;
+/// How often a new producer is made to look for its id, and after how long again.
+const LOOKS: u32 = 3;
+const LOOK_AGAIN: Duration = Duration::from_millis(15);
+/// Brokers that do not answer a look in time are the first append's to tell.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Passes delivery reports on, in the library's order, which is that of hand-over.
 struct Reports {
@@ -52,7 +60,7 @@ impl ProducerContext for Reports {
 pub struct KafkaProducer {
     topic: String,
     /// `None` only while dropped.
-    producer: Option<ThreadedProducer<Reports>>,
+    producer: Option<Arc<ThreadedProducer<Reports>>>,
     reports: mpsc::Receiver<Delivery>,
     next: u64,
 }
@@ -63,7 +71,26 @@ impl KafkaProducer {
         let context = Reports { topic: topic.to_owned(), sender };
         let producer =
             config.producer().create_with_context(context).map_err(|e| failed(topic, "make a producer", e))?;
-        Ok(Self { topic: topic.to_owned(), producer: Some(producer), reports, next: 0 })
+        Ok(Self { topic: topic.to_owned(), producer: Some(Arc::new(producer)), reports, next: 0 })
+    }
+
+    /// Makes a new client fetch its producer id now. By itself the library asks for one before its first connection is up,
+    /// and again only half a second later; each answer to a metadata request makes it ask at once.
+    pub(crate) async fn hurry(&self) {
+        let Some(producer) = self.producer.clone() else { return };
+        let topic = self.topic.clone();
+        let looks = tokio::task::spawn_blocking(move || {
+            for look in 0..LOOKS {
+                if look > 0 {
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+                if producer.client().fetch_metadata(Some(&topic), LOOK_TIMEOUT).is_err() {
+                    return;
+                }
+            }
+        });
+        // Nothing depends on it but time.
+        let _ = looks.await;
     }
 }
 

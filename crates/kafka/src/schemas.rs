@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use lutra_log::TransportError;
+use lutra_log::{ReadTransport as _, TransportError};
 use lutra_wire::schema::{Fingerprint, RowSchema};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
@@ -39,9 +39,13 @@ impl SchemaTopic {
     /// # Errors
     /// [`KafkaError::Client`], [`KafkaError::Transport`].
     pub async fn open(config: &KafkaConfig, topic: &str) -> Result<Self, KafkaError> {
-        let made = config.producer().create();
+        let made = config.schema_producer().create();
         let producer = made.map_err(|source| KafkaError::Client { brokers: config.brokers.clone(), source })?;
-        let reader = Mutex::new(KafkaReader::new(config, topic)?.at_first_held());
+        let mut reader = KafkaReader::new(config, topic)?.at_first_held();
+        // A client that was never asked anything finds the partition's leader only a second after it is told to read.
+        // Whether brokers answer is the first read's to tell.
+        let _ = reader.bounds().await;
+        let reader = Mutex::new(reader);
         let known = RwLock::default();
         Ok(Self { inner: Arc::new(Inner { topic: topic.to_owned(), known, reader, producer }) })
     }

@@ -69,10 +69,10 @@ async fn attempt(
     let handle = &context.handle;
     let log = KafkaLog::new(kafka, &config.output.topic);
     let (writer, tail) = LogWriter::start(&log, options(config, handle).await?, epoch).await?;
-    let schemas = (
-        SchemaTopic::open(kafka, &config.input.schemas_topic).await?,
-        SchemaTopic::open(kafka, &config.output.schemas_topic).await?,
-    );
+    let schemas = tokio::try_join!(
+        SchemaTopic::open(kafka, &config.input.schemas_topic),
+        SchemaTopic::open(kafka, &config.output.schemas_topic),
+    )?;
     events::Started { pipeline: &config.pipeline, epoch, number: tail.number, fresh: tail.empty }.emit();
     let mut task = Transformation {
         pipeline: config.pipeline.clone(),
