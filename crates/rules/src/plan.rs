@@ -121,7 +121,18 @@ impl TablePlan {
     pub fn columns(&self, source: &ColumnSet) -> ColumnSet {
         let Some(slices) = &self.slices else { return source.clone() };
         let kept = slices.columns.iter().enumerate().filter(|(_, (_, keep))| *keep);
-        kept.enumerate().filter(|(_, (index, _))| source.contains(*index)).map(|(new, _)| new).collect()
+        let (all, left) = (slices.columns.len(), self.target.table().columns.len());
+        let mut columns = ColumnSet::new();
+        for (new, (index, _)) in kept.enumerate() {
+            if source.contains(index) {
+                columns.insert(new);
+            }
+            // Behind all columns: those that hold what changed inside a JSON value.
+            if source.contains(all + index) {
+                columns.insert(left + new);
+            }
+        }
+        columns
     }
 }
 

@@ -3,6 +3,8 @@
 //! An image is written once, its columns separated by commas, so that an inserted row is one copy of a slice, and two
 //! values are equal when their literals are.
 
+use rustc_hash::FxHashSet;
+
 /// A row image: a place in the [`Arena`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Image {
@@ -19,12 +21,14 @@ pub struct Image {
 pub struct Arena {
     text: Vec<u8>,
     ends: Vec<usize>,
+    /// First column ends of images with values that are made from what the row holds.
+    expressions: FxHashSet<usize>,
 }
 
 impl Arena {
     /// An empty arena with room for that many bytes.
     pub fn with_capacity(bytes: usize) -> Self {
-        Self { text: Vec::with_capacity(bytes), ends: Vec::with_capacity(bytes / 16) }
+        Self { text: Vec::with_capacity(bytes), ends: Vec::with_capacity(bytes / 16), ..Self::default() }
     }
 
     /// Begins an image of that many columns; [`Arena::put`] each of them then, in order.
@@ -40,6 +44,16 @@ impl Arena {
         }
         write(&mut self.text);
         self.ends.push(self.text.len());
+    }
+
+    /// A value of the image is made from what the row holds: it can only stand in a statement of its own.
+    pub fn mark_expression(&mut self, image: Image) {
+        self.expressions.insert(image.first);
+    }
+
+    /// Whether that was said of the image.
+    pub fn holds_expression(&self, image: Image) -> bool {
+        self.expressions.contains(&image.first)
     }
 
     /// The literal of one column; empty when the column is absent.

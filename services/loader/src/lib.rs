@@ -35,6 +35,7 @@ pub mod events;
 pub mod http;
 pub mod image;
 pub mod intake;
+pub mod json_update;
 pub mod load;
 pub mod mapping;
 pub mod maps;

@@ -11,6 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 
 use crate::error::LoadError;
 use crate::image::{Arena, Image};
+use crate::json_update;
 use crate::mapping::{Folded, MappedKey, TableMap};
 use crate::planner::{Change, fold_key};
 use crate::unit::{RowTable, Segment};
@@ -136,9 +137,21 @@ impl Written {
         let image = arena.begin(map.columns.len());
         // Both the datum and the map are in the order of the source's columns.
         let mut columns = map.columns.iter().peekable();
+        let (mut before_time, mut bad_update) = (false, false);
+        let all = table.decoder.table().columns.len();
         table.decoder.decode(datum, |column, value| {
             if let Some(mapped) = columns.next_if(|c| c.source == column) {
+                before_time |= !map.flavour.is_mariadb() && matches!(value, Value::Timestamp(1..=999_999));
                 let absent = present.is_some_and(|p| !p.contains(column));
+                if let (Some(true), Value::Json(text)) = (present.map(|p| p.contains(all + column)), &value) {
+                    let update = json_update::parse(text);
+                    bad_update |= update.is_none();
+                    arena.put(image, |out| {
+                        json_update::write(out, &mapped.quoted, &update.unwrap_or_default(), map.flavour);
+                    });
+                    arena.mark_expression(image);
+                    return;
+                }
                 *lenient |= matches!(value, Value::Enum(0));
                 arena.put(image, |out| {
                     if !absent {
@@ -147,6 +160,16 @@ impl Written {
                 });
             }
         })?;
+        if bad_update {
+            let reason = "it is not a list of changes".to_owned();
+            return Err(WireError::Malformed { what: "what changed inside a JSON value", reason });
+        }
+        if before_time {
+            // A session that is not strict would make it zero.
+            let reason =
+                "MariaDB holds a fraction of a second behind 1970-01-01 00:00:00 there, which MySQL has no place for";
+            return Err(WireError::Malformed { what: "a TIMESTAMP", reason: reason.to_owned() });
+        }
         Ok(image)
     }
 }

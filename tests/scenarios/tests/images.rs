@@ -136,7 +136,7 @@ async fn partial_json_values_are_followed_with_and_without_their_base() -> Resul
     let world = world("partialjson").await?;
     let changes = [
         "UPDATE t SET j = JSON_SET(j, '$.a', 2, '$.c', 'new')",
-        "UPDATE t SET j = JSON_REPLACE(j, '$.b[1]', 'a longer text than before', '$.a', CAST(1.50 AS DECIMAL(5,2)))",
+        "UPDATE t SET j = JSON_REPLACE(j, '$.b[1]', 'a longer text than before', '$.a', 1.5e0)",
         "UPDATE t SET j = JSON_REMOVE(j, '$.b[0]')",
         "UPDATE t SET j = JSON_ARRAY_INSERT(j, '$.b[0]', JSON_OBJECT('x', NULL)), v = v + 1 WHERE id = 1",
         "UPDATE t SET j = JSON_SET(j, '$.\"q x\"', TRUE, '$.n', NULL)",

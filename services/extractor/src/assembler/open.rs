@@ -1,12 +1,13 @@
 //! The open transaction: begin, rows, commit, abort.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use lutra_binlog::{EventHeader, GtidEvent, Image, RowsEvent};
-use lutra_change::{ColumnSet, Gtid, Operation, SessionContext, TableName};
-use lutra_wire::UnitDigest;
+use lutra_binlog::{Cell, EventHeader, GtidEvent, Image, JsonUpdate, RowsEvent};
+use lutra_change::{ColumnSet, Gtid, Operation, SessionContext, TableName, Value};
 use lutra_wire::record::PartEnd;
+use lutra_wire::{UnitDigest, WireError};
 
 use super::table::{CapturedTable, SlotTable, Table};
 use super::{Assembler, Output, UnitPart};
@@ -142,16 +143,18 @@ impl Assembler {
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut images = table.decoder.rows(event, &mut scratch)?;
         let outcome = loop {
-            match next_row(table, &mut images, event.operation, &mut before, &mut after) {
+            let mut json_updates = ColumnSet::new();
+            match next_row(table, &mut images, event.operation, &mut before, &mut after, &mut json_updates) {
                 Ok(true) => {}
                 Ok(false) => break Ok(()),
                 Err(error) => break Err(error),
             }
+            let after_columns = with_updates(table, after_columns.as_ref(), &json_updates);
             let row = Row {
                 before: (event.operation != Operation::Insert).then_some(before.as_slice()),
                 after: (event.operation != Operation::Delete).then_some(after.as_slice()),
                 before_columns: before_columns.as_ref(),
-                after_columns: after_columns.as_ref(),
+                after_columns: after_columns.as_deref(),
             };
             if watched {
                 self.windows.row(&row.in_stream(table, event));
@@ -300,13 +303,31 @@ fn kept(mut buffer: Vec<u8>) -> Vec<u8> {
     buffer
 }
 
-/// Re-encodes the images of the next row into the buffers; `false` behind the last.
+/// The columns of an after image, those among them that hold what changed inside a JSON value (see `schemas/README.md`).
+fn with_updates<'c>(
+    table: &CapturedTable,
+    present: Option<&'c ColumnSet>,
+    json_updates: &ColumnSet,
+) -> Option<Cow<'c, ColumnSet>> {
+    let mut updates = json_updates.iter().peekable();
+    if updates.peek().is_none() {
+        return present.map(Cow::Borrowed);
+    }
+    let columns = table.encoder.columns();
+    let mut set = present.cloned().unwrap_or_else(|| (0..columns).collect());
+    updates.for_each(|column| set.insert(columns + column));
+    Some(Cow::Owned(set))
+}
+
+/// Re-encodes the images of the next row into the buffers; `false` behind the last. Where the before image lacks a JSON
+/// value of which only the changes are there, those are the after image's value.
 pub(super) fn next_row(
     table: &CapturedTable,
     images: &mut lutra_binlog::Rows<'_, '_>,
     operation: Operation,
     before: &mut Vec<u8>,
     after: &mut Vec<u8>,
+    json_updates: &mut ColumnSet,
 ) -> Result<bool, AssembleError> {
     before.clear();
     after.clear();
@@ -318,13 +339,19 @@ pub(super) fn next_row(
             Some(Image::After) => &mut *after,
         };
         let mut next = 0;
-        images.decode_image(|column, value| {
+        images.decode_cells(|column, cell| {
             while next < column {
                 table.encoder.write_absent(next, out);
                 next += 1;
             }
             next += 1;
-            table.encoder.write(column, value, out)?;
+            match cell {
+                Cell::Value(value) => table.encoder.write(column, value, out)?,
+                Cell::JsonUpdate(update) => {
+                    json_updates.insert(column);
+                    table.encoder.write(column, Value::Json(&json_update(&update)?), out)?;
+                }
+            }
             Ok::<_, AssembleError>(())
         })?;
         while next < table.encoder.columns() {
@@ -333,4 +360,12 @@ pub(super) fn next_row(
         }
     }
     Ok(true)
+}
+
+/// What changed inside a JSON value, as text.
+fn json_update(update: &JsonUpdate<'_>) -> Result<String, AssembleError> {
+    let mut text = Vec::new();
+    let fault = |reason: String| WireError::Malformed { what: "what changed inside a JSON value", reason };
+    update.write(&mut text).map_err(|what| fault(what.to_owned()))?;
+    Ok(String::from_utf8(text).map_err(|e| fault(e.to_string()))?)
 }

@@ -1,7 +1,7 @@
 //! P7: the log's last transaction, asked for again and compared.
 
 use lutra_binlog::RowsEvent;
-use lutra_change::{BinlogPosition, Gtid, GtidSet, Operation};
+use lutra_change::{BinlogPosition, ColumnSet, Gtid, GtidSet, Operation};
 use lutra_wire::UnitDigest;
 use lutra_wire::record::UnitTotals;
 
@@ -87,7 +87,8 @@ impl Assembler {
     pub(super) fn tail_rows(&mut self, table: &CapturedTable, event: &RowsEvent<'_>) -> Result<(), AssembleError> {
         let Some(tail) = self.tail.as_mut().filter(|t| t.known.totals.is_some()) else { return Ok(()) };
         let mut images = table.decoder.rows(event, &mut self.scratch)?;
-        while next_row(table, &mut images, event.operation, &mut self.before, &mut self.after)? {
+        let mut updates = ColumnSet::new();
+        while next_row(table, &mut images, event.operation, &mut self.before, &mut self.after, &mut updates)? {
             let before = (event.operation != Operation::Insert).then_some(self.before.as_slice());
             let after = (event.operation != Operation::Delete).then_some(self.after.as_slice());
             tail.digest.update(before, after);

@@ -50,7 +50,8 @@ pub(super) fn runs<'a>(changes: impl Iterator<Item = &'a Change>, arena: &Arena,
     let mut open = false;
     for change in changes {
         let Some(statement) = single(change, arena) else { continue };
-        let mergeable = mergeable(&statement, change);
+        let plain = change.after.is_none_or(|after| !arena.holds_expression(after));
+        let mergeable = plain && mergeable(&statement, change);
         let mut key = Vec::new();
         let keyed = change.before.or(change.after).is_some_and(|image| key_bytes(&change.map, arena, image, &mut key));
         let is_insert = matches!(statement, Statement::Insert { .. } | Statement::Upsert { .. });
