@@ -7,6 +7,7 @@ mod compose;
 mod consent;
 mod demo;
 mod edges;
+mod fuzz;
 mod stack;
 mod suite;
 
@@ -45,6 +46,8 @@ enum Task {
     Test(suite::Arguments),
     /// The gate: format, lints, licences, dependency edges, documentation
     Check(check::Arguments),
+    /// Fuzz the decoders of foreign bytes: needs a nightly compiler and cargo-fuzz
+    Fuzz(fuzz::Arguments),
     /// Measure on real servers, with release programs
     Bench(bench::Arguments),
 }
@@ -57,6 +60,7 @@ async fn main() -> ExitCode {
         Task::Env(consent) => print_env(consent),
         Task::Test(arguments) => suite::run(&arguments).await,
         Task::Check(arguments) => check::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
     };
     match done {
