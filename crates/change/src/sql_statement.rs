@@ -165,8 +165,9 @@ pub struct Definition {
     pub body: usize,
     /// Of a temporary table: no other session ever sees it.
     pub temporary: bool,
-    /// `CREATE TABLE … SELECT`, whose rows follow in the same transaction: where its text `START TRANSACTION` begins.
-    pub rows_follow: Option<usize>,
+    /// `CREATE TABLE … SELECT`, whose rows follow in the same transaction: the bytes of its words `START TRANSACTION`.
+    /// They stand behind the columns; options of the table may follow.
+    pub rows_follow: Option<Range<usize>>,
 }
 
 impl Definition {
@@ -506,11 +507,24 @@ impl<'t> Statement<'t> {
                 }
             }
         }
-        let rows_follow = match self.tokens.len().checked_sub(2) {
-            Some(at) if self.is(at, "START") && self.is(at + 1, "TRANSACTION") => Some(self.start_of(at)),
-            _ => None,
-        };
+        let rows_follow = self.start_transaction(next);
         Some(Definition { create_at, rows_follow, ..on_tables(DdlKind::CreateTable, Verb::Create, references) })
+    }
+
+    /// The words `START TRANSACTION` outside of parentheses.
+    fn start_transaction(&self, from: usize) -> Option<Range<usize>> {
+        let mut depth = 0i32;
+        for at in from..self.tokens.len() {
+            match self.sign(at) {
+                Some(b'(') => depth += 1,
+                Some(b')') => depth -= 1,
+                _ if depth == 0 && self.is(at, "START") && self.is(at + 1, "TRANSACTION") => {
+                    return Some(self.start_of(at)..self.tokens.get(at + 1)?.end);
+                }
+                _ => {}
+            }
+        }
+        None
     }
 
     /// `UNION = (table, …)` of the MERGE engine.

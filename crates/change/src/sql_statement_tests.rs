@@ -159,8 +159,20 @@ fn quotes_comments_and_character_sets_hide_nothing() {
 
 #[test]
 fn a_create_with_rows_behind_it_is_seen() {
-    let text = "CREATE TABLE `t` (\n  `a` int\n) START TRANSACTION";
-    assert_eq!(definition(text, Lexis::default()).unwrap().rows_follow, Some(text.len() - "START TRANSACTION".len()));
+    for (text, rest) in [
+        ("CREATE TABLE `t` (\n  `a` int\n) START TRANSACTION", "CREATE TABLE `t` (\n  `a` int\n) "),
+        (
+            "CREATE TABLE t (`START TRANSACTION` INT) START TRANSACTION ENGINE=InnoDB",
+            "CREATE TABLE t (`START TRANSACTION` INT)  ENGINE=InnoDB",
+        ),
+    ] {
+        let words = definition(text, Lexis::default()).unwrap().rows_follow.unwrap();
+        assert_eq!([&text[..words.start], &text[words.end..]].concat(), rest);
+    }
+    assert_eq!(
+        definition("CREATE TABLE t (a INT COMMENT 'START TRANSACTION')", Lexis::default()).unwrap().rows_follow,
+        None
+    );
 }
 
 #[test]

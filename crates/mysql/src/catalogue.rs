@@ -318,10 +318,10 @@ impl TableDefinition {
     }
 }
 
-/// Everything about one table; `None` where it is not there (or not visible to the account).
+/// Everything about one table, or one of MariaDB's sequences; `None` where it is not there (or not visible to the account).
 pub async fn table_definition(connection: &mut Connection, name: &TableName) -> Result<Option<TableDefinition>> {
     const TABLE: &str = "SELECT table_schema, table_name, engine FROM information_schema.tables \
-                         WHERE table_schema = ? AND table_name = ? AND table_type = 'BASE TABLE'";
+                         WHERE table_schema = ? AND table_name = ? AND table_type IN ('BASE TABLE', 'SEQUENCE')";
     let Some(row) = connection.exec_query(TABLE, of(name)).await?.into_iter().next() else { return Ok(None) };
     // As the server spells it: on servers with lower-case names ours may be spelt otherwise.
     let name = TableName::new(row.string(0), row.string(1));
@@ -335,6 +335,14 @@ pub async fn table_definition(connection: &mut Connection, name: &TableName) -> 
         triggers: triggers(connection, &name).await?,
         name,
     }))
+}
+
+/// Whether a table of that name is there and keeps old versions of its rows (MariaDB's `WITH SYSTEM VERSIONING`).
+pub async fn is_versioned(connection: &mut Connection, name: &TableName) -> Result<bool> {
+    const SQL: &str = "SELECT COUNT(*) FROM information_schema.tables \
+                       WHERE table_schema = ? AND table_name = ? AND table_type = 'SYSTEM VERSIONED'";
+    let rows = connection.exec_query(SQL, of(name)).await?;
+    Ok(rows.first().and_then(|row| row.u64(0)) == Some(1))
 }
 
 fn of(name: &TableName) -> Vec<Param> {

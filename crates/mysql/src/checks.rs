@@ -197,9 +197,7 @@ async fn server_id_is_free(connection: &mut Connection, server_id: u32, variable
     let replicas = match flavour_of(variables) {
         Flavour::MySql => "SHOW REPLICAS",
         // It takes more than a source's account needs; where two have one id, the server ends the older one's dump.
-        Flavour::MariaDb
-            if !missing_of(&global_privileges(connection).await?, &["REPLICATION MASTER ADMIN"]).is_empty() =>
-        {
+        Flavour::MariaDb if !missing_of(&global_privileges(connection).await?, &["REPLICATION MASTER ADMIN"]).is_empty() => {
             return Ok(CheckResult::new(NAME, true, "not the server's own; replicas are not visible", &required, MEND));
         }
         Flavour::MariaDb => "SHOW SLAVE HOSTS",
@@ -263,9 +261,10 @@ pub fn target_grants(user: &str, databases: &[&str], flavour: Flavour) -> Vec<St
         }
     }
     grants.push(format!("GRANT {} ON *.* TO {to}", target_privileges(flavour).join(", ")));
-    // Views, routines, events and triggers keep their definers. (MySQL 8.0 and 8.1 call it SET_USER_ID.)
+    // Views, routines, events and triggers keep their definers, accounts like root included. (MySQL 8.0 and 8.1 say
+    // SET_USER_ID for the first two.)
     let definer = match flavour {
-        Flavour::MySql => "SET_ANY_DEFINER, ALLOW_NONEXISTENT_DEFINER",
+        Flavour::MySql => "SET_ANY_DEFINER, ALLOW_NONEXISTENT_DEFINER, SYSTEM_USER",
         Flavour::MariaDb => "SET USER",
     };
     grants.push(format!("GRANT {definer} ON *.* TO {to}"));

@@ -289,12 +289,10 @@ fn pipeline(walk: &mut Walk, fields: &mut Fields<'_>) -> Option<PipelineSpec> {
     })
 }
 
-const DDL_POLICIES: [(&str, DdlPolicy); 6] = [
+const DDL_POLICIES: [(&str, DdlPolicy); 4] = [
     ("apply", DdlPolicy::Apply),
-    ("lenient", DdlPolicy::Lenient),
     ("hold", DdlPolicy::Hold),
     ("dead-letter", DdlPolicy::DeadLetter),
-    ("stop-table", DdlPolicy::StopTable),
     ("ignore", DdlPolicy::Ignore),
 ];
 

@@ -178,14 +178,10 @@ pub enum DdlPolicy {
     /// It is applied to the target, rewritten for routed names. What fails there halts the pipeline.
     #[default]
     Apply,
-    /// Applied in a form that loses nothing: a dropped table or column stays, a truncation is left out.
-    Lenient,
-    /// It waits for a person. Everything else goes on until a change of that table comes.
+    /// It waits for a person, and everything behind it waits too: the order of the source is kept.
     Hold,
     /// Applied; what fails is set aside in `lutra.dead_letter`.
     DeadLetter,
-    /// Applied; what fails ends the table: its later changes are left out until a person acts.
-    StopTable,
     /// It is left out.
     Ignore,
 }
@@ -196,10 +192,8 @@ impl DdlPolicy {
         match self {
             Self::Apply => 0,
             Self::DeadLetter => 1,
-            Self::StopTable => 2,
-            Self::Lenient => 3,
-            Self::Hold => 4,
-            Self::Ignore => 5,
+            Self::Hold => 2,
+            Self::Ignore => 3,
         }
     }
 }

@@ -92,6 +92,9 @@ pub enum Command {
     /// Steer full loads: pause, resume, cancel, restart
     #[command(subcommand)]
     Load(LoadCommand),
+    /// DDL that waits for a person, or failed in the target
+    #[command(subcommand)]
+    Ddl(DdlCommand),
     /// Read ordered logs
     #[command(subcommand)]
     Log(LogCommand),
@@ -264,6 +267,39 @@ pub struct LoadArguments {
     /// The pipeline, where several have a full load
     #[arg(long)]
     pub pipeline: Option<String>,
+}
+
+/// What to do with DDL that waits.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DdlCommand {
+    /// Show the statements that are held by policy, or failed in the target
+    List(PipelineArgument),
+    /// Run a statement: one that is held, or one that failed and whose cause is mended
+    Approve(DdlArgument),
+    /// Go on without a statement
+    Skip(DdlArgument),
+    /// Run another statement in its place
+    Replace(ReplaceArguments),
+}
+
+/// Which statement.
+#[derive(Clone, Debug, Args)]
+pub struct DdlArgument {
+    /// The pipeline
+    pub pipeline: String,
+    /// Number of the statement's unit, as `lutra ddl list` shows it
+    pub unit: String,
+}
+
+/// What to run instead.
+#[derive(Clone, Debug, Args)]
+pub struct ReplaceArguments {
+    /// Which statement.
+    #[command(flatten)]
+    pub about: DdlArgument,
+    /// The statement to run, in the default database and sql_mode of the one that it replaces
+    #[arg(value_name = "SQL")]
+    pub statement: String,
 }
 
 /// What to do with logs.

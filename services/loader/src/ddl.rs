@@ -4,20 +4,26 @@
 //! statement runs under `<ddl_uuid>:<n>`, and the server itself skips a repeat. Elsewhere the intent holds what the tables
 //! looked like before, and a start that finds it compares.
 
+use bytes::Bytes;
 use lutra_change::{Number, SessionContext, TableName};
 use lutra_mysql::dialect::session_statement;
 use lutra_mysql::sql::{quote_identifier, quote_table, quote_text};
 use lutra_mysql::translate::translate;
 use lutra_mysql::{Error, ErrorKind, Flavour};
-use lutra_wire::record::Ddl;
+use lutra_spec::DdlPolicy;
+use lutra_wire::record::{Ddl, DdlKind};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::crash::{self, Point};
+use crate::decisions::{self, Decision};
 use crate::error::LoadError;
 use crate::planner::SQL_MODE;
 use crate::slot::{Owner, Place};
 use crate::target::TargetConnection;
+
+/// Collation utf8mb4_general_ci, which both families of servers have: people write their statements in UTF-8.
+const UTF8MB4: u16 = 45;
 
 /// A statement to run.
 #[derive(Debug)]
@@ -26,6 +32,8 @@ pub struct DdlJob {
     pub ddl: Ddl,
     /// Where its unit leads.
     pub place: Place,
+    /// What becomes of it when it fails, and whether it waits for a person.
+    pub policy: DdlPolicy,
 }
 
 /// What the slot row says of DDL.
@@ -56,7 +64,8 @@ struct Intent {
 /// Applies the statement and advances the slot row over it.
 ///
 /// # Errors
-/// [`LoadError::Statement`] when the target refuses the statement, [`LoadError::Ddl`] when its outcome cannot be told,
+/// [`LoadError::Held`] when a person must decide, [`LoadError::Statement`] when the target refuses the statement,
+/// [`LoadError::Ddl`] when its outcome cannot be told,
 /// [`LoadError::SlotMoved`], or the target's.
 pub async fn apply<C: TargetConnection>(
     connection: &mut C,
@@ -66,14 +75,69 @@ pub async fn apply<C: TargetConnection>(
     state: &mut DdlState,
     job: DdlJob,
 ) -> Result<(), LoadError> {
-    let DdlJob { ddl, place } = job;
-    let next = run_one(connection, owner, slot, known, state, &ddl, place.number).await?;
-    commit_one(connection, &owner.advance_over_ddl(slot, known, &place, next))
-        .await?
-        .then_some(())
-        .ok_or_else(|| LoadError::SlotMoved { task: owner.task.clone(), slot, known, own: owner.epoch })?;
+    let DdlJob { ddl, place, policy } = job;
+    let number = place.number;
+    let moved = || LoadError::SlotMoved { task: owner.task.clone(), slot, known, own: owner.epoch };
+    let fence = owner.stay(slot, known);
+    let mut decided = decisions::find(connection, owner, number).await.map_err(failed)?;
+    if decided.is_none() && policy == DdlPolicy::Hold {
+        let note = decisions::note(owner, number, &ddl, "held", "its policy is hold", None);
+        commit_all(connection, &fence, &[note]).await?.then_some(()).ok_or_else(moved)?;
+        return Err(LoadError::Held { number, tables: names(&ddl) });
+    }
+    let instead = in_place_of(&ddl, decided.as_ref());
+    if instead.statement != ddl.statement && intended(state, std::slice::from_ref(&ddl)).is_some() {
+        // The statement it was written for failed. Had it not, its GTID were executed, and that halts.
+        state.intent = None;
+    }
+    let next = match run_one(connection, owner, slot, known, state, &instead, number).await {
+        Err(LoadError::Statement { source, operation, .. }) => {
+            let set_aside = (policy == DdlPolicy::DeadLetter && decided.is_none()).then_some("dead-letter");
+            let note = decisions::note(owner, number, &ddl, "failed", &source.to_string(), set_aside);
+            commit_all(connection, &fence, &[note]).await?.then_some(()).ok_or_else(moved)?;
+            if set_aside.is_none() {
+                return Err(LoadError::Statement { source, operation, number });
+            }
+            decided = Some(Decision::DeadLetter);
+            let nothing = in_place_of(&ddl, decided.as_ref());
+            run_one(connection, owner, slot, known, state, &nothing, number).await?
+        }
+        other => other?,
+    };
+    let mut more = Vec::new();
+    if decided == Some(Decision::DeadLetter) {
+        more.push(decisions::set_aside(owner, number));
+    }
+    if decided.is_some() {
+        more.push(decisions::settle(owner, number));
+    }
+    let advance = owner.advance_over_ddl(slot, known, &place, next);
+    commit_all(connection, &advance, &more).await?.then_some(()).ok_or_else(moved)?;
     state.next = next;
     Ok(())
+}
+
+/// The statement that is run: itself, what a person put in its place, or an empty transaction, which uses its GTID up.
+fn in_place_of(ddl: &Ddl, decided: Option<&Decision>) -> Ddl {
+    match decided {
+        None | Some(Decision::Approve) => ddl.clone(),
+        Some(Decision::Skip | Decision::DeadLetter) => {
+            Ddl { statement: Bytes::from_static(b"COMMIT"), database: String::new(), ..ddl.clone() }
+        }
+        Some(Decision::Replace(text)) => {
+            let context = SessionContext {
+                character_set_client: Some(UTF8MB4),
+                collation_connection: Some(UTF8MB4),
+                ..ddl.context.clone()
+            };
+            Ddl { statement: Bytes::from(text.clone()), context, ..ddl.clone() }
+        }
+    }
+}
+
+fn names(ddl: &Ddl) -> String {
+    let names: Vec<String> = ddl.tables.iter().map(ToString::to_string).collect();
+    if names.is_empty() { format!("database {}", ddl.database) } else { names.join(", ") }
 }
 
 /// Which of these statements an intent was found for.
@@ -206,8 +270,14 @@ async fn statement<C: TargetConnection>(
 ) -> Result<(), Error> {
     if !ddl.database.is_empty() {
         match connection.run_long(format!("USE {}", quote_identifier(&ddl.database)).as_bytes()).await {
-            // The statement names its tables in full, or fails by itself.
-            Err(e) if matches!(e.kind(), ErrorKind::NoSuchDatabase | ErrorKind::AccessDenied) => {}
+            // The statement may name its own tables in full; names without a database must not mean tables of the
+            // database that was used before.
+            Err(e) if matches!(e.kind(), ErrorKind::NoSuchDatabase | ErrorKind::AccessDenied) => {
+                if ddl.tables.is_empty() || ddl.tables.iter().any(|t| t.database == ddl.database) {
+                    return Err(e);
+                }
+                connection.run_long(b"USE lutra").await?;
+            }
             other => other?,
         }
     }
@@ -297,6 +367,21 @@ async fn table_digest<C: TargetConnection>(
     Ok(format!("{definition}/{id}"))
 }
 
+/// Finishes a `DROP TABLE` of several tables that a crash cut off: not every server drops all of them or none.
+async fn drop_the_rest<C: TargetConnection>(
+    connection: &mut C,
+    ddl: &Ddl,
+    now: &[String],
+    flavour: Flavour,
+) -> Result<(), Error> {
+    let rest = ddl.tables.iter().zip(now).filter(|(_, digest)| *digest != "-").map(|(table, _)| quote_table(table));
+    let text = format!("DROP TABLE IF EXISTS {}", rest.collect::<Vec<_>>().join(", "));
+    connection.run_long(session_statement(&ddl.context, flavour).as_bytes()).await?;
+    let dropped = connection.run_long(text.as_bytes()).await;
+    restore(connection, ddl, false).await?;
+    dropped
+}
+
 /// Whether a statement whose intent was found has taken effect: all tables changed = yes, none = no, else halt.
 async fn is_done<C: TargetConnection>(
     connection: &mut C,
@@ -310,6 +395,10 @@ async fn is_done<C: TargetConnection>(
     match changed {
         0 => Ok(false),
         n if n == now.len() => Ok(true),
+        _ if ddl.kind == DdlKind::DropTable => {
+            drop_the_rest(connection, ddl, &now, flavour).await.map_err(failed)?;
+            Ok(true)
+        }
         _ => Err(LoadError::Ddl {
             number,
             reason: format!(

@@ -223,6 +223,16 @@ pub enum LoadError {
         /// What the record claims to follow.
         found: Number,
     },
+    /// DDL that waits for a person.
+    #[error(
+        "the statement of unit {number} on {tables} is held: `lutra ddl list PIPELINE` shows it; approve, skip or replace it"
+    )]
+    Held {
+        /// The unit.
+        number: Number,
+        /// What it is about.
+        tables: String,
+    },
     /// DDL whose outcome cannot be told.
     #[error("the outcome of a DDL statement in the target cannot be told (unit {number}): {reason}")]
     Ddl {
@@ -314,6 +324,7 @@ impl LoadError {
                 }
                 _ => (Disposition::Halt, "mend the cause in the target, then resume the pipeline"),
             },
+            Self::Held { .. } => (Disposition::Halt, "`lutra ddl approve|skip|replace PIPELINE UNIT`"),
             Self::NoTable { .. } => (Disposition::Halt, "create the table in the target, then resume the pipeline"),
             Self::TableExists { .. } => {
                 (Disposition::Halt, "remove the table from the target, then resume the pipeline")

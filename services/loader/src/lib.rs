@@ -21,7 +21,9 @@
 //! GRANT REPLICATION_APPLIER ON *.* TO …;                             -- DDL made repeatable by GTID (P6)
 //! GRANT SESSION_VARIABLES_ADMIN ON *.* TO …;                         -- optional: DDL with the source's sql_require_primary_key
 //! GRANT PROCESS ON *.* TO …;                                         -- without REPLICATION_APPLIER: to tell tables from their successors
-//! GRANT TRIGGER ON <each mapped database>.* TO …;                    -- to see triggers, which are refused
+//! GRANT TRIGGER ON <each mapped database>.* TO …;                    -- to see triggers: those without Lutra's guard are refused
+//! GRANT CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, EVENT ON <each mapped database>.* TO …;   -- for these objects
+//! GRANT SET_ANY_DEFINER, ALLOW_NONEXISTENT_DEFINER, SYSTEM_USER ON *.* TO …;   -- which keep their definers
 //! ```
 
 pub mod catalogue;
@@ -29,6 +31,7 @@ pub mod config;
 pub mod copying;
 pub mod crash;
 pub mod ddl;
+pub mod decisions;
 pub mod define;
 pub mod error;
 pub mod events;

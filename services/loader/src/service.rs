@@ -264,6 +264,7 @@ impl Work {
                 },
                 batch_age: load.batch_age,
                 ignore_ddl: self.pipeline.ddl == DdlPolicy::Ignore,
+                policies: crate::decisions::Policies::of(&self.pipeline),
                 source: self.source.clone(),
             },
         }

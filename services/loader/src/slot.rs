@@ -169,6 +169,13 @@ impl Owner {
         out
     }
 
+    /// Changes nothing; matches the row where it is ours and at that number.
+    pub fn stay(&self, slot: u16, known: Number) -> String {
+        let mut out = "UPDATE `lutra`.`slot` SET ddl_next=ddl_next".to_owned();
+        self.condition(&mut out, slot, known);
+        out
+    }
+
     /// Advances over DDL that is done.
     pub fn advance_over_ddl(&self, slot: u16, known: Number, place: &Place, ddl_next: u64) -> String {
         let mut out = format!("UPDATE `lutra`.`slot` SET ddl_intent=NULL, ddl_next={ddl_next}, ");

@@ -11,6 +11,7 @@
 //! | `takeover.rs` | frozen and dead owners are replaced within ten seconds, and do no harm when they wake |
 //! | `crashes.rs` | the same at every named crash point; with a rule switched off, the audit sees it |
 //! | `servers.rs` | ZooKeeper, Kafka, target and source killed under load; lost commit answers; a read-only target |
+//! | `ddl.rs` | a [`corpus`] of DDL, tools that change schemas online, and every policy leave source and target alike |
 //! | `mariadb.rs` | the same bank, and tables of many kinds, from and to MariaDB |
 //! | `sizes.rs` | large transactions and many tables in bounded memory |
 //!
@@ -18,6 +19,7 @@
 //! the random choices of a run, which prints its own; `LUTRA_KILLS` says how often each service is killed.
 
 pub mod banking;
+pub mod corpus;
 pub mod proxy;
 pub mod sampler;
 pub mod world;

@@ -3,6 +3,7 @@
 mod adopt;
 mod binlog;
 mod compare;
+mod ddl;
 mod doctor;
 mod documents;
 mod keys;
@@ -42,6 +43,7 @@ pub async fn run(arguments: Arguments, output: &Output) -> Result<(), CliError> 
         Command::Wait(wait) => pipeline::wait(&Client::find(reach).await?, &wait, output).await,
         Command::Compare(compare) => compare::run(&Client::find(reach).await?, &compare, output).await,
         Command::Load(load) => load::run(&Client::find(reach).await?, &load, output).await,
+        Command::Ddl(ddl) => ddl::run(&Client::find(reach).await?, &ddl, output).await,
         Command::Log(LogCommand::Tail(tail)) => tail::run(&Client::find(reach).await?, &tail, output).await,
         Command::Binlog(binlog) => binlog::run(&binlog, output).await,
         Command::Adopt(adopt) => adopt::run(&Client::find(reach).await?, &adopt, output).await,

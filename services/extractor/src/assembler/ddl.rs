@@ -1,9 +1,12 @@
 //! Statements: transaction control and DDL units.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use bytes::Bytes;
 use lutra_binlog::{EventHeader, QueryEvent};
-use lutra_change::sql_lexer::Lexis;
-use lutra_change::sql_statement::{Definition, Object, Role, Statement, StatementKind};
+use lutra_change::sql_lexer::{Lexis, quote};
+use lutra_change::sql_statement::{Definition, Object, Role, Statement, StatementKind, Verb};
 use lutra_change::{DdlKind, Gtid, TableName};
 use lutra_wire::record::{Ddl, PartEnd, RawBody};
 
@@ -41,7 +44,7 @@ impl Assembler {
             }
             StatementKind::Empty if self.opened()?.group => Ok(()),
             StatementKind::Empty | StatementKind::RowChange | StatementKind::Maintenance => self.uncaptured(None),
-            StatementKind::Definition(definition) => self.definition(query, &definition),
+            StatementKind::Definition(definition) => self.definition(query, &statement, &definition),
             StatementKind::Unknown => self.unknown(query),
         }
     }
@@ -74,7 +77,12 @@ impl Assembler {
         self.give_ddl(query, DdlKind::Other, Vec::new(), query.statement, false)
     }
 
-    fn definition(&mut self, query: &QueryEvent<'_>, statement: &Definition) -> Result<(), AssembleError> {
+    fn definition(
+        &mut self,
+        query: &QueryEvent<'_>,
+        parsed: &Statement<'_>,
+        statement: &Definition,
+    ) -> Result<(), AssembleError> {
         if (statement.rows_follow.is_some() || self.mariadb) && self.open.is_none() && !self.spec.gtid {
             self.begin_half(query);
             return Ok(());
@@ -90,9 +98,12 @@ impl Assembler {
         if rows_follow && self.is_second_half(query)? {
             return Ok(());
         }
-        let text = statement.rows_follow.and_then(|at| query.statement.get(..at)).unwrap_or(query.statement);
+        let text = match &statement.rows_follow {
+            Some(words) => without(query.statement, words),
+            None => with_definer(query, parsed, statement),
+        };
         let tables = statement.tables(query.database);
-        self.give_ddl(query, statement.kind, tables, text, rows_follow)
+        self.give_ddl(query, statement.kind, tables, &text, rows_follow)
     }
 
     /// Without GTIDs the log ended inside this statement: what follows are its rows.
@@ -226,4 +237,22 @@ impl Assembler {
 /// Whether the table of that name got it in the same statement from a captured one.
 fn came_from_captured(renames: &[TableName], name: &TableName, captures: impl Fn(&TableName) -> bool) -> bool {
     renames.chunks_exact(2).any(|pair| matches!(pair, [old, new] if new == name && captures(old)))
+}
+
+/// The text without these bytes.
+fn without<'q>(text: &[u8], words: &Range<usize>) -> Cow<'q, [u8]> {
+    let (before, behind) = (text.get(..words.start), text.get(words.end..));
+    Cow::Owned([before.unwrap_or_default(), behind.unwrap_or_default()].concat())
+}
+
+/// ALTER EVENT makes whoever runs it the event's definer. The server says so beside the statement; here it goes in.
+fn with_definer<'q>(query: &QueryEvent<'q>, parsed: &Statement<'_>, statement: &Definition) -> Cow<'q, [u8]> {
+    let text = query.statement;
+    let (Some((user, host)), Object::Event, Verb::Alter) = (query.invoker, statement.object, statement.verb) else {
+        return Cow::Borrowed(text);
+    };
+    let (false, Some(alter)) = (parsed.is(1, "DEFINER"), parsed.tokens.first()) else { return Cow::Borrowed(text) };
+    let (before, behind) = text.split_at(alter.end.min(text.len()));
+    let definer = format!(" DEFINER={}@{}", quote(user), quote(host));
+    Cow::Owned([before, definer.as_bytes(), behind].concat())
 }

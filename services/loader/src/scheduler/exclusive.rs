@@ -164,7 +164,8 @@ impl<T: Target> Scheduler<T> {
             self.tally.position(self.next_id - 1, &self.place, true);
             return Ok(());
         }
-        let job = DdlJob { ddl: *ddl, place: self.place.clone() };
+        let policy = self.options.policies.policy(&ddl.tables);
+        let job = DdlJob { ddl: *ddl, place: self.place.clone(), policy };
         let outcome = self.alone(Job::Ddl(Box::new(job))).await?;
         self.maps.forget();
         self.settle(outcome)?;

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::copying::{ChunkInfo, Copying};
+use crate::decisions::Policies;
 use crate::error::LoadError;
 use crate::events::BatchRerun;
 use crate::maps::MapCache;
@@ -52,6 +53,8 @@ pub struct SchedulerOptions {
     pub batch_age: Duration,
     /// Leave DDL out.
     pub ignore_ddl: bool,
+    /// What becomes of DDL that waits or fails.
+    pub policies: Policies,
     /// Name of the source, the mark of its changes (P13).
     pub source: String,
 }

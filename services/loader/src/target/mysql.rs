@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use super::{Capabilities, PacketError, Target, TargetConnection};
 use crate::catalogue::{TargetColumn, TargetKey, TargetTable};
 use crate::copying::Copies;
+use crate::decisions;
 use crate::error::LoadError;
 use crate::planner::SQL_MODE;
 use crate::slot::{self, Owner, Slot};
@@ -144,18 +145,26 @@ impl Target for MySqlTarget {
         let definition =
             catalogue::table_definition(connection, name).await.map_err(failed("reading the catalogue"))?;
         let flavour = connection.flavour().await.map_err(failed("asking for the server's version"))?;
+        if definition.is_none()
+            && flavour.is_mariadb()
+            && catalogue::is_versioned(connection, name).await.map_err(failed("reading the catalogue"))?
+        {
+            const REASON: &str = "it is system-versioned: its old rows would bear the target's times, and deleted ones come as \
+                                  changed ones. Such tables are not carried: leave it out with `exclude` in the source";
+            return Err(LoadError::Mapping { table: name.clone(), reason: REASON.to_owned() });
+        }
         Ok(definition.map(|definition| describe(definition, flavour)))
     }
 }
 
 /// Makes Lutra's tables where the account may; where it may not, they must be there.
 async fn create_tables(connection: &mut Connection) -> Result<(), LoadError> {
-    const PRESENT: &str =
-        "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'lutra' AND table_name = 'slot'";
-    if connection.query_text(PRESENT).await.map_err(failed("looking for lutra.slot"))?.as_deref() == Some("1") {
+    const PRESENT: &str = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'lutra' \
+                           AND table_name IN ('slot', 'ddl', 'dead_letter')";
+    if connection.query_text(PRESENT).await.map_err(failed("looking for lutra.slot"))?.as_deref() == Some("3") {
         return Ok(());
     }
-    for statement in slot::CREATE {
+    for statement in slot::CREATE.into_iter().chain(decisions::CREATE) {
         connection.execute(statement).await.map_err(failed("making lutra.slot"))?;
     }
     Ok(())

@@ -277,6 +277,7 @@ pub async fn start(source: &Source, settings: LoadSettings) -> Load {
             policy: BatchPolicy { rows: settings.rows, bytes: 4 << 20, compare_image: settings.compare_image },
             batch_age: Duration::ZERO,
             ignore_ddl: false,
+            policies: lutra_loader::decisions::Policies::default(),
             source: "memory".to_owned(),
         },
     };

@@ -1,6 +1,7 @@
 //! The REST API, and its description at `/openapi.json`.
 
 pub mod cluster;
+pub mod ddl;
 pub mod documents;
 pub mod pipelines;
 
@@ -27,6 +28,7 @@ use crate::proxy;
         documents::list, documents::apply, documents::get, documents::delete,
         documents::sources, documents::targets, documents::pipelines,
         pipelines::command, pipelines::load, pipelines::wait, pipelines::adopt_pipeline, pipelines::adopt_source,
+        ddl::list, ddl::decide,
         cluster::tasks, cluster::task, cluster::restart, cluster::workers, cluster::status, cluster::doctor, cluster::log,
     ),
     components(schemas(crate::disposition::Problem)),
@@ -54,6 +56,8 @@ pub fn router(manager: &Manager) -> Router {
         .route("/sources/{name}/adopt", post(pipelines::adopt_source))
         .route("/pipelines/{name}/adopt", post(pipelines::adopt_pipeline))
         .route("/pipelines/{name}/wait", post(pipelines::wait))
+        .route("/pipelines/{name}/ddl", get(ddl::list))
+        .route("/pipelines/{name}/ddl/{unit}/{decision}", post(ddl::decide))
         .route("/pipelines/{name}/load/{command}", post(pipelines::load))
         .route("/pipelines/{name}/{command}", post(pipelines::command))
         .route("/tasks", get(cluster::tasks))
