@@ -122,6 +122,9 @@ pub struct LoadProgress {
     /// A bookmark before that unit: where the pipeline begins to read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begin: Option<Value>,
+    /// Why it rests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// Rows per second of the last seconds.
     #[serde(default)]
     pub rows_per_second: u64,

@@ -123,6 +123,9 @@ pub struct PipelineView {
     /// Its full load, by table.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub load: Vec<LoadView>,
+    /// Why the full load rests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_note: Option<String>,
     /// Rows per second of the full load.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_rows_per_second: Option<u64>,
@@ -166,8 +169,9 @@ pub async fn status(manager: &Manager) -> Result<Status, ManagerError> {
         let measured = tasks.last().and_then(|t| t.measured.as_ref());
         let load = copies.as_ref().map(|progress| loads::views(progress, spec, measured)).unwrap_or_default();
         let load_rows_per_second = copies.as_ref().map(|progress| progress.rows_per_second);
+        let load_note = copies.and_then(|progress| progress.note);
         let (name, state) = (name.to_owned(), worst(&tasks));
-        pipelines.push(PipelineView { name, source, target, desired, state, tasks, load, load_rows_per_second });
+        pipelines.push(PipelineView { name, source, target, desired, state, tasks, load, load_note, load_rows_per_second });
         shown.extend(ids);
     }
     for id in shown {

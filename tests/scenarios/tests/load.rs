@@ -8,13 +8,14 @@ use lutra_harness::mysql::connect;
 use lutra_harness::services::Service;
 use lutra_scenarios::{World, WorldOptions};
 use mysql_async::prelude::Queryable;
-use rand_chacha::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const LIMIT: Duration = Duration::from_secs(120);
+const LARGE: Duration = Duration::from_secs(1_800);
 
 fn options(full: &str) -> WorldOptions {
     WorldOptions { load: format!("    full: {full}"), ..WorldOptions::default() }
@@ -31,14 +32,23 @@ async fn tables(world: &World) -> Result<Vec<(String, String, u64)>> {
 
 /// Waits until the load of these tables is as the condition says.
 async fn wait_for(world: &World, what: &str, done: impl Fn(&[(String, String, u64)]) -> bool) -> Result<()> {
-    let deadline = Instant::now() + LIMIT;
+    wait_for_within(world, what, LIMIT, done).await
+}
+
+async fn wait_for_within(
+    world: &World,
+    what: &str,
+    limit: Duration,
+    done: impl Fn(&[(String, String, u64)]) -> bool,
+) -> Result<()> {
+    let deadline = Instant::now() + limit;
     loop {
         let seen = tables(world).await?;
         if done(&seen) {
             return Ok(());
         }
         if Instant::now() > deadline {
-            bail!("not {what} after {LIMIT:?}; last seen: {seen:?}\n{}", world.logs());
+            bail!("not {what} after {limit:?}; last seen: {seen:?}\n{}", world.logs());
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -67,7 +77,14 @@ async fn fill(world: &World, name: &str, rows: u32) -> Result<()> {
 }
 
 /// Changes rows of the table at random, keys among them, until it is told to stop; how many statements it ran.
-fn write(world: &World, name: &str, rows: u32, seed: u64, pause: Duration, stop: CancellationToken) -> JoinHandle<Result<u64>> {
+fn write(
+    world: &World,
+    name: &str,
+    rows: u32,
+    seed: u64,
+    pause: Duration,
+    stop: CancellationToken,
+) -> JoinHandle<Result<u64>> {
     let (url, table) = (world.source_url.clone(), format!("`{}`.`{name}`", world.database()));
     #[allow(clippy::disallowed_methods, reason = "a test's own task, joined by its maker")]
     tokio::spawn(async move {
@@ -114,7 +131,9 @@ async fn services_killed_in_the_middle_of_a_load_lose_and_double_nothing() -> Re
     let stop = CancellationToken::new();
     let writer = write(&world, "t", 50_000, 2, Duration::from_millis(5), stop.clone());
     world.apply().await?;
-    for (n, service) in [Service::Extractor, Service::Transformer, Service::Loader, Service::Extractor].into_iter().enumerate() {
+    for (n, service) in
+        [Service::Extractor, Service::Transformer, Service::Loader, Service::Extractor].into_iter().enumerate()
+    {
         let wanted = 4_000 * (n as u64 + 1);
         wait_for(&world, "far enough", |seen| seen.iter().any(|(_, _, rows)| *rows >= wanted)).await?;
         let name = format!("{service}-1");
@@ -228,4 +247,38 @@ async fn a_load_goes_on_through_definitions_and_wishes() -> Result<()> {
     tokio::time::sleep(Duration::from_secs(2)).await;
     wait_for(&world, "t done again", |seen| named(seen, "t").as_deref() == Some("DONE")).await?;
     world.settled(LIMIT).await
+}
+
+/// Copies a large table under 500 writes a second, with three kills on the way, beside what a dump takes.
+#[tokio::test]
+#[ignore = "slow: two million rows"]
+async fn two_million_rows_are_copied_under_writes_and_kills() -> Result<()> {
+    let rows: u32 = std::env::var("LUTRA_LOAD_ROWS").ok().and_then(|n| n.parse().ok()).unwrap_or(2_000_000);
+    let mut world = World::shared("loadlarge", options("true")).await?;
+    fill(&world, "t", rows).await?;
+    let stop = CancellationToken::new();
+    let writers: Vec<_> =
+        (0..5).map(|n| write(&world, "t", rows, 10 + n, Duration::from_millis(9), stop.clone())).collect();
+    let began = Instant::now();
+    world.apply().await?;
+    for (n, service) in [Service::Extractor, Service::Loader, Service::Transformer].into_iter().enumerate() {
+        let wanted = u64::from(rows) / 4 * (n as u64 + 1);
+        wait_for_within(&world, "far enough", LARGE, |seen| seen.iter().any(|(_, _, rows)| *rows >= wanted)).await?;
+        world.service(&format!("{service}-1"))?.process().kill()?;
+        println!("{service} killed after {:?}", began.elapsed());
+        world.start(service, 1)?;
+    }
+    wait_for_within(&world, "done", LARGE, |seen| seen.iter().any(|(_, state, _)| state == "DONE")).await?;
+    let took = began.elapsed();
+    stop.cancel();
+    let mut statements = 0;
+    for writer in writers {
+        statements += writer.await??;
+    }
+    println!(
+        "{rows} rows in {took:?}: {:.0} rows/s, with {:.0} statements/s beside and three kills",
+        f64::from(rows) / took.as_secs_f64(),
+        statements as f64 / took.as_secs_f64()
+    );
+    world.settled(LARGE).await
 }

@@ -49,7 +49,14 @@ fn grants(documents: &[Document], output: &Output) {
     for document in documents {
         match &document.spec {
             Spec::Source(source) => {
-                both(&format!("source {}", document.name), &|flavour| checks::source_grants(&source.user, flavour));
+                let loads = documents.iter().any(|d| {
+                    matches!(&d.spec, Spec::Pipeline(p) if p.source == document.name && p.load.full.is_some())
+                });
+                // A full load reads the tables.
+                let select = loads.then(|| format!("GRANT SELECT ON *.* TO '{}'@'%'", source.user.replace('\'', "''")));
+                both(&format!("source {}", document.name), &|flavour| {
+                    checks::source_grants(&source.user, flavour).into_iter().chain(select.clone()).collect()
+                });
             }
             Spec::Target(target) => {
                 let databases = databases(documents, &document.name);

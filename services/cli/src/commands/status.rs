@@ -82,15 +82,15 @@ fn described(status: &Value) -> String {
 /// The tables of a full load that are not done, and how many are.
 fn load(pipeline: &Value) -> Option<String> {
     let tables: Vec<&Value> = list(pipeline, "load").collect();
+    let note = Some(text(pipeline, "load_note")).filter(|n| !n.is_empty()).map(|n| format!("  full load rests: {n}"));
     if tables.is_empty() {
-        return None;
+        return note;
     }
     let number = |table: &Value, key: &str| table.get(key).and_then(Value::as_u64).unwrap_or(0);
     let done = tables.iter().filter(|t| text(t, "state") == "DONE").count();
     let rows: u64 = tables.iter().map(|t| number(t, "rows")).sum();
     let rate = number(pipeline, "load_rows_per_second");
-    let mut lines =
-        vec![format!("  full load: {done} of {} tables done, {rows} rows, {rate} rows/s", tables.len())];
+    let mut lines = vec![format!("  full load: {done} of {} tables done, {rows} rows, {rate} rows/s", tables.len())];
     let row = |table: &&Value| {
         let eta = table.get("eta_seconds").and_then(Value::as_u64).map_or_else(String::new, |s| format!("{s} s left"));
         vec![

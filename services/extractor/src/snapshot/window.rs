@@ -121,7 +121,7 @@ impl Windows {
         self.next
     }
 
-    /// Closes it, and says why its chunk is void, if it is.
+    /// Why what is read in a window is void, if it is.
     pub fn void(&mut self, window: u64) -> Option<String> {
         let open = self.open.get(&window)?;
         open.void.clone()

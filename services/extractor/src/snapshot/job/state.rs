@@ -39,6 +39,7 @@ impl Table {
 struct State {
     definitions: Option<Uuid>,
     begin: Option<Value>,
+    note: Option<String>,
     tables: Vec<Table>,
     saved: Option<LoadProgress>,
     /// When the next row may be read.
@@ -89,6 +90,7 @@ impl Shared {
         state.definitions = Some(id);
         state.begin = begin;
         state.tables = tables;
+        state.note = None;
     }
 
     /// The next table that wants work, and takes it.
@@ -139,19 +141,17 @@ impl Shared {
 
     /// A unit of the table was handed to the log.
     pub(super) fn handed(&self, index: usize, number: Number, progress: TableProgress) {
-        if let Some(table) = self.lock().tables.get_mut(index) {
+        let mut state = self.lock();
+        state.note = None;
+        if let Some(table) = state.tables.get_mut(index) {
             table.now = progress.clone();
             table.pending.push_back((number, progress));
         }
     }
 
-    /// Says of all tables that are not done what they wait for.
+    /// Says why all rests.
     pub(super) fn note(&self, text: &str) {
-        let mut state = self.lock();
-        for table in state.tables.iter_mut().filter(|t| !t.now.state.is_over()) {
-            table.now.note = Some(text.to_owned());
-            table.kept.note = Some(text.to_owned());
-        }
+        self.lock().note = Some(text.to_owned());
     }
 
     /// Takes over what is in the log for good; what is to be written, if that is news.
@@ -169,10 +169,11 @@ impl Shared {
             id: self.id,
             definitions: state.definitions,
             begin: state.begin.clone(),
+            note: state.note.clone(),
             rows_per_second: state.rate as u64,
             tables: state.tables.iter().map(|t| t.kept.clone()).collect(),
         };
-        let news = state.saved.as_ref() != Some(&progress) && progress.definitions.is_some();
+        let news = state.saved.as_ref() != Some(&progress) && (progress.definitions.is_some() || progress.note.is_some());
         news.then_some(progress)
     }
 
