@@ -178,8 +178,10 @@ impl History {
         }
         self.place = Some((source.server_uuid, source.position.clone()));
         // P11: every place carries the open ones, so that neither a start nor a reader has to look for them.
-        if !self.rules.open_xa_forgotten && !(self.open_xa.is_empty() && source.open_xa.is_empty()) {
-            self.open_xa = source.open_xa.iter().filter(|open| !open.decided).cloned().collect();
+        if !self.rules.open_xa_forgotten {
+            let open = source.open_xa.iter().filter(|open| !open.decided);
+            self.open_xa.clear();
+            self.open_xa.extend(open.cloned());
         }
         // Of a body in pieces the kind is not seen here; what lies between two sequences is no transaction.
         if kind != BodyKind::Heartbeat && kind != BodyKind::Chunk && header.number.sub == 0 {

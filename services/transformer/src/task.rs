@@ -257,7 +257,7 @@ impl Transformation {
                 self.prepared.part(header, body);
                 self.forward(header, None, None, part, reader).await?;
             }
-            BodyKind::XaDecision => self.decide(part, body, reader, stop).await?,
+            BodyKind::XaDecision => Box::pin(self.decide(part, body, reader, stop)).await?,
             _ => {
                 let body = self.rules.apply(header.number, body, whole).await?;
                 if header.end == PartEnd::Commit && !whole {

@@ -222,27 +222,29 @@ impl ReaderCore {
 
     /// Hands out a part; one that comes in pieces when it is whole, under the number of its first piece.
     fn part(&mut self, stored: StoredRecord, record: Record) -> Result<(), Box<Halt>> {
-        let (offset, mut header) = (stored.offset, record.header.clone());
+        let offset = stored.offset;
+        let Record { mut header, body } = record;
         if header.part == 1 {
             self.joiner.clear();
         }
         let bad = |source: WireError| Box::new(Halt::BadRecord { offset, source: Box::new(source) });
         let torn = |reason: &str| bad(WireError::Malformed { what: "a piece of a body", reason: reason.to_owned() });
-        let mut body = record.body.clone();
-        if record.body.kind() == BodyKind::Fragment {
+        let body = if body.kind() == BodyKind::Fragment {
             if !self.joiner.is_open() {
                 self.joining = header.part;
             }
             header.part = self.joining;
-            let Body::Fragment(piece) = decode_body(offset, &record)? else { return Ok(()) };
+            let Body::Fragment(piece) = body.decode().map_err(bad)? else { return Ok(()) };
             match self.joiner.add(&piece).map_err(bad)? {
-                Some(whole) => body = whole,
+                Some(whole) => whole,
                 None if header.end == PartEnd::Commit => return Err(torn("the unit ends before the body is whole")),
                 None => return Ok(()),
             }
         } else if self.joiner.is_open() {
             return Err(torn("another part follows before the body is whole"));
-        }
+        } else {
+            body
+        };
         let (appended_at, headers) = (stored.appended_at, stored.headers);
         self.pending.push_back(Delivered::Part(LogPart { offset, appended_at, header, body, headers }));
         Ok(())

@@ -31,7 +31,7 @@ impl Assembler {
             StatementKind::Begin => self.begin_group(&query.context),
             StatementKind::XaStart => self.xa_start(query),
             StatementKind::Commit => self.commit(),
-            StatementKind::Rollback => self.rollback("ROLLBACK").and_then(|()| self.commit()),
+            StatementKind::Rollback => self.rolled_back("ROLLBACK"),
             StatementKind::RollbackTo => self.rollback("ROLLBACK TO"),
             StatementKind::Savepoint | StatementKind::XaEnd => Ok(()),
             StatementKind::XaPrepare => self.xa_prepare(),
@@ -47,6 +47,22 @@ impl Assembler {
             StatementKind::Definition(definition) => self.definition(query, &statement, &definition),
             StatementKind::Unknown => self.unknown(query),
         }
+    }
+
+    /// P11: a group that ends in a rollback never was, where everything in it can be rolled back; its GTID was.
+    pub(super) fn rolled_back(&mut self, what: &'static str) -> Result<(), AssembleError> {
+        let open = self.opened()?;
+        if open.transactional && open.rows > 0 {
+            let given_out = open.parts > 0;
+            open.rows = 0;
+            self.builder.clear();
+            if given_out {
+                self.give_part(PartEnd::Abort);
+            }
+            self.builder.clear();
+            return self.commit();
+        }
+        self.rollback(what).and_then(|()| self.commit())
     }
 
     /// P11: a group with captured rows that is rolled back by a logged statement held tables without transactions.

@@ -21,6 +21,10 @@ impl Assembler {
         if !event.standalone && !decision {
             self.begin_group(&SessionContext::default())?;
         }
+        if let Some((XaPhase::Prepare, xid)) = &event.xa {
+            self.xa_begin(xid.to_string(), false)?;
+        }
+        self.opened()?.transactional = event.transactional;
         // An ALTER TABLE that is logged in two takes effect with the second statement.
         self.opened()?.without_effect = matches!(event.alter, Some(AlterPhase::Start | AlterPhase::Rollback(_)));
         Ok(())

@@ -40,6 +40,8 @@ pub(super) struct Open {
     pub(super) xid: String,
     /// MariaDB: its statement took no effect, or will come again when it does.
     pub(super) without_effect: bool,
+    /// The server says that everything in it can be rolled back.
+    pub(super) transactional: bool,
     /// The log has its rows already, as a prepare (P11).
     pub(super) second_half: bool,
     pub(super) context: SessionContext,

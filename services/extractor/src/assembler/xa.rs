@@ -91,7 +91,7 @@ impl Assembler {
         if self.opened()?.group {
             return match commit {
                 true => self.xa_commit_one_phase(),
-                false => self.rollback("XA ROLLBACK").and_then(|()| self.commit()),
+                false => self.rolled_back("XA ROLLBACK"),
             };
         }
         if self.tail.is_some() {
