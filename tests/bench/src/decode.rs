@@ -128,6 +128,7 @@ fn encode(recording: &Recording) -> Result<()> {
         gtid_set: recording.before.clone(),
         known: None,
         half: None,
+        open_xa: Vec::new(),
     };
     let mut assembler = Assembler::new(Arc::new(spec), resume);
     let (mut decoder, mut inflater, mut rows) = (Decoder::new(), Inflater::new(1 << 30), 0);
