@@ -34,8 +34,9 @@ pub(crate) struct Arguments {
 const SLOW_PACKAGES: [&str; 2] = ["lutra-scenarios", "lutra-conformance"];
 
 /// Tests of single crates against the real servers. They are marked `#[ignore]`, so that a plain `cargo test` needs none.
-const SERVER_TESTS: [(&str, &[&str]); 5] = [
+const SERVER_TESTS: [(&str, &[&str]); 6] = [
     ("lutra-mysql", &["server"]),
+    ("lutra-cli", &["binlog"]),
     ("lutra-kafka", &["broker"]),
     ("lutra-extractor", &["extraction"]),
     ("lutra-loader", &["target", "kinds"]),
