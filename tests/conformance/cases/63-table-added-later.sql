@@ -1,3 +1,3 @@
 -- case: 63
 -- title: A table is added to the filter later
--- pending: a full load of one table while its pipeline runs is being built
+-- tested: tests/scenarios/tests/load.rs a_load_goes_on_through_definitions_and_wishes

@@ -1,3 +1,3 @@
 -- case: 82
 -- title: A full load beside DDL
--- pending: the full load is being built
+-- tested: tests/scenarios/tests/load.rs a_load_goes_on_through_definitions_and_wishes

@@ -17,6 +17,10 @@ use crate::case::{Case, Expected, Step};
 /// How long the target may take to follow one case.
 const FOLLOW_LIMIT: Duration = Duration::from_secs(60);
 
+/// Databases of cases that are followed, and of those that are copied, begin so.
+const FOLLOWED: &str = "hc";
+const COPIED: &str = "cp";
+
 /// Which servers a run is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair {
@@ -58,7 +62,7 @@ impl Suite {
     /// For these cases.
     #[must_use]
     pub fn new(cases: &[Case]) -> Self {
-        let of = |case: &Case| [database(case), format!("{}_2", database(case))];
+        let of = |case: &Case| [database(FOLLOWED, case), format!("{}_2", database(FOLLOWED, case))];
         Self { pair: None, world: None, worlds: 0, databases: cases.iter().flat_map(of).collect() }
     }
 
@@ -91,7 +95,7 @@ impl Suite {
         if !case.fits(pair.source, pair.target) {
             return Ok(Outcome::NotRun);
         }
-        let mut play = Play { world, case, pair, database: database(case), sessions: BTreeMap::new() };
+        let mut play = Play { world, case, pair, database: database(FOLLOWED, case), sessions: BTreeMap::new() };
         let ended = play.run().await;
         // What halted is gone with its services; the others find new ones.
         if halted(world).await?.is_some() || ended.is_err() {
@@ -105,10 +109,10 @@ impl Suite {
     }
 }
 
-fn database(case: &Case) -> String {
+fn database(prefix: &str, case: &Case) -> String {
     let name: String = case.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     // Two runs on one kept stack must not meet.
-    format!("hc{:x}_{}", std::process::id(), name.get(..24).unwrap_or(&name))
+    format!("{prefix}{:x}_{}", std::process::id(), name.get(..24).unwrap_or(&name))
 }
 
 /// The message of a task that has halted.
@@ -119,6 +123,56 @@ async fn halted(world: &World) -> Result<Option<String>> {
     let failure = tasks.iter().find(|task| task["failure"]["halted"] == true);
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     Ok(failure.map(|task| format!("{}: {}", text(&task["task"]), text(&task["failure"]["message"]))))
+}
+
+/// Runs what cases say at the source first, then begins a pipeline that copies the tables, and compares.
+///
+/// # Errors
+/// When the services cannot be started, or a statement fails.
+pub async fn copied(cases: &[Case]) -> Result<(Pair, Vec<Outcome>)> {
+    let databases = cases.iter().map(|case| database(COPIED, case)).collect();
+    let options = WorldOptions { databases, load: "    full: {}".to_owned(), ..WorldOptions::default() };
+    let world = World::shared("confcopy", options).await?;
+    let pair = Pair { source: flavour(&world.source_url).await?, target: flavour(&world.target_url).await? };
+    let fits = |case: &Case| case.expected == Expected::Equal && case.fits(pair.source, pair.target);
+    let mut plays = Vec::new();
+    for case in cases {
+        let database = database(COPIED, case);
+        let mut play = Play { world: &world, case, pair, database, sessions: BTreeMap::new() };
+        if fits(case) {
+            play.steps(false).await.with_context(|| format!("run {}", case.name))?;
+        }
+        plays.push(play);
+    }
+    world.apply().await?;
+    let mut outcomes = Vec::new();
+    loaded(&world).await?;
+    for play in plays {
+        outcomes.push(match fits(play.case) {
+            false => Outcome::NotRun,
+            true => play.settle().await.map_or_else(|error| Outcome::Failed(format!("{error:#}")), |()| Outcome::Equal),
+        });
+    }
+    Ok((pair, outcomes))
+}
+
+/// Waits until all tables are copied.
+async fn loaded(world: &World) -> Result<()> {
+    let deadline = Instant::now() + 2 * FOLLOW_LIMIT;
+    loop {
+        let text = world.lutra_until(&["status", &world.pipeline(), "--json"], Duration::from_secs(30)).await?;
+        let status: serde_json::Value = serde_json::from_str(&text).context("understand `lutra status --json`")?;
+        let load = status.pointer("/pipelines/0/load").and_then(|load| load.as_array()).cloned().unwrap_or_default();
+        if !load.is_empty() && load.iter().all(|table| table["state"] == "DONE") {
+            return Ok(());
+        }
+        if let Some(failure) = halted(world).await? {
+            bail!("halted: {failure}");
+        }
+        let open: Vec<&serde_json::Value> = load.iter().filter(|table| table["state"] != "DONE").collect();
+        ensure!(Instant::now() < deadline, "not copied in time: {open:?}\n{}", world.logs());
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
 }
 
 /// One case on its way.
@@ -134,6 +188,15 @@ const TARGET: &str = "@target";
 
 impl Play<'_> {
     async fn run(&mut self) -> Result<()> {
+        self.steps(true).await?;
+        match &self.case.expected {
+            Expected::Refused(text) => self.refused(text).await,
+            _ => self.settle().await,
+        }
+    }
+
+    /// Does what the case says; `follows`: a pipeline follows it.
+    async fn steps(&mut self, follows: bool) -> Result<()> {
         let create = format!("CREATE DATABASE {}", quoted(&self.database));
         self.world.execute(&[&create]).await?;
         let mut session = "main".to_owned();
@@ -143,6 +206,7 @@ impl Play<'_> {
                 Step::Run(statement, fails) => self.statement(&session, statement, *fails).await?,
                 Step::Session(name) => name.clone_into(&mut session),
                 Step::Target => TARGET.clone_into(&mut session),
+                Step::Settle | Step::Restart(_) if !follows => {}
                 Step::Settle => self.settle().await?,
                 Step::Close => {
                     if let Some(connection) = self.sessions.remove(&session) {
@@ -156,10 +220,7 @@ impl Play<'_> {
                 }
             }
         }
-        match &case.expected {
-            Expected::Refused(text) => self.refused(text).await,
-            _ => self.settle().await,
-        }
+        Ok(())
     }
 
     async fn statement(&mut self, session: &str, statement: &str, fails: bool) -> Result<()> {
