@@ -65,3 +65,71 @@ impl Assembler {
         Err(AssembleError::ForeignSession { setting })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use lutra_binlog::{Decoder, EventData, Inflater, file};
+    use lutra_change::{BinlogPosition, Number};
+    use lutra_wire::record::BodyKind;
+
+    use super::super::{Output, Resume, UnitPart};
+    use super::*;
+
+    const FIRST: &[u8] = include_bytes!("../../../../crates/binlog/tests/fixtures/mariadb.1.binlog");
+    const SECOND: &[u8] = include_bytes!("../../../../crates/binlog/tests/fixtures/mariadb.2.binlog");
+
+    fn assembler(tables: &[&str]) -> Assembler {
+        let spec = serde_json::json!({ "servers": ["localhost"], "user": "lutra", "tables": tables });
+        let resume = Resume {
+            number: Number::ORIGIN,
+            position: BinlogPosition::new("mbin.000001", 4),
+            gtid_set: GtidSet::new(),
+            known: None,
+            half: None,
+            open_xa: Vec::new(),
+        };
+        Assembler::new(Arc::new(serde_json::from_value(spec).unwrap()), resume)
+    }
+
+    fn read(assembler: &mut Assembler, bytes: &[u8]) -> Result<Vec<UnitPart>, AssembleError> {
+        let (mut decoder, mut inflater, mut parts) = (Decoder::new(), Inflater::new(1 << 30), Vec::new());
+        for event in file::events(bytes)? {
+            let event = decoder.decode(event?.bytes)?;
+            match &event.data {
+                EventData::Compressed(packed) => {
+                    let inner = decoder.decode_inner(&event.header, inflater.inflate(packed)?)?;
+                    assembler.event(&event.header, &inner.data)?;
+                }
+                data => assembler.event(&event.header, data)?,
+            }
+            parts.extend(std::iter::from_fn(|| assembler.take()).filter_map(|output| match output {
+                Output::Part(part) => Some(*part),
+                _ => None,
+            }));
+        }
+        Ok(parts)
+    }
+
+    #[test]
+    fn a_file_of_mariadb_becomes_units_at_positions_of_its_domain() {
+        let mut assembler = assembler(&["maria.types", "maria.squeezed"]);
+        let parts = read(&mut assembler, FIRST).unwrap();
+        let kind = |kind| parts.iter().filter(|p| p.body.kind() == kind).count();
+        assert!(kind(BodyKind::Ddl) >= 2 && kind(BodyKind::Changes) >= 4, "{parts:?}");
+        assert!(parts.is_sorted_by(|a, b| a.number < b.number));
+        let last = parts.last().and_then(|p| p.place.as_ref()?.gtid.clone()).unwrap();
+        let (_, set) = assembler.unit_end();
+        // What was passed over since does not belong to it.
+        assert_eq!(set.to_string(), last.to_string());
+        assert!(set.is_subset(assembler.gtid_set()) && set != *assembler.gtid_set());
+    }
+
+    #[test]
+    fn a_file_behind_transactions_that_never_came_is_another_history() {
+        let fault = read(&mut assembler(&["maria.*"]), SECOND).unwrap_err();
+        assert!(matches!(fault, AssembleError::PreviousGtids { .. }), "{fault}");
+    }
+}

@@ -254,6 +254,29 @@ fn a_unique_value_that_wanders_keeps_the_order() {
 }
 
 #[test]
+fn a_list_for_mariadb_names_its_columns_in_its_first_row() {
+    let mut map = map(true);
+    Arc::get_mut(&mut map).unwrap().flavour = lutra_mysql::Flavour::MariaDb;
+    let mut arena = Arena::default();
+    let rows: Vec<Image> = (0..5).map(|id| image(&mut arena, (id, Some('x'), id))).collect();
+    let text = |statement: Statement| {
+        let script = render(&[statement], &arena, false);
+        String::from_utf8(script.packets[0].text.clone()).unwrap()
+    };
+    let pairs = rows.iter().map(|r| (*r, *r)).collect();
+    assert_eq!(
+        text(Statement::Update { map: Arc::clone(&map), columns: vec![2], rows: pairs, lenient: false }),
+        "UPDATE (SELECT 0 AS k0,0 AS c0 UNION ALL VALUES (1,1),(2,2),(3,3),(4,4)) AS v STRAIGHT_JOIN `d`.`t` \
+         FORCE INDEX (`PRIMARY`) ON `d`.`t`.`id`=v.k0 SET `d`.`t`.`v`=v.c0;"
+    );
+    assert_eq!(
+        text(Statement::Delete { map, rows }),
+        "DELETE `d`.`t` FROM (SELECT 0 AS k0 UNION ALL VALUES (1),(2),(3),(4)) AS v STRAIGHT_JOIN `d`.`t` \
+         FORCE INDEX (`PRIMARY`) ON `d`.`t`.`id`=v.k0;"
+    );
+}
+
+#[test]
 fn text_is_joined_by_the_key_and_single_rows_are_found_by_it() {
     let map = map(true);
     let mut arena = Arena::default();
