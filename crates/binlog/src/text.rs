@@ -240,6 +240,10 @@ pub(crate) fn time<'t>(reader: &mut Reader<'_>, fsp: u8, text: &'t mut Text) -> 
     Ok(text.as_str())
 }
 
+/// MariaDB's own form of old times with a fraction has the same type number, another length, and nothing that tells it
+/// from the form without.
+const OLD_TIME: &str = "a time in the format of old servers is out of range: where it has a fraction in MariaDB's old format, rebuild the table with mysql56_temporal_format=ON";
+
 /// TIME of tables from before MySQL 5.6.4: the decimal number `hhmmss` in three bytes.
 pub(crate) fn old_time<'t>(reader: &mut Reader<'_>, text: &'t mut Text) -> Result<&'t str, Fault> {
     let number = (reader.u24()? << 8) as i32 >> 8;
@@ -247,7 +251,11 @@ pub(crate) fn old_time<'t>(reader: &mut Reader<'_>, text: &'t mut Text) -> Resul
         text.push(b'-');
     }
     let number = number.unsigned_abs();
-    push_clock(text, number / 10_000, number / 100 % 100, number % 100);
+    let (hour, minute, second) = (number / 10_000, number / 100 % 100, number % 100);
+    if hour > 838 || minute > 59 || second > 59 {
+        return Err(reader.fault(OLD_TIME));
+    }
+    push_clock(text, hour, minute, second);
     Ok(text.as_str())
 }
 
@@ -261,6 +269,9 @@ pub(crate) fn old_datetime<'t>(reader: &mut Reader<'_>, text: &'t mut Text) -> R
         return Err(reader.fault("a DATETIME is out of range"));
     }
     let clock = (number % 1_000_000) as u32;
+    if date / 100 % 100 > 12 || date % 100 > 31 || clock / 10_000 > 23 || clock / 100 % 100 > 59 || clock % 100 > 59 {
+        return Err(reader.fault(OLD_TIME));
+    }
     push_date(text, date / 10_000, date / 100 % 100, date % 100);
     text.push(b' ');
     push_clock(text, clock / 10_000, clock / 100 % 100, clock % 100);
@@ -339,6 +350,12 @@ mod tests {
         assert_eq!(show(old_datetime, &20_240_229_123_456u64.to_le_bytes()), "2024-02-29 12:34:56");
         assert_eq!(show(old_datetime, &[0; 8]), "0000-00-00 00:00:00");
         assert!(old_datetime(&mut Reader::new(&[0xff; 8]), &mut Text::default()).is_err());
+        for bad in [8_390_000u32, 106_000, 60] {
+            assert!(old_time(&mut Reader::new(&bad.to_le_bytes()), &mut Text::default()).is_err(), "{bad}");
+        }
+        for bad in [20_241_301_000_000u64, 20_240_132_000_000, 20_240_101_240_000, 20_240_101_006_000] {
+            assert!(old_datetime(&mut Reader::new(&bad.to_le_bytes()), &mut Text::default()).is_err(), "{bad}");
+        }
     }
 
     proptest! {
