@@ -67,12 +67,9 @@ pub(crate) async fn reconcile(manager: &Manager, documents: &Documents) -> Resul
             let request = match stored {
                 Some(stored) if stored.value.pipeline == *spec => continue,
                 Some(stored) => LoadRequest { pipeline: spec.clone(), ..stored.value },
-                None => LoadRequest {
-                    id: Uuid::new_v4(),
-                    pipeline: spec.clone(),
-                    wish: Wish::Run,
-                    tables: BTreeMap::new(),
-                },
+                None => {
+                    LoadRequest { id: Uuid::new_v4(), pipeline: spec.clone(), wish: Wish::Run, tables: BTreeMap::new() }
+                }
             };
             store.put_load_request(&task, &name, &request, version).await?;
             changes += 1;
@@ -92,7 +89,9 @@ pub(crate) async fn command(
     let source = TaskId::new(TaskKind::Extract, documents.need_pipeline(pipeline)?.source.as_str());
     let stored = manager.store().load_request(&source, pipeline).await?;
     let stored = stored.ok_or_else(|| {
-        ManagerError::Conflict(format!("pipeline {pipeline} copies nothing: it has no `load: full`, or asks in a moment"))
+        ManagerError::Conflict(format!(
+            "pipeline {pipeline} copies nothing: it has no `load: full`, or asks in a moment"
+        ))
     })?;
     if let Some(name) = table.as_ref().filter(|name| !name.contains('.')) {
         return Err(ManagerError::Invalid(format!("{name:?} is no table: write DATABASE.TABLE")));
@@ -104,7 +103,8 @@ pub(crate) async fn command(
         }
         ("restart", Some(name)) => {
             let progress = manager.store().copies(&source).await?.remove(pipeline);
-            let reached = progress.iter().flat_map(|p| &p.tables).find(|t| t.table == *name).map_or(0, |t| t.generation);
+            let reached =
+                progress.iter().flat_map(|p| &p.tables).find(|t| t.table == *name).map_or(0, |t| t.generation);
             let wish = request.tables.entry(name.clone()).or_default();
             *wish = TableWish { generation: wish.generation.max(reached) + 1, wish: Wish::Run };
         }
@@ -114,7 +114,9 @@ pub(crate) async fn command(
                 "resume" => Wish::Run,
                 "cancel" => Wish::Cancel,
                 other => {
-                    return Err(ManagerError::Invalid(format!("{other:?} is no command: pause, resume, cancel, restart")));
+                    return Err(ManagerError::Invalid(format!(
+                        "{other:?} is no command: pause, resume, cancel, restart"
+                    )));
                 }
             };
             match table {
@@ -141,7 +143,8 @@ pub(crate) fn views(progress: &LoadProgress, spec: &PipelineSpec, measured: Opti
         let same = copy.get("generation").and_then(Value::as_u64) == Some(u64::from(table.generation));
         Some(same && copy.get("state")?.as_str()? == "done")
     };
-    let left: u64 = progress.tables.iter().filter(|t| !t.state.is_over()).map(|t| t.estimate.saturating_sub(t.rows)).sum();
+    let left: u64 =
+        progress.tables.iter().filter(|t| !t.state.is_over()).map(|t| t.estimate.saturating_sub(t.rows)).sum();
     let eta = (progress.rows_per_second > 0 && left > 0).then(|| left / progress.rows_per_second);
     let view = |table: &lutra_coordination::TableProgress| {
         let state = match table.state {
@@ -176,7 +179,8 @@ mod tests {
 
     #[test]
     fn a_table_is_done_when_the_target_has_it() {
-        let text = "kind: pipeline\nname: p\nspec: {source: s, target: t, load: full, tables: [{match: 'a.*', to: 'b.$1'}]}\n";
+        let text =
+            "kind: pipeline\nname: p\nspec: {source: s, target: t, load: full, tables: [{match: 'a.*', to: 'b.$1'}]}\n";
         let document = lutra_spec::parse(text).unwrap().remove(0).document;
         let lutra_spec::Spec::Pipeline(spec) = document.spec else { panic!("no pipeline") };
         let table = |name: &str, state, rows| TableProgress {
