@@ -24,11 +24,12 @@ impl Generator {
                     "ALGORITHM=INPLACE",
                     "ALGORITHM=COPY",
                     "LOCK=NONE",
-                    "ALGORITHM=DEFAULT, LOCK=SHARED",
+                    "LOCK=SHARED",
                 ])
                 .to_owned(),
             );
         }
+        now.transactional &= !actions.iter().any(|action| action.contains("MyISAM"));
         if let Some(known) = self.remembered(&table) {
             *known = now;
         }

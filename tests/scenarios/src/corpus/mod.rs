@@ -39,6 +39,8 @@ struct Table {
     checks: Vec<String>,
     foreign_keys: Vec<String>,
     partitions: Partitions,
+    /// Its engine has transactions: rows of others cannot be committed together with a checkpoint.
+    transactional: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -239,6 +241,12 @@ impl Generator {
     fn table(&mut self) -> Table {
         let at = self.rng.random_range(0..self.tables.len());
         self.tables[at].clone()
+    }
+
+    /// A table with transactions, if there is one.
+    fn transactional(&mut self) -> Option<Table> {
+        let found: Vec<Table> = self.tables.iter().filter(|t| t.transactional).cloned().collect();
+        found.choose(&mut self.rng).cloned()
     }
 
     /// A table that is divided, if there is one.

@@ -70,6 +70,7 @@ impl Generator {
             checks: Vec::new(),
             foreign_keys: Vec::new(),
             partitions: Partitions::None,
+            transactional: true,
         };
         let mut items = vec!["id INT NOT NULL".to_owned()];
         for _ in 0..self.number(1..7) {
@@ -99,6 +100,7 @@ impl Generator {
         let mut text = format!("CREATE TABLE {exists}{place} (\n  {}\n)", items.join(",\n  "));
         text.push_str(&self.options(&table));
         text.push_str(&self.partitioned(&table));
+        table.transactional = !["MyISAM", "MEMORY", "ARCHIVE", "CSV", "BLACKHOLE"].iter().any(|engine| text.contains(engine));
         self.tables.push(table);
         text
     }
@@ -329,6 +331,7 @@ impl Generator {
             checks: Vec::new(),
             foreign_keys: Vec::new(),
             partitions: Partitions::None,
+            transactional: true,
         });
         format!("CREATE TABLE {new}{columns} {body}")
     }
@@ -351,7 +354,7 @@ impl Generator {
     }
 
     pub(super) fn insert(&mut self, side: char) -> String {
-        let table = self.table();
+        let table = self.transactional().unwrap_or_else(|| self.table());
         let place = self.place(table.side, &table.name, side);
         let id = self.number(1..300);
         format!("INSERT IGNORE INTO {place} (id) VALUES ({id}), ({})", id % 6 + 1)
