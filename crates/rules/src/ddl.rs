@@ -73,8 +73,8 @@ impl Rules {
         }
         let route = match definition.object {
             Object::Database => self.route_database(ddl, &definition),
-            Object::Table => self.route_tables(ddl, &statement, definition),
-            _ => self.route_object(ddl, &statement, definition),
+            Object::Table => self.route_tables(ddl, &statement, *definition),
+            _ => self.route_object(ddl, &statement, *definition),
         }?;
         if let DdlRoute::Rewritten(rewritten) = &route {
             safe_to_rewrite(ddl, rewritten)?;
@@ -124,10 +124,10 @@ impl Rules {
         &self,
         ddl: &Ddl,
         statement: &Statement<'_>,
-        definition: Box<Definition>,
+        definition: Definition,
     ) -> Result<DdlRoute, RuleFault> {
         let (kind, list, create_at) = (definition.kind, definition.list, definition.create_at);
-        let routed = self.all_routed(ddl, *definition)?;
+        let routed = self.all_routed(ddl, definition)?;
         if routed.iter().filter(|r| r.reference.role != Role::Mentioned).all(|r| r.target.is_none()) {
             return Ok(DdlRoute::Left(NotRouted::NotCarried));
         }

@@ -21,15 +21,15 @@ impl Rules {
         &self,
         ddl: &Ddl,
         statement: &Statement<'_>,
-        definition: Box<Definition>,
+        definition: Definition,
     ) -> Result<DdlRoute, RuleFault> {
         match definition.object {
             Object::Account if !self.accounts => Ok(DdlRoute::Left(NotRouted::Account)),
             Object::Account => Ok(DdlRoute::Pass),
             Object::Instance => Ok(DdlRoute::Left(NotRouted::Instance)),
             Object::Trigger if self.triggers == TriggerPolicy::Skip => Ok(DdlRoute::Left(NotRouted::Trigger)),
-            Object::View | Object::Sequence => self.route_views(ddl, statement, *definition),
-            _ => self.route_named(ddl, statement, *definition),
+            Object::View | Object::Sequence => self.route_views(ddl, statement, definition),
+            _ => self.route_named(ddl, statement, &definition),
         }
     }
 
@@ -60,7 +60,12 @@ impl Rules {
     }
 
     /// Routines, events and triggers belong to a database; what they do is in their bodies.
-    fn route_named(&self, ddl: &Ddl, statement: &Statement<'_>, definition: Definition) -> Result<DdlRoute, RuleFault> {
+    fn route_named(
+        &self,
+        ddl: &Ddl,
+        statement: &Statement<'_>,
+        definition: &Definition,
+    ) -> Result<DdlRoute, RuleFault> {
         let source = definition.home(&ddl.database).to_owned();
         let word = format!("{:?}", definition.object).to_lowercase();
         let name = definition.references.first().map(|r| r.table.clone()).unwrap_or_default();
@@ -86,8 +91,8 @@ impl Rules {
         }
         edits.extend(self.body_edits(statement, definition.body, ddl, &subject)?);
         match (definition.object, definition.verb) {
-            (Object::Trigger, Verb::Create) => edits.extend(guard(statement, &definition)),
-            (Object::Event, Verb::Create | Verb::Alter) => edits.extend(disabled(statement, &definition)),
+            (Object::Trigger, Verb::Create) => edits.extend(guard(statement, definition)),
+            (Object::Event, Verb::Create | Verb::Alter) => edits.extend(disabled(statement, definition)),
             _ => {}
         }
         if edits.is_empty() {
