@@ -181,7 +181,9 @@ impl TaskHandle {
             match self.store.copies(source).await.map(|mut copies| copies.remove(pipeline)) {
                 Ok(Some(progress)) if progress.definitions.is_some() => return progress,
                 Ok(_) => {}
-                Err(error) => tracing::debug!(%error, "a copy's progress cannot be read; the next change is waited for"),
+                Err(error) => {
+                    tracing::debug!(%error, "a copy's progress cannot be read; the next change is waited for")
+                }
             }
         }
     }

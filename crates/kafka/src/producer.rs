@@ -78,19 +78,19 @@ impl KafkaProducer {
     /// and again only half a second later; each answer to a metadata request makes it ask at once.
     pub(crate) async fn hurry(&self) {
         let Some(producer) = self.producer.clone() else { return };
-        let topic = self.topic.clone();
-        let looks = tokio::task::spawn_blocking(move || {
-            for look in 0..LOOKS {
-                if look > 0 {
-                    std::thread::sleep(LOOK_AGAIN);
-                }
-                if producer.client().fetch_metadata(Some(&topic), LOOK_TIMEOUT).is_err() {
-                    return;
-                }
+        for look in 0..LOOKS {
+            if look > 0 {
+                tokio::time::sleep(LOOK_AGAIN).await;
             }
-        });
-        // Nothing depends on it but time.
-        let _ = looks.await;
+            let (producer, topic) = (Arc::clone(&producer), self.topic.clone());
+            let asked = tokio::task::spawn_blocking(move || {
+                producer.client().fetch_metadata(Some(&topic), LOOK_TIMEOUT).is_ok()
+            });
+            // Nothing depends on it but time.
+            if !asked.await.unwrap_or(false) {
+                return;
+            }
+        }
     }
 }
 

@@ -197,7 +197,9 @@ async fn server_id_is_free(connection: &mut Connection, server_id: u32, variable
     let replicas = match flavour_of(variables) {
         Flavour::MySql => "SHOW REPLICAS",
         // It takes more than a source's account needs; where two have one id, the server ends the older one's dump.
-        Flavour::MariaDb if !missing_of(&global_privileges(connection).await?, &["REPLICATION MASTER ADMIN"]).is_empty() => {
+        Flavour::MariaDb
+            if !missing_of(&global_privileges(connection).await?, &["REPLICATION MASTER ADMIN"]).is_empty() =>
+        {
             return Ok(CheckResult::new(NAME, true, "not the server's own; replicas are not visible", &required, MEND));
         }
         Flavour::MariaDb => "SHOW SLAVE HOSTS",

@@ -93,7 +93,9 @@ pub fn scan_expression(column: &Column) -> String {
     match column.column_type {
         ColumnType::Enum { .. } | ColumnType::Set { .. } => format!("CAST({name} AS UNSIGNED)"),
         // The bytes of the column's own character set.
-        ColumnType::Char { collation, .. } | ColumnType::VarChar { collation, .. } | ColumnType::Text { collation, .. }
+        ColumnType::Char { collation, .. }
+        | ColumnType::VarChar { collation, .. }
+        | ColumnType::Text { collation, .. }
             if charset_of(collation) != Some("utf8mb4") =>
         {
             format!("CAST({name} AS BINARY)")

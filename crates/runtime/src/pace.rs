@@ -52,18 +52,21 @@ mod tests {
         sender.try_send(1).unwrap();
         assert_eq!(pace.take(items.recv()).await, Some(1));
         assert_eq!(begin.elapsed(), Duration::ZERO);
-        tokio::spawn(async move {
+        let sending = async {
             for item in 2..=4 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 sender.send(item).await.unwrap();
             }
-        });
-        // 2 opens a burst; 3 and 4 come within the rest, and go together at its end.
-        assert_eq!(pace.take(items.recv()).await, Some(2));
-        let opened = begin.elapsed();
-        assert_eq!(pace.take(items.recv()).await, Some(3));
-        assert!(begin.elapsed() >= opened + REST);
-        assert_eq!(pace.take(items.recv()).await, Some(4));
-        assert!(begin.elapsed() < opened + 2 * REST);
+        };
+        let taking = async {
+            // 2 opens a burst; 3 and 4 come within the rest, and go together at its end.
+            assert_eq!(pace.take(items.recv()).await, Some(2));
+            let opened = begin.elapsed();
+            assert_eq!(pace.take(items.recv()).await, Some(3));
+            assert!(begin.elapsed() >= opened + REST);
+            assert_eq!(pace.take(items.recv()).await, Some(4));
+            assert!(begin.elapsed() < opened + 2 * REST);
+        };
+        tokio::join!(sending, taking);
     }
 }

@@ -25,7 +25,9 @@ pub enum LoadError {
         number: Number,
     },
     /// Rows would fire triggers.
-    #[error("table {table} has triggers ({triggers}) that the applied rows would fire again: drop them in the target, or carry them with `triggers: guard`")]
+    #[error(
+        "table {table} has triggers ({triggers}) that the applied rows would fire again: drop them in the target, or carry them with `triggers: guard`"
+    )]
     Triggers {
         /// The target table.
         table: TableName,

@@ -171,7 +171,17 @@ pub async fn status(manager: &Manager) -> Result<Status, ManagerError> {
         let load_rows_per_second = copies.as_ref().map(|progress| progress.rows_per_second);
         let load_note = copies.and_then(|progress| progress.note);
         let (name, state) = (name.to_owned(), worst(&tasks));
-        pipelines.push(PipelineView { name, source, target, desired, state, tasks, load, load_note, load_rows_per_second });
+        pipelines.push(PipelineView {
+            name,
+            source,
+            target,
+            desired,
+            state,
+            tasks,
+            load,
+            load_note,
+            load_rows_per_second,
+        });
         shown.extend(ids);
     }
     for id in shown {

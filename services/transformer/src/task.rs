@@ -15,8 +15,8 @@ use lutra_rules::Rules;
 use lutra_runtime::Pace;
 use lutra_runtime::retry::{Backoff, BackoffPolicy};
 use lutra_runtime::trace_context;
-use lutra_wire::record::{Body, BodyKind, Header, Heartbeat, PartEnd, RawBody, UnitTotals};
 use lutra_wire::ChangesBuilder;
+use lutra_wire::record::{Body, BodyKind, Header, Heartbeat, PartEnd, RawBody, UnitTotals};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::TransformConfig;

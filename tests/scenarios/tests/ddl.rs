@@ -231,7 +231,9 @@ async fn waiting(world: &World, state: &str) -> Result<String> {
     loop {
         let text = world.lutra(&["ddl", "list", &world.pipeline(), "--json"]).await?;
         let listed: serde_json::Value = serde_json::from_str(&text)?;
-        if let Some(found) = listed.as_array().and_then(|all| all.iter().find(|s| s["state"] == state && s["decision"] == "")) {
+        if let Some(found) =
+            listed.as_array().and_then(|all| all.iter().find(|s| s["state"] == state && s["decision"] == ""))
+        {
             return Ok(found["unit"].as_str().unwrap_or_default().to_owned());
         }
         if std::time::Instant::now() > deadline {

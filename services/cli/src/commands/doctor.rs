@@ -49,9 +49,9 @@ fn grants(documents: &[Document], output: &Output) {
     for document in documents {
         match &document.spec {
             Spec::Source(source) => {
-                let loads = documents.iter().any(|d| {
-                    matches!(&d.spec, Spec::Pipeline(p) if p.source == document.name && p.load.full.is_some())
-                });
+                let loads = documents.iter().any(
+                    |d| matches!(&d.spec, Spec::Pipeline(p) if p.source == document.name && p.load.full.is_some()),
+                );
                 // A full load reads the tables.
                 let select = loads.then(|| format!("GRANT SELECT ON *.* TO '{}'@'%'", source.user.replace('\'', "''")));
                 both(&format!("source {}", document.name), &|flavour| {

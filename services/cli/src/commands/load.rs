@@ -17,8 +17,7 @@ pub(super) async fn run(client: &Client, command: &LoadCommand, output: &Output)
     };
     let pipeline = pipeline_of(client, arguments).await?;
     let query: Vec<(&str, &str)> = arguments.table.iter().map(|table| ("table", table.as_str())).collect();
-    let answer =
-        client.send(Method::POST, &format!("/v1/pipelines/{pipeline}/load/{word}"), &query, None).await?;
+    let answer = client.send(Method::POST, &format!("/v1/pipelines/{pipeline}/load/{word}"), &query, None).await?;
     output.answer(&answer, |_| match &arguments.table {
         Some(table) => format!("{word} of {table} in pipeline {pipeline} is asked for"),
         None => format!("{word} of the load of pipeline {pipeline} is asked for"),

@@ -228,7 +228,12 @@ impl Printer<'_> {
             Body::Fragment(piece) => {
                 value["at"] = Value::from(piece.at);
                 value["total"] = Value::from(piece.total);
-                format!("piece of a row: bytes {} to {} of {}", piece.at, piece.at + piece.bytes.len() as u64, piece.total)
+                format!(
+                    "piece of a row: bytes {} to {} of {}",
+                    piece.at,
+                    piece.at + piece.bytes.len() as u64,
+                    piece.total
+                )
             }
             Body::Ddl(ddl) => {
                 let statement = String::from_utf8_lossy(&ddl.statement).into_owned();

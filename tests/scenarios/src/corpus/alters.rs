@@ -19,14 +19,8 @@ impl Generator {
         }
         if self.chance(5) {
             actions.push(
-                self.pick(&[
-                    "ALGORITHM=INSTANT",
-                    "ALGORITHM=INPLACE",
-                    "ALGORITHM=COPY",
-                    "LOCK=NONE",
-                    "LOCK=SHARED",
-                ])
-                .to_owned(),
+                self.pick(&["ALGORITHM=INSTANT", "ALGORITHM=INPLACE", "ALGORITHM=COPY", "LOCK=NONE", "LOCK=SHARED"])
+                    .to_owned(),
             );
         }
         now.transactional &= !actions.iter().any(|action| action.contains("MyISAM"));

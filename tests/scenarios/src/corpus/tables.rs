@@ -100,7 +100,8 @@ impl Generator {
         let mut text = format!("CREATE TABLE {exists}{place} (\n  {}\n)", items.join(",\n  "));
         text.push_str(&self.options(&table));
         text.push_str(&self.partitioned(&table));
-        table.transactional = !["MyISAM", "MEMORY", "ARCHIVE", "CSV", "BLACKHOLE"].iter().any(|engine| text.contains(engine));
+        table.transactional =
+            !["MyISAM", "MEMORY", "ARCHIVE", "CSV", "BLACKHOLE"].iter().any(|engine| text.contains(engine));
         self.tables.push(table);
         text
     }

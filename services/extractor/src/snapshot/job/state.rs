@@ -173,7 +173,8 @@ impl Shared {
             rows_per_second: state.rate as u64,
             tables: state.tables.iter().map(|t| t.kept.clone()).collect(),
         };
-        let news = state.saved.as_ref() != Some(&progress) && (progress.definitions.is_some() || progress.note.is_some());
+        let news =
+            state.saved.as_ref() != Some(&progress) && (progress.definitions.is_some() || progress.note.is_some());
         news.then_some(progress)
     }
 
