@@ -182,7 +182,7 @@ impl TaskHandle {
                 Ok(Some(progress)) if progress.definitions.is_some() => return progress,
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::debug!(%error, "a copy's progress cannot be read; the next change is waited for")
+                    tracing::debug!(%error, "a copy's progress cannot be read; the next change is waited for");
                 }
             }
         }

@@ -101,7 +101,7 @@ impl Extractor {
             traced: self.traced,
             config,
         };
-        extraction.run().await
+        Box::pin(extraction.run()).await
     }
 
     /// P8: the manager makes topics; a writer only looks whether they are fit.

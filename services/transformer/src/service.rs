@@ -41,7 +41,7 @@ struct Runner {
 
 impl TaskRunner for Runner {
     async fn run(&self, context: TaskContext) -> Result<TaskEnd, TaskFailure> {
-        let ended = task::run(&self.kafka, &context, &self.board).await;
+        let ended = Box::pin(task::run(&self.kafka, &context, &self.board)).await;
         self.board.forget(&context.id.name);
         ended.or_else(|error| disposition::of(&error))
     }

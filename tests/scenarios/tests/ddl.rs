@@ -1,5 +1,5 @@
 //! DDL: a generated corpus, the tools that change schemas online, and the policies.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -23,7 +23,9 @@ pub fn encode_row(
         let cell = cells.get(at).unwrap_or(&Cell::Null);
         let value = value(&column.column_type, cell, &mut text)
             .ok_or_else(|| SnapshotError::Value { table: table.name.clone(), column: column.name.clone() })?;
-        encoder.write(at, value, out).map_err(|source| SnapshotError::Row { table: table.name.clone(), source })?;
+        encoder
+            .write(at, value, out)
+            .map_err(|source| SnapshotError::Row { table: table.name.clone(), source: Box::new(source) })?;
     }
     Ok(())
 }

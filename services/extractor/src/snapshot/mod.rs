@@ -125,7 +125,7 @@ pub enum SnapshotError {
         table: TableName,
         /// Why.
         #[source]
-        source: lutra_wire::WireError,
+        source: Box<lutra_wire::WireError>,
     },
     /// A value of a kind that the column should not have.
     #[error("column {column} of {table} has a value that does not fit its type")]

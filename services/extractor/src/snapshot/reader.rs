@@ -162,7 +162,7 @@ impl Reader {
             return Ok(false);
         };
         let schema = RowSchema::from_table(&plan.schema)
-            .map_err(|source| SnapshotError::Row { table: table.clone(), source })?;
+            .map_err(|source| SnapshotError::Row { table: table.clone(), source: Box::new(source) })?;
         let encoder = RowEncoder::new(&schema);
         let key = KeyPlan::new(&schema, &plan.key_columns());
         self.schema = Some(Compiled { schema: Arc::new(schema), encoder, key });

@@ -202,7 +202,7 @@ impl Scene {
                 stop: token,
                 traced: false,
             };
-            extraction.run().await
+            Box::pin(extraction.run()).await
         });
         Following { stop, task }
     }

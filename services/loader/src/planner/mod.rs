@@ -85,7 +85,8 @@ struct Table {
 }
 
 fn allows_sets(map: &TableMap, conditions: Conditions) -> bool {
-    !map.copying && map.key.is_some() && !map.opaque_keys && !(map.related && conditions.foreign_key_checks)
+    let related = map.related && conditions.foreign_key_checks;
+    map.key.is_some() && !map.copying && !map.opaque_keys && !related
 }
 
 /// Columns that the update changes.
