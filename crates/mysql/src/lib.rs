@@ -21,6 +21,7 @@ pub mod checks;
 pub mod connection;
 pub mod dialect;
 pub mod error;
+pub mod json;
 pub mod options;
 pub mod scan;
 pub mod sql;

@@ -164,17 +164,6 @@ pub fn write_literal(out: &mut Vec<u8>, value: &Value<'_>, column: &ColumnType) 
     }
 }
 
-/// Writes a value so that `column = literal` holds exactly for that value: as [`write_literal`], JSON as a document.
-pub fn write_comparable(out: &mut Vec<u8>, value: &Value<'_>, column: &ColumnType) {
-    if let Value::Json(text) = value {
-        out.extend_from_slice(b"CAST(");
-        write_quoted(out, text.as_bytes());
-        out.extend_from_slice(b" AS JSON)");
-    } else {
-        write_literal(out, value, column);
-    }
-}
-
 fn write_number(out: &mut Vec<u8>, n: impl std::fmt::Display) {
     // Writing to a Vec cannot fail.
     let _ = write!(out, "{n}");

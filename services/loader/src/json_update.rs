@@ -1,6 +1,6 @@
 //! What changed inside a JSON value, as an expression over what the row holds (partial JSON values without a base).
 
-use lutra_mysql::{Flavour, sql};
+use lutra_mysql::{Flavour, json, sql};
 use serde::de::IgnoredAny;
 use serde_json::Deserializer;
 
@@ -52,13 +52,15 @@ pub fn write(out: &mut Vec<u8>, column: &str, changes: &[JsonChange<'_>], flavou
         out.push(b',');
         sql::write_quoted(out, change.path.as_bytes());
         if let Some(value) = change.value {
-            let (before, behind): (&[u8], &[u8]) = match flavour.is_mariadb() {
-                true => (b",JSON_EXTRACT(", b",'$')"),
-                false => (b",CAST(", b" AS JSON)"),
-            };
-            out.extend_from_slice(before);
-            sql::write_quoted(out, value.as_bytes());
-            out.extend_from_slice(behind);
+            if flavour.is_mariadb() {
+                out.extend_from_slice(b",JSON_EXTRACT(");
+                sql::write_quoted(out, value.as_bytes());
+                out.extend_from_slice(b",'$')");
+            } else {
+                out.extend_from_slice(b",CAST(");
+                json::write_document(out, value);
+                out.extend_from_slice(b" AS JSON)");
+            }
         }
         out.push(b')');
     }
@@ -76,7 +78,7 @@ mod tests {
         write(&mut out, "`j`", &changes, Flavour::MySql);
         assert_eq!(
             String::from_utf8_lossy(&out),
-            r#"JSON_REMOVE(JSON_ARRAY_INSERT(JSON_INSERT(JSON_REPLACE(`j`,'$.a',CAST('1.50' AS JSON)),'$."b}c"',CAST('{"x": "}]"}' AS JSON)),'$.l[0]',CAST('null' AS JSON)),'$.d')"#
+            r#"JSON_REMOVE(JSON_ARRAY_INSERT(JSON_INSERT(JSON_REPLACE(`j`,'$.a',CAST(JSON_REPLACE(CAST('0' AS JSON),'$',1.50) AS JSON)),'$."b}c"',CAST('{"x": "}]"}' AS JSON)),'$.l[0]',CAST('null' AS JSON)),'$.d')"#
         );
         assert_eq!(parse("[]"), Some(Vec::new()));
         for bad in

@@ -4,7 +4,7 @@ use std::hash::Hasher as _;
 use std::sync::Arc;
 
 use lutra_change::{ColumnSet, Number, RowFlags, Value};
-use lutra_mysql::sql;
+use lutra_mysql::{json, sql};
 use lutra_wire::record::RowChange;
 use lutra_wire::{Fingerprint, WireError};
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
@@ -12,7 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use crate::error::LoadError;
 use crate::image::{Arena, Image};
 use crate::json_update;
-use crate::mapping::{Folded, MappedKey, TableMap};
+use crate::mapping::{ExactForm, Folded, MappedKey, TableMap};
 use crate::planner::{Change, fold_key};
 use crate::unit::{RowTable, Segment};
 
@@ -153,11 +153,17 @@ impl Written {
                     return;
                 }
                 *lenient |= matches!(value, Value::Enum(0));
-                arena.put(image, |out| {
-                    if !absent {
-                        sql::write_literal(out, &value, &mapped.column_type);
+                let mut expression = false;
+                arena.put(image, |out| match &value {
+                    _ if absent => {}
+                    Value::Json(text) if mapped.exact == ExactForm::Json => {
+                        expression = json::write_document(out, text);
                     }
+                    value => sql::write_literal(out, value, &mapped.column_type),
                 });
+                if expression {
+                    arena.mark_expression(image);
+                }
             }
         })?;
         if bad_update {

@@ -56,7 +56,8 @@ pub fn plan(changes: &[Change], arena: &Arena, conditions: Conditions) -> Vec<St
         });
         if let Some(table) = tables.get_mut(table) {
             table.changes.push(at);
-            table.by_sets &= change.complete && !change.lenient;
+            let plain = change.after.is_none_or(|after| !arena.holds_expression(after));
+            table.by_sets &= change.complete && !change.lenient && plain;
         }
     }
     let mut statements = Vec::new();
