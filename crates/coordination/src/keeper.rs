@@ -272,6 +272,10 @@ impl<R: TaskRunner> TaskKeeper<R> {
         });
         taking.outbox.send_modify(|outbox| outbox.failure = FailureNode::Set(report));
         taking.say(ObservedState::Failed, detail);
+        // Asked for while the run was about to fail: whoever asks has mended something.
+        if taking.restart_requested() {
+            return Next::Decide;
+        }
         let retry = sleep_until(Instant::now() + delay);
         tokio::pin!(retry);
         loop {

@@ -101,11 +101,9 @@ pub async fn decide(
     if !listed.iter().any(|s| s.unit == unit && s.decision == word) {
         return Err(ManagerError::NotFound { what: "waiting statement with unit", name: unit.to_owned() });
     }
-    // The load halted at it: it need not wait for its next try.
-    if manager.store().failure(&task).await?.is_some() {
-        manager.store().request_restart(&task, "a person", serde_json::json!({ "ddl": word })).await?;
-        manager.reconcile().await?;
-    }
+    // The load halted at it, or is about to: it need not wait for its next try.
+    manager.store().request_restart(&task, "a person", serde_json::json!({ "ddl": word })).await?;
+    manager.reconcile().await?;
     Ok(Decided { pipeline: pipeline.to_owned(), unit: unit.to_owned(), decision: word.to_owned() })
 }
 

@@ -111,7 +111,9 @@ async fn a_loader_whose_fence_is_off_is_caught() -> Result<()> {
     let whole = slot_taken_away("fence-on", None).await?;
     ensure!(whole.faults.is_empty(), "with its fence: {:?}", whole.faults);
     let broken = slot_taken_away("fence-off", Some("fence")).await?;
-    ensure!(broken.faults.iter().any(|f| f.starts_with("doubled")), "nobody saw it: {:?}", broken.faults);
+    // An update twice tears the sum, an insert twice is a double: which comes first is chance.
+    let seen = |f: &String| f.starts_with("doubled") || f.starts_with("torn");
+    ensure!(broken.faults.iter().any(seen), "nobody saw it: {:?}", broken.faults);
     println!("seen: {:?}", broken.faults);
     Ok(())
 }
