@@ -118,7 +118,10 @@ fn same(ours: &Value, printed: &str, kind: &str) -> Option<bool> {
             let ours = ours.to_string();
             Some(printed.split([' ', '(', ')']).any(|number| number == ours))
         }
-        "YEAR" => Some(*ours == printed || (*ours == 0 && printed == "1900")),
+        "YEAR" => {
+            let ours = ours.to_string();
+            Some(ours == printed || (ours == "0" && printed == "1900"))
+        }
         "DECIMAL" => Some(ours.as_str()? == printed),
         "DATE" => Some(ours.as_str()?.replace('-', ":") == printed.trim_matches('\'')),
         "TIME" | "DATETIME" => Some(ours.as_str()? == printed.trim_matches('\'')),
