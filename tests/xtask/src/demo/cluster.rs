@@ -26,7 +26,7 @@ const DOCUMENTS: &str = "examples/shop.yaml";
 /// The pipeline.
 pub(super) const PIPELINE: &str = "shop-to-copy";
 /// Server of the stack, and what `lutra doctor --grants` calls the account on it.
-const ACCOUNTS: [(&str, &str); 2] = [("source", "source shop"), ("target", "target shop-copy")];
+const ACCOUNTS: [(&str, &str); 2] = [("source", "source shop (MySQL)"), ("target", "target shop-copy (MySQL)")];
 /// The user on both servers.
 const USER: &str = "lutra";
 /// How long the services of an earlier run may take to end in order.
