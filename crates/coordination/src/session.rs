@@ -81,7 +81,8 @@ impl Coordination {
     pub async fn open(context: &Context) -> Result<Option<Self>> {
         let probe = context.health.probe("zookeeper");
         let common = &context.common;
-        let config = CoordinationConfig::new(&common.zookeeper, &common.cluster);
+        let mut config = CoordinationConfig::new(&common.zookeeper, &common.cluster);
+        config.session_timeout = Duration::from_secs(common.session_seconds);
         let coordination = tokio::select! {
             biased;
             () = context.shutdown.cancelled() => return Ok(None),

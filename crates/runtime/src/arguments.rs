@@ -58,6 +58,10 @@ pub struct CommonArgs {
     #[arg(long, env = "LUTRA_CLUSTER", value_name = "NAME", default_value = "default")]
     pub cluster: String,
 
+    /// Seconds after which ZooKeeper gives the tasks of a silent process away; the servers must allow it (their ticks bound it)
+    #[arg(long, env = "LUTRA_SESSION_SECONDS", value_name = "SECONDS", default_value_t = 5)]
+    pub session_seconds: u64,
+
     /// Address of the HTTP endpoint (metrics, health, and the manager's API), as IP:PORT; port 0 takes a free one
     #[arg(long, env = "LUTRA_BIND", value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     pub bind: String,
@@ -167,6 +171,9 @@ impl CommonArgs {
         {
             violations.add("otlp-endpoint", url, "must be a URL that begins with http:// or https://");
         }
+        if !(1..=60).contains(&self.session_seconds) {
+            violations.add("session-seconds", self.session_seconds.to_string(), "must be between 1 and 60");
+        }
         if !(1..=3_600).contains(&self.shutdown_seconds) {
             violations.add("shutdown-seconds", self.shutdown_seconds.to_string(), "must be between 1 and 3600");
         }
@@ -266,6 +273,8 @@ mod tests {
             "2",
             "--otlp-endpoint",
             "host",
+            "--session-seconds",
+            "0",
             "--kafka-property",
             "x",
         ]);
@@ -279,6 +288,7 @@ mod tests {
             "log-level",
             "otlp-sample-ratio",
             "otlp-endpoint",
+            "session-seconds",
         ];
         assert_eq!(found, wanted);
     }
