@@ -9,7 +9,7 @@ use lutra_binlog::{DecodeError, Decoder, Event, EventData, Inflater, Scratch, Ta
 use lutra_change::{BinlogPosition, GtidSet, Number};
 use lutra_extractor::assembler::{Assembler, Output, Resume};
 use lutra_harness::workload::sysbench;
-use lutra_harness::{Home, Installation, Life, MySqlSpec, Stack, StackSpec};
+use lutra_harness::{Home, Installation, MySqlSpec, Stack, StackSpec};
 use lutra_spec::SourceSpec;
 use serde_json::json;
 
@@ -43,7 +43,7 @@ pub async fn run(setting: &Setting, rounds: u32, report: &mut Report) -> Result<
 async fn record(setting: &Setting) -> Result<Recording> {
     let installation = Installation::ensure(&Home::from_env(), &|line| note(line))?;
     let mysql = vec![MySqlSpec::named("source")];
-    let spec = StackSpec { name: "bench".to_owned(), mysql, kafka: false, zookeeper: false, life: Life::Test };
+    let spec = StackSpec { mysql, kafka: false, zookeeper: false, ..StackSpec::pair("bench") };
     note("starting the server and writing the workload");
     let stack = Stack::start(&installation, spec).await?;
     let source = stack.mysql("source")?;
@@ -129,6 +129,7 @@ fn encode(recording: &Recording) -> Result<()> {
         known: None,
         half: None,
         open_xa: Vec::new(),
+        definitions: None,
     };
     let mut assembler = Assembler::new(Arc::new(spec), resume);
     let (mut decoder, mut inflater, mut rows) = (Decoder::new(), Inflater::new(1 << 30), 0);

@@ -4,13 +4,13 @@
 use anyhow::Result;
 use lutra_bench::binlog;
 use lutra_harness::workload::sysbench::{self, Lane, Workload};
-use lutra_harness::{Home, Installation, Life, MySqlSpec, Stack, StackSpec};
+use lutra_harness::{Home, Installation, MySqlSpec, Stack, StackSpec};
 
 #[tokio::test]
 async fn every_transaction_has_the_shape_of_its_workload_and_every_statement_hits_one_row() -> Result<()> {
     let installation = Installation::ensure(&Home::from_env(), &|_| ())?;
     let mysql = vec![MySqlSpec { relaxed: true, ..MySqlSpec::named("source") }];
-    let spec = StackSpec { name: "workloads".to_owned(), mysql, kafka: false, zookeeper: false, life: Life::Test };
+    let spec = StackSpec { mysql, kafka: false, zookeeper: false, ..StackSpec::pair("workloads") };
     let stack = Stack::start(&installation, spec).await?;
     let source = stack.mysql("source")?;
     for (workload, tables) in [(Workload::W1, 8), (Workload::W2, 1), (Workload::W3, 1), (Workload::W4, 8)] {
@@ -32,7 +32,7 @@ async fn every_transaction_has_the_shape_of_its_workload_and_every_statement_hit
 async fn lanes_write_side_by_side_and_leave_their_marks() -> Result<()> {
     let installation = Installation::ensure(&Home::from_env(), &|_| ())?;
     let mysql = vec![MySqlSpec { relaxed: true, ..MySqlSpec::named("source") }];
-    let spec = StackSpec { name: "lanes".to_owned(), mysql, kafka: false, zookeeper: false, life: Life::Test };
+    let spec = StackSpec { mysql, kafka: false, zookeeper: false, ..StackSpec::pair("lanes") };
     let stack = Stack::start(&installation, spec).await?;
     let source = stack.mysql("source")?;
     sysbench::create(&source.url(), "lanes", Workload::W1).await?;

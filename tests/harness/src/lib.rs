@@ -7,6 +7,7 @@
 //! - [`process`]: child processes that never outlive who started them, unless asked to;
 //! - [`server`]: one running server and what can be done to it (stop, kill, freeze, restart);
 //! - [`stack`]: a set of servers with their own ports and folder, and [`SharedStack`], one for a whole test process;
+//! - [`link`]: what stands between clients and a server, and spoils their connections;
 //! - [`services`]: Lutra's own service processes;
 //! - [`mysql`]: users and small questions to a MySQL server;
 //! - [`oracle`]: are two databases equal, and where not;
@@ -25,6 +26,7 @@
 
 pub mod home;
 pub mod install;
+pub mod link;
 pub mod mysql;
 pub mod oracle;
 pub mod process;

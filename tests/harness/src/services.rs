@@ -237,6 +237,15 @@ impl Launcher {
         self
     }
 
+    /// The services find ZooKeeper and Kafka under these addresses, told by environment: [`Launcher::start`] may tell one
+    /// service others.
+    #[must_use]
+    pub fn reach(mut self, zookeeper: &str, kafka: &str) -> Self {
+        // The four words that `new` wrote.
+        self.args.drain(..4);
+        self.env("LUTRA_ZOOKEEPER", zookeeper).env("LUTRA_KAFKA", kafka)
+    }
+
     /// More arguments for every service.
     #[must_use]
     pub fn args(mut self, args: &[&str]) -> Self {

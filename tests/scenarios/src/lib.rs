@@ -20,7 +20,6 @@
 
 pub mod banking;
 pub mod corpus;
-pub mod proxy;
 pub mod sampler;
 pub mod world;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -29,10 +30,14 @@ pub struct WorldOptions {
     pub pipeline: String,
     /// Databases that the target user may write besides `databases`.
     pub target_databases: Vec<String>,
-    /// Environment for a service.
-    pub env: BTreeMap<&'static str, Vec<(String, String)>>,
+    /// Environment for a service (`lutra-loader`), or for one worker (`loader-1`), which wins.
+    pub env: BTreeMap<String, Vec<(String, String)>>,
     /// `host:port` under which the loader reaches the target, without TLS: something in between may read along.
     pub target_address: Option<String>,
+    /// The same for the source and its extractor.
+    pub source_address: Option<String>,
+    /// Addresses of ZooKeeper and Kafka, where something is in between.
+    pub reach: Option<[String; 2]>,
     /// The services are started by the scenario.
     pub start_nothing: bool,
 }
@@ -59,7 +64,7 @@ pub struct World {
 
 enum StackRef {
     Shared(&'static Stack),
-    Own(Box<Stack>),
+    Own(Arc<Stack>),
 }
 
 impl World {
@@ -70,7 +75,12 @@ impl World {
 
     /// A world on servers of its own, which it may stop.
     pub async fn own(stack: Stack, name: &str, options: WorldOptions) -> Result<Self> {
-        Self::on(StackRef::Own(Box::new(stack)), name, options).await
+        Self::on(StackRef::Own(Arc::new(stack)), name, options).await
+    }
+
+    /// A world on servers that other worlds may use too, or did before.
+    pub async fn beside(stack: Arc<Stack>, name: &str, options: WorldOptions) -> Result<Self> {
+        Self::on(StackRef::Own(stack), name, options).await
     }
 
     async fn on(stack: StackRef, name: &str, mut options: WorldOptions) -> Result<Self> {
@@ -83,7 +93,11 @@ impl World {
         let (source, target) = (servers.mysql("source")?.url(), servers.mysql("target")?.url());
         let folder = servers.folder().join("services").join(&name);
         let binaries = Binaries::find(Profile::from_env())?;
-        let launcher = Launcher::new(binaries.clone(), servers, &folder)?
+        let mut launcher = Launcher::new(binaries.clone(), servers, &folder)?;
+        if let Some([zookeeper, kafka]) = &options.reach {
+            launcher = launcher.reach(zookeeper, kafka);
+        }
+        let launcher = launcher
             .args(&["--cluster", &name, "--data-dir", "."])
             .env("LUTRA_SOURCE_PASSWORD", PASSWORD)
             .env("LUTRA_TARGET_PASSWORD", PASSWORD);
@@ -145,9 +159,15 @@ impl World {
             self.options.databases.iter().chain(&self.options.target_databases).map(String::as_str).collect();
         let mut source_grants = checks::source_grants(&source, flavour(&self.source_url).await?);
         if self.options.load.contains("full") {
-            // A full load reads the tables.
-            let grant = |d: &String| format!("GRANT SELECT ON `{}`.* TO '{source}'@'%'", d.replace('_', "\\_"));
+            // A full load reads the tables, and the definitions of what lives beside them.
+            let grant = |d: &String| {
+                format!("GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON `{}`.* TO '{source}'@'%'", d.replace('_', "\\_"))
+            };
             source_grants.extend(self.options.databases.iter().map(grant));
+            source_grants.push(match flavour(&self.source_url).await? {
+                Flavour::MySql => format!("GRANT SHOW_ROUTINE ON *.* TO '{source}'@'%'"),
+                Flavour::MariaDb => format!("GRANT SELECT ON mysql.proc TO '{source}'@'%'"),
+            });
         }
         let target_grants = checks::target_grants(&target, &databases, flavour(&self.target_url).await?);
         for (url, grants) in [(&self.source_url, source_grants), (&self.target_url, target_grants)] {
@@ -161,8 +181,9 @@ impl World {
     /// Starts the n-th worker of a service (or manager).
     pub fn start(&mut self, service: Service, n: u32) -> Result<()> {
         let name = format!("{service}-{n}");
-        let env = self.options.env.get(service.program()).cloned().unwrap_or_default();
-        let env: Vec<(&str, &str)> = env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let told = [service.program(), name.as_str()].map(|key| self.options.env.get(key));
+        let env: Vec<(&str, &str)> =
+            told.into_iter().flatten().flatten().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let process = self.launcher.start(service, &name, &["--worker-id", &name], &env)?;
         self.services.insert(name, process);
         Ok(())
@@ -199,10 +220,11 @@ impl World {
         }
         Ok(format!(
             "kind: source\nname: {source}\nspec:\n  servers: [\"{source_address}\"]\n  user: {source_user}\n  password: ${{env:LUTRA_SOURCE_PASSWORD}}\n  \
-             tables: [{tables}]\n{more}---\nkind: target\nname: t-{name}\nspec:\n  servers: [\"{target_address}\"]\n  user: {target_user}\n  \
+             tables: [{tables}]\n{more}{source_tls}---\nkind: target\nname: t-{name}\nspec:\n  servers: [\"{target_address}\"]\n  user: {target_user}\n  \
              password: ${{env:LUTRA_TARGET_PASSWORD}}\n{tls}---\nkind: pipeline\nname: {pipeline}\nspec:\n  source: {source}\n  target: t-{name}\n{routes}{load}",
             source = self.source(),
-            source_address = address("source")?,
+            source_address = self.options.source_address.clone().map_or_else(|| address("source"), Ok)?,
+            source_tls = if self.options.source_address.is_some() { "  tls: {mode: disabled}\n" } else { "" },
             target_address = self.options.target_address.clone().map_or_else(|| address("target"), Ok)?,
             tls = if self.options.target_address.is_some() { "  tls: {mode: disabled}\n" } else { "" },
             pipeline = self.pipeline(),
@@ -243,9 +265,9 @@ impl World {
         bail!("the tasks of {} do not all run after {limit:?}; last seen: {seen}\n{}", self.name, self.logs())
     }
 
-    /// Runs `lutra` once; standard output when it exits with 0.
-    pub async fn lutra(&self, args: &[&str]) -> Result<String> {
-        let output = tokio::process::Command::new(self.binaries.command_line())
+    /// Runs `lutra` once, whatever it exits with.
+    pub async fn lutra_output(&self, args: &[&str]) -> Result<std::process::Output> {
+        tokio::process::Command::new(self.binaries.command_line())
             .args(args)
             .args(&self.connect)
             .env("LUTRA_SOURCE_PASSWORD", PASSWORD)
@@ -254,7 +276,12 @@ impl World {
             .kill_on_drop(true)
             .output()
             .await
-            .context("run lutra")?;
+            .context("run lutra")
+    }
+
+    /// Runs `lutra` once; standard output when it exits with 0.
+    pub async fn lutra(&self, args: &[&str]) -> Result<String> {
+        let output = self.lutra_output(args).await?;
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
             bail!(

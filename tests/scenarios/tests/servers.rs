@@ -4,10 +4,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use lutra_harness::link::Link;
 use lutra_harness::mysql::connect;
 use lutra_harness::{Home, Installation, SharedStack, Stack, StackSpec};
 use lutra_scenarios::banking::{Banking, seed};
-use lutra_scenarios::proxy::CommitEater;
 use lutra_scenarios::{World, WorldOptions};
 use mysql_async::prelude::Queryable;
 
@@ -55,7 +55,7 @@ async fn while_target_is(world: &World, banking: &mut Banking, begin: &[&str], e
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_neither_lost_nor_doubled() -> Result<()> {
     let target = SharedStack::get().await?.mysql("target")?.address();
-    let proxy = CommitEater::start(target).await?;
+    let proxy = Link::start(target).await?;
     let options = WorldOptions { target_address: Some(proxy.address()), ..WorldOptions::default() };
     let world = World::shared("answers", options).await?;
     world.apply().await?;

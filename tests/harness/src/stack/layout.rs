@@ -38,12 +38,16 @@ pub(super) fn servers(
         fs::write(own.join("my.cnf"), my_cnf(installation, mysql, number + 1, port, &own)).context("write my.cnf")?;
         let (program, mut args) = installation.server_program(mysql.flavour, daemon(mysql.flavour))?;
         args.push(format!("--defaults-file={}", own.join("my.cnf").display()));
+        let (program, args) = match mysql.disk_mib {
+            Some(size) => on_own_disk(size, &own.join("data"), &program, args),
+            None => (program, args),
+        };
         add(&mysql.name, Kind::MySql, port, (program, args, Vec::new()))?;
     }
     if spec.kafka {
         let (port, controller) = (ports::pick(&mut taken)?, ports::pick(&mut taken)?);
         let own = make(&folder.join(KAFKA_NAME))?;
-        fs::write(own.join("server.properties"), kafka_properties(port, controller, &own))
+        fs::write(own.join("server.properties"), kafka_properties(port, spec.kafka_advertised.unwrap_or(port), controller, &own))
             .context("write server.properties")?;
         fs::write(own.join("log4j2.properties"), KAFKA_LOGGING).context("write log4j2.properties")?;
         add(KAFKA_NAME, Kind::Kafka, port, kafka_command(installation, &own))?;
@@ -64,6 +68,20 @@ fn daemon(flavour: Flavour) -> &'static str {
     }
 }
 
+/// The same command in a mount namespace of its own, where the data folder is a small disk in memory. No root is needed:
+/// the namespace has its own. Each program replaces the one before, so that the process stays the one that was started.
+fn on_own_disk(size: u32, data: &Path, program: &Path, args: Vec<String>) -> (PathBuf, Vec<String>) {
+    let script = format!(
+        "set -e; cp -a '{data}' '{data}.first'; mount -t tmpfs -o size={size}m,mode=0700 tmpfs '{data}'; cp -a '{data}.first/.' '{data}'; \
+         rm -r '{data}.first'; exec \"$@\"",
+        data = data.display()
+    );
+    let mut all = ["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"].map(str::to_owned).to_vec();
+    all.push(program.display().to_string());
+    all.extend(args);
+    (PathBuf::from("/usr/bin/unshare"), all)
+}
+
 /// What Lutra and its users rely on in a MySQL server; everything else is a matter of place and size.
 pub const MYSQL_SETTINGS: &[(&str, &str)] = &[
     ("gtid_mode", "ON"),
@@ -75,6 +93,8 @@ pub const MYSQL_SETTINGS: &[(&str, &str)] = &[
 /// The same for MariaDB.
 pub const MARIADB_SETTINGS: &[(&str, &str)] = &[
     ("gtid_strict_mode", "ON"),
+    // Else whoever makes functions and triggers needs SUPER.
+    ("log_bin_trust_function_creators", "ON"),
     ("binlog_format", "ROW"),
     ("binlog_row_metadata", "FULL"),
     ("max_allowed_packet", "1G"),
@@ -267,11 +287,11 @@ fn run_logged(command: &mut Command, log: &Path, what: &str) -> Result<()> {
 }
 
 /// A killed broker is let in again when its old session has run out: 4 s instead of the default 9.
-fn kafka_properties(port: u16, controller: u16, own: &Path) -> String {
+fn kafka_properties(port: u16, advertised: u16, controller: u16, own: &Path) -> String {
     format!(
         "{}controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
          listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{advertised},CONTROLLER://127.0.0.1:{controller}\n\
          log.dirs={}/data\ngroup.initial.rebalance.delay.ms=0\noffsets.topic.num.partitions=4\n\
          transaction.state.log.num.partitions=4\nshare.coordinator.state.topic.num.partitions=1\n\
          share.coordinator.state.topic.replication.factor=1\nshare.coordinator.state.topic.min.isr=1\n\

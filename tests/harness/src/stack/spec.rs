@@ -32,6 +32,9 @@ pub struct MySqlSpec {
     pub relaxed: bool,
     /// More lines for its settings file, as `name=value`; a later line wins over an earlier one.
     pub settings: Vec<String>,
+    /// Its data lie on a disk of their own of so many MiB, in memory. The disk is only seen by the server's process (and
+    /// below its `/proc/PID/root`), and is gone with it: such a server is not started twice.
+    pub disk_mib: Option<u32>,
 }
 
 /// Which servers a stack has.
@@ -45,6 +48,8 @@ pub struct StackSpec {
     pub kafka: bool,
     /// Whether there is a ZooKeeper.
     pub zookeeper: bool,
+    /// The port under which Kafka tells its clients to call it, where that is not its own: something stands in between.
+    pub kafka_advertised: Option<u16>,
     /// Whether it may outlive the starter.
     pub life: Life,
 }
@@ -73,6 +78,7 @@ impl StackSpec {
             mysql: vec![MySqlSpec::named("source"), MySqlSpec::named("target")],
             kafka: true,
             zookeeper: true,
+            kafka_advertised: None,
             life: Life::Test,
         }
     }
