@@ -77,6 +77,7 @@ pub(crate) mod tests {
             generated: false,
             auto_increment: false,
             invisible: false,
+            touched_by_updates: false,
         }
     }
 

@@ -215,6 +215,8 @@ pub struct CatalogueColumn {
     pub auto_increment: bool,
     /// INVISIBLE.
     pub invisible: bool,
+    /// `ON UPDATE CURRENT_TIMESTAMP`: the server sets it where an update does not.
+    pub touched_by_updates: bool,
 }
 
 /// A part of a key.
@@ -374,6 +376,7 @@ fn column(row: &Row) -> CatalogueColumn {
             || extra.contains("PERSISTENT"),
         auto_increment: extra.contains("AUTO_INCREMENT"),
         invisible: extra.contains("INVISIBLE"),
+        touched_by_updates: extra.contains("ON UPDATE"),
     }
 }
 

@@ -14,6 +14,8 @@ pub struct TargetColumn {
     pub nullable: bool,
     /// NOT NULL without default: an insert must give it a value.
     pub needs_value: bool,
+    /// `ON UPDATE CURRENT_TIMESTAMP`: an update that does not set it changes it.
+    pub touched_by_updates: bool,
     /// Data type in lower case, without length: `int`, `varchar`, `json`, ….
     pub data_type: String,
     /// Character set of text columns.

@@ -58,6 +58,8 @@ pub struct MappedColumn {
     pub listable: bool,
     /// An insert must give it a value: it has no default.
     pub needs_value: bool,
+    /// An update that does not set it changes it: every update sets it, to what it is where the source says nothing.
+    pub touched_by_updates: bool,
 }
 
 /// How the condition "this column holds exactly that value" is written.
@@ -175,6 +177,12 @@ impl TableMap {
 
     fn set_keys(&mut self, table: &TargetTable) {
         for key in &table.unique_keys {
+            // A primary key over prefixes finds a row by the whole values all the same.
+            if key.name == "PRIMARY" && !key.plain && !key.columns.is_empty() {
+                self.key = self.map_key(table, &TargetKey { plain: true, ..key.clone() });
+                self.opaque_keys = true;
+                continue;
+            }
             let mapped = self.map_key(table, key);
             match mapped {
                 Some(mapped) if self.key.is_none() && is_row_key(table, key) => self.key = Some(mapped),
@@ -265,7 +273,18 @@ fn map_column(source: usize, column_type: &ColumnType, target: &TargetColumn) ->
     let quoted = sql::quote_identifier(&target.name);
     let listable = !matches!(column_type, ColumnType::Geometry { .. } | ColumnType::Vector { .. });
     let (name, column_type) = (target.name.clone(), column_type.clone());
-    MappedColumn { source, name, quoted, column_type, fold, join, exact, listable, needs_value: target.needs_value }
+    MappedColumn {
+        source,
+        name,
+        quoted,
+        column_type,
+        fold,
+        join,
+        exact,
+        listable,
+        needs_value: target.needs_value,
+        touched_by_updates: target.touched_by_updates,
+    }
 }
 
 /// What a key value folds to.

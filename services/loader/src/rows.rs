@@ -322,6 +322,7 @@ mod tests {
             generated: false,
             nullable: name == "u",
             needs_value: name == "v",
+            touched_by_updates: false,
             data_type: "int".to_owned(),
             charset: None,
             collation: None,

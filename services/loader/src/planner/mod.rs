@@ -90,14 +90,18 @@ fn allows_sets(map: &TableMap, conditions: Conditions) -> bool {
     map.key.is_some() && !map.copying && !map.opaque_keys && !related
 }
 
-/// Columns that the update changes.
+/// Columns that the update sets: what it changes, and what would change by itself (`ON UPDATE CURRENT_TIMESTAMP`).
+/// None where it changes nothing.
 fn changed_columns(map: &TableMap, arena: &Arena, before: Image, after: Image) -> Vec<usize> {
-    (0..map.columns.len())
-        .filter(|&c| {
-            let new = arena.column(after, c);
-            !new.is_empty() && new != arena.column(before, c)
-        })
-        .collect()
+    let changes = |c: usize| {
+        let new = arena.column(after, c);
+        !new.is_empty() && new != arena.column(before, c)
+    };
+    if !(0..map.columns.len()).any(changes) {
+        return Vec::new();
+    }
+    let touched = |c: usize| map.columns.get(c).is_some_and(|column| column.touched_by_updates);
+    (0..map.columns.len()).filter(|&c| changes(c) || touched(c)).collect()
 }
 
 /// Appends the bytes by which the key columns of an image are told apart. `false` when one is absent.

@@ -218,7 +218,9 @@ impl Writer {
     }
 
     fn update(&mut self, at: usize, map: &TableMap, columns: &[usize], rows: &[(Image, Image)], arena: &Arena) {
-        let joins = rows.len() >= JOIN_ROWS && !self.compare_image && map.joins_by_key();
+        let literals =
+            rows.iter().all(|(_, after)| columns.iter().all(|&c| !arena.column(*after, c).is_empty()));
+        let joins = rows.len() >= JOIN_ROWS && !self.compare_image && map.joins_by_key() && literals;
         let plain = |key: &MappedKey| {
             let listable = |c: &usize| map.columns.get(*c).is_some_and(|c| c.listable);
             columns.iter().all(|c| !key.columns.contains(c) && listable(c))
@@ -250,7 +252,11 @@ impl Writer {
                     separated(out, columns.iter().copied(), |out, c| {
                         out.extend_from_slice(quoted(map, c));
                         out.push(b'=');
-                        out.extend_from_slice(arena.column(after, c));
+                        out.extend_from_slice(match arena.column(after, c) {
+                            // Kept as it is.
+                            [] => quoted(map, c),
+                            literal => literal,
+                        });
                     });
                     condition(out, map, arena, before, compare_image);
                     self.close(at, Some(1));

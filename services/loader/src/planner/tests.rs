@@ -28,6 +28,7 @@ fn map(keyed: bool) -> Arc<TableMap> {
         generated: false,
         nullable: collation.is_some(),
         needs_value: false,
+        touched_by_updates: false,
         data_type: if collation.is_some() { "varchar" } else { "int" }.to_owned(),
         charset: collation.map(|_| "utf8mb4".to_owned()),
         collation: collation.map(str::to_owned),
@@ -304,4 +305,39 @@ fn text_is_joined_by_the_key_and_single_rows_are_found_by_it() {
     assert!(text(delete, false).starts_with("DELETE `d`.`t` FROM (VALUES ROW(0),ROW(1),"));
     let insert = Statement::Insert { map: Arc::clone(&map), rows, lenient: true };
     assert!(text(insert, false).contains("INSERT INTO `d`.`t` (`id`,`u`,`v`) VALUES (0,'x',0),(1,'x',1)"));
+}
+
+#[test]
+fn an_update_sets_what_would_change_by_itself() {
+    let mut map = Arc::into_inner(map(true)).unwrap();
+    map.columns[2].touched_by_updates = true;
+    let map = Arc::new(map);
+    let mut arena = Arena::default();
+    let rows = [(1, Some('a'), 5), (1, Some('b'), 5)].map(|row| image(&mut arena, row));
+    // The source says nothing of `v`.
+    let partial = arena.begin(3);
+    for literal in ["", "'c'", ""] {
+        arena.put(partial, |out| out.extend_from_slice(literal.as_bytes()));
+    }
+    let update = |before, after, complete| Change {
+        map: Arc::clone(&map),
+        before: Some(before),
+        after: Some(after),
+        complete,
+        lenient: false,
+    };
+    let text = |changes: &[Change]| {
+        let statements = plan(changes, &arena, Conditions { foreign_key_checks: false, effort: Effort::Sets });
+        render(&statements, &arena, false)
+            .packets
+            .iter()
+            .map(|p| String::from_utf8_lossy(&p.text).into_owned())
+            .collect()
+    };
+    let whole: String = text(&[update(rows[0], rows[1], true)]);
+    assert!(whole.contains("SET `u`='b',`v`=5 WHERE"), "{whole}");
+    let part: String = text(&[update(rows[1], partial, false)]);
+    assert!(part.contains("SET `u`='c',`v`=`v` WHERE"), "{part}");
+    let nothing: String = text(&[update(rows[0], rows[0], true)]);
+    assert!(nothing.is_empty(), "{nothing}");
 }

@@ -73,6 +73,7 @@ impl Target for Scripted {
             generated: false,
             nullable: false,
             needs_value: false,
+            touched_by_updates: false,
             data_type: "int".to_owned(),
             charset: None,
             collation: None,

@@ -252,6 +252,7 @@ fn describe(table: TableDefinition, flavour: Flavour) -> TargetTable {
         generated: c.generated,
         nullable: c.nullable,
         needs_value: !c.nullable && c.default.is_none() && !c.auto_increment && !c.generated,
+        touched_by_updates: c.touched_by_updates,
         data_type: c.data_type.clone(),
         charset: c.charset.clone(),
         collation: c.collation.clone(),
