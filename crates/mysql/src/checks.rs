@@ -9,6 +9,8 @@ use crate::catalogue;
 use crate::connection::Connection;
 use crate::dialect::Flavour;
 use crate::error::{ErrorKind, Result};
+use crate::grants;
+pub use crate::grants::{source_grants, target_grants};
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -26,7 +28,7 @@ pub struct CheckResult {
 }
 
 impl CheckResult {
-    fn new(name: &'static str, ok: bool, found: impl Into<String>, required: &str, mend: impl Into<String>) -> Self {
+    pub(crate) fn new(name: &'static str, ok: bool, found: impl Into<String>, required: &str, mend: impl Into<String>) -> Self {
         Self { name, ok, found: found.into(), required: required.to_owned(), mend: mend.into() }
     }
 }
@@ -51,8 +53,6 @@ pub struct SourceCheckOptions {
     pub server_id: Option<u32>,
     /// Where the dump will start, where that is known.
     pub start: Option<DumpStart>,
-    /// The account, for the text of the grants.
-    pub user: String,
 }
 
 /// Checks a source. Every check is made, whatever the others find.
@@ -62,7 +62,7 @@ pub struct SourceCheckOptions {
 pub async fn source(connection: &mut Connection, options: &SourceCheckOptions) -> Result<Vec<CheckResult>> {
     let variables = catalogue::variables(connection).await?;
     let mut results = settings(&variables, options);
-    results.push(grants_of_source(connection, &options.user, flavour_of(&variables)).await?);
+    results.push(grants::of_source(connection, flavour_of(&variables)).await?);
     if let Some(server_id) = options.server_id {
         results.push(server_id_is_free(connection, server_id, &variables).await?);
     }
@@ -152,41 +152,6 @@ fn durability(variables: &Variables, accepted: bool) -> CheckResult {
     CheckResult::new("ensure_durability", ok, found, "sync_binlog = 1, innodb_flush_log_at_trx_commit = 1", mend)
 }
 
-/// Global privileges of the account, active roles included.
-async fn global_privileges(connection: &mut Connection) -> Result<Vec<String>> {
-    let mut privileges = Vec::new();
-    for row in connection.query("SHOW GRANTS").await? {
-        let grant = row.string(0);
-        if let Some((list, _)) = grant.strip_prefix("GRANT ").and_then(|g| g.split_once(" ON *.* TO ")) {
-            privileges.extend(list.split(',').map(|p| p.trim().to_ascii_uppercase()));
-        }
-    }
-    Ok(privileges)
-}
-
-async fn grants_of_source(connection: &mut Connection, user: &str, flavour: Flavour) -> Result<CheckResult> {
-    let have = global_privileges(connection).await?;
-    let wanted = source_privileges(flavour);
-    let missing = missing_of(&have, &wanted);
-    let found = if missing.is_empty() { "all".to_owned() } else { format!("not {}", missing.join(", ")) };
-    let required = format!("{} on *.*", wanted.join(", "));
-    let mend = source_grants(user, flavour).join("; ");
-    Ok(CheckResult::new("ensure_grants", missing.is_empty(), found, &required, mend))
-}
-
-/// `BINLOG MONITOR` is what `REPLICATION CLIENT` has been called since MariaDB 10.5.
-fn source_privileges(flavour: Flavour) -> [&'static str; 2] {
-    match flavour {
-        Flavour::MySql => ["REPLICATION SLAVE", "REPLICATION CLIENT"],
-        Flavour::MariaDb => ["REPLICATION SLAVE", "BINLOG MONITOR"],
-    }
-}
-
-fn missing_of<'a>(have: &[String], wanted: &[&'a str]) -> Vec<&'a str> {
-    let all = have.iter().any(|p| p.starts_with("ALL PRIVILEGES"));
-    wanted.iter().copied().filter(|w| !all && !have.iter().any(|p| p == w)).collect()
-}
-
 async fn server_id_is_free(connection: &mut Connection, server_id: u32, variables: &Variables) -> Result<CheckResult> {
     const NAME: &str = "ensure_server_id";
     const MEND: &str = "write another `server_id` into the source, or stop the replica that has it";
@@ -198,7 +163,7 @@ async fn server_id_is_free(connection: &mut Connection, server_id: u32, variable
         Flavour::MySql => "SHOW REPLICAS",
         // It takes more than a source's account needs; where two have one id, the server ends the older one's dump.
         Flavour::MariaDb
-            if !missing_of(&global_privileges(connection).await?, &["REPLICATION MASTER ADMIN"]).is_empty() =>
+            if !grants::Privileges::of(connection).await?.everywhere(&["REPLICATION MASTER ADMIN"]).is_empty() =>
         {
             return Ok(CheckResult::new(NAME, true, "not the server's own; replicas are not visible", &required, MEND));
         }
@@ -241,55 +206,11 @@ async fn binlog_is_there(connection: &mut Connection, start: &DumpStart) -> Resu
     }
 }
 
-/// The exact least statements for the account that reads a source.
-pub fn source_grants(user: &str, flavour: Flavour) -> Vec<String> {
-    vec![format!("GRANT {} ON *.* TO {}", source_privileges(flavour).join(", "), account(user))]
-}
-
-/// The exact least statements for the account that writes a target; `databases` empty = any.
-pub fn target_grants(user: &str, databases: &[&str], flavour: Flavour) -> Vec<String> {
-    // The second line: views, routines, events and triggers of the source.
-    const TABLES: &str = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES, \
-                          CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, EVENT, TRIGGER";
-    let to = account(user);
-    let mut grants = Vec::new();
-    if databases.is_empty() {
-        grants.push(format!("GRANT {TABLES} ON *.* TO {to}"));
-    } else {
-        for database in databases.iter().chain(&["lutra"]) {
-            // `_` and `%` are wildcards in the database name of a grant.
-            let name = database.replace('`', "``").replace('_', "\\_").replace('%', "\\%");
-            grants.push(format!("GRANT {TABLES} ON `{name}`.* TO {to}"));
-        }
-    }
-    grants.push(format!("GRANT {} ON *.* TO {to}", target_privileges(flavour).join(", ")));
-    // Views, routines, events and triggers keep their definers, accounts like root included. (MySQL 8.0 and 8.1 say
-    // SET_USER_ID for the first two.)
-    let definer = match flavour {
-        Flavour::MySql => "SET_ANY_DEFINER, ALLOW_NONEXISTENT_DEFINER, SYSTEM_USER",
-        Flavour::MariaDb => "SET USER",
-    };
-    grants.push(format!("GRANT {definer} ON *.* TO {to}"));
-    grants
-}
-
-/// What makes DDL repeatable (P6): GTIDs of its own on MySQL; the ids of tables on MariaDB.
-fn target_privileges(flavour: Flavour) -> &'static [&'static str] {
-    match flavour {
-        Flavour::MySql => &["REPLICATION_APPLIER", "SESSION_VARIABLES_ADMIN"],
-        Flavour::MariaDb => &["PROCESS"],
-    }
-}
-
-fn account(user: &str) -> String {
-    format!("{}@'%'", crate::sql::quote_text(user))
-}
-
 /// What a target is to be checked for.
 #[derive(Clone, Debug)]
 pub struct TargetCheckOptions {
-    /// The account, for the text of the grants.
-    pub user: String,
+    /// The databases that are written; none where that is not known.
+    pub databases: Vec<String>,
     /// `lower_case_table_names` of the source, where known.
     pub lower_case_table_names: Option<u8>,
 }
@@ -316,7 +237,7 @@ pub async fn target(connection: &mut Connection, options: &TargetCheckOptions) -
         "max_allowed_packet >= 16777216",
         set_for_good(flavour_of(&variables), "max_allowed_packet", "67108864"),
     ));
-    results.push(grants_of_target(connection, options, &variables).await?);
+    results.push(grants::of_target(connection, &options.databases, flavour_of(&variables)).await?);
     if let Some(source) = options.lower_case_table_names {
         let here = variable(&variables, "lower_case_table_names").to_owned();
         let ok = here == source.to_string() || source != 0;
@@ -333,19 +254,6 @@ pub async fn target(connection: &mut Connection, options: &TargetCheckOptions) -
     Ok(results)
 }
 
-async fn grants_of_target(
-    connection: &mut Connection,
-    options: &TargetCheckOptions,
-    variables: &Variables,
-) -> Result<CheckResult> {
-    let flavour = flavour_of(variables);
-    let wanted = target_privileges(flavour);
-    let missing = missing_of(&global_privileges(connection).await?, wanted);
-    let found = if missing.is_empty() { "all".to_owned() } else { format!("not {}", missing.join(", ")) };
-    let mend = target_grants(&options.user, &[], flavour).join("; ");
-    Ok(CheckResult::new("ensure_grants", missing.is_empty(), found, &format!("{} on *.*", wanted.join(", ")), mend))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,7 +264,6 @@ mod tests {
             accept_weak_durability: false,
             server_id: None,
             start: None,
-            user: "lutra".to_owned(),
         }
     }
 
@@ -396,14 +303,5 @@ mod tests {
             ["ensure_replicated_is_logged", "ensure_gtid_strict_mode"]
         );
         assert!(faults.iter().all(|r| !r.mend.contains("PERSIST")));
-        assert_eq!(
-            source_grants("lutra", Flavour::MariaDb),
-            ["GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO 'lutra'@'%'"]
-        );
-    }
-
-    #[test]
-    fn grants_escape_the_wildcards_of_a_database_name() {
-        assert!(target_grants("lutra", &["my_shop"], Flavour::MySql).iter().any(|g| g.contains("`my\\_shop`.*")));
     }
 }

@@ -6,7 +6,9 @@
 //! |---|---|
 //! | [`connection`] | [`Connection`]: statements as text, batches of several statements in one round trip, queries |
 //! | [`binlog`] | [`BinlogSource`]: raw event bytes of a dump stream, in batches |
-//! | [`checks`] | what a source and a target must be, each with the statement that mends it; the least grants |
+//! | [`checks`] | what a source and a target must be, each with the statement that mends it |
+//! | [`grants`] | the least privileges, as statements and as a check |
+//! | [`document`] | how a specification says that a server is reached |
 //! | [`catalogue`] | what a server says of itself and of its tables |
 //! | [`scan`] | rows of a table by the binary protocol |
 //! | [`table_schema`] | a table's row schema from the catalogue |
@@ -20,7 +22,9 @@ pub mod catalogue;
 pub mod checks;
 pub mod connection;
 pub mod dialect;
+pub mod document;
 pub mod error;
+pub mod grants;
 pub mod json;
 pub mod options;
 pub mod scan;

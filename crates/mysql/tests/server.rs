@@ -237,7 +237,6 @@ async fn the_source_checks_pass_with_the_least_grants_and_name_what_is_missing_w
         accept_weak_durability: true,
         server_id: Some(91_004),
         start: Some(DumpStart::Gtid(catalogue::identity(&mut root).await.unwrap().gtid_executed)),
-        user: "ex_least".to_owned(),
     };
     let mut poor = Connection::connect(&login).await.unwrap();
     let faults: Vec<_> = checks::source(&mut poor, &wanted).await.unwrap().into_iter().filter(|r| !r.ok).collect();

@@ -131,11 +131,7 @@ impl Rules {
 }
 
 fn unreachable(index: usize, route: &Route, before: &[Route], faults: &mut Vec<RuleFault>) {
-    let shadow = before.iter().position(|other| {
-        other.pattern == route.pattern
-            || other.pattern.to_string() == "*.*"
-            || route.pattern.single().is_some_and(|table| other.pattern.matches_table(&table))
-    });
+    let shadow = before.iter().position(|other| other.pattern.covers(&route.pattern));
     if let Some((by, other)) = shadow.and_then(|by| before.get(by).map(|o| (by, o))) {
         faults.push(RuleFault::Unreachable {
             route: index,

@@ -138,3 +138,25 @@ pub enum RuleFault {
         reason: String,
     },
 }
+
+impl RuleFault {
+    /// Where in a pipeline's document the route is that is to blame, `spec.tables[2].to`; none where no one place is.
+    pub fn path(&self) -> Option<String> {
+        match self {
+            Self::Unreachable { route, .. } => Some(format!("spec.tables[{route}].match")),
+            Self::Capture { route, .. } => Some(format!("spec.tables[{route}].to")),
+            Self::RenameTwice { route, .. } => Some(format!("spec.tables[{route}].columns.rename")),
+            Self::RenamedAndDropped { route, .. } | Self::ColumnName { route, .. } => {
+                Some(format!("spec.tables[{route}].columns"))
+            }
+            Self::NoName { .. }
+            | Self::NoColumn { .. }
+            | Self::KeyColumn { .. }
+            | Self::NameTaken { .. }
+            | Self::NoColumnLeft { .. }
+            | Self::NotCarried { .. }
+            | Self::Schema { .. }
+            | Self::Statement { .. } => None,
+        }
+    }
+}

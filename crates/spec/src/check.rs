@@ -58,7 +58,68 @@ pub fn cross_check(documents: &[Document]) -> Vec<Finding> {
         }
     }
     shared_tables(documents, &mut findings);
+    for document in documents {
+        if let Spec::Pipeline(pipeline) = &document.spec {
+            meeting_routes(&document.name, pipeline, &mut findings);
+        }
+    }
     findings
+}
+
+/// Warns of routes of one pipeline that lead to the same table.
+fn meeting_routes(name: &Name, pipeline: &crate::PipelineSpec, findings: &mut Vec<Finding>) {
+    let mut first: BTreeMap<String, usize> = BTreeMap::new();
+    for (index, route) in pipeline.tables.iter().enumerate() {
+        // Of a name with wildcards, the same text does not say that the names are the same.
+        if route.pattern.single().is_none() && route.to.as_ref().is_none_or(|to| to.captures_used() > 0) {
+            continue;
+        }
+        let to = written(route);
+        match first.get(&to) {
+            None => drop(first.insert(to, index)),
+            Some(other) => findings.push(Finding {
+                severity: Severity::Warning,
+                document: name.clone(),
+                path: format!("spec.tables[{index}].to"),
+                message: format!(
+                    "routes {other} and {index} both lead to {to}: rows of the same key, one from each, would be a conflict"
+                ),
+            }),
+        }
+    }
+}
+
+/// The databases of a target that its pipelines write, where the documents say which; else none, which means any.
+pub fn target_databases(documents: &[Document], target: &str) -> BTreeSet<String> {
+    let mut databases = BTreeSet::new();
+    for document in documents {
+        let Spec::Pipeline(pipeline) = &document.spec else { continue };
+        if pipeline.target.as_str() != target {
+            continue;
+        }
+        let source = documents.iter().find_map(|d| match &d.spec {
+            Spec::Source(source) if d.name == pipeline.source => Some(source),
+            _ => None,
+        });
+        let named: Vec<Option<String>> = match (pipeline.tables.as_slice(), source) {
+            ([], None) => vec![None],
+            ([], Some(source)) => source.tables.iter().map(crate::TablePattern::fixed_database).collect(),
+            (routes, _) => routes
+                .iter()
+                .map(|route| match &route.to {
+                    Some(to) => to.fixed_database(),
+                    None => route.pattern.fixed_database(),
+                })
+                .collect(),
+        };
+        for database in named {
+            match database {
+                Some(database) => databases.insert(database),
+                None => return BTreeSet::new(),
+            };
+        }
+    }
+    databases
 }
 
 fn error(document: &Name, path: &str, message: String) -> Finding {

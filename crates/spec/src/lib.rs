@@ -26,7 +26,7 @@ pub mod target;
 mod text;
 mod walk;
 
-pub use check::{Finding, Severity, cross_check};
+pub use check::{Finding, Severity, cross_check, target_databases};
 pub use document::{Document, Kind, Name, Spec};
 pub use parse::{Located, Violation, Violations, parse};
 pub use pattern::{Captures, TablePattern, TableTemplate, is_system_schema};

@@ -1,5 +1,7 @@
 //! YAML as nodes that know where they stand.
 
+use std::collections::BTreeMap;
+
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
 use crate::parse::Violation;
@@ -37,6 +39,26 @@ impl Node {
     /// Whether this is YAML's null: nothing, `~`, `null`.
     pub(crate) fn is_null(&self) -> bool {
         matches!(&self.data, Data::Scalar { text, quoted: false } if matches!(text.as_str(), "" | "~" | "null"))
+    }
+
+    /// Line and column of everything in it, by path.
+    pub(crate) fn places(&self, path: &str, into: &mut BTreeMap<String, (usize, usize)>) {
+        into.insert(path.to_owned(), (self.line, self.column));
+        match &self.data {
+            Data::Scalar { .. } => {}
+            Data::Sequence(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    item.places(&format!("{path}[{index}]"), into);
+                }
+            }
+            Data::Mapping(entries) => {
+                for (key, value) in entries {
+                    let Some(name) = key.text() else { continue };
+                    let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+                    value.places(&path, into);
+                }
+            }
+        }
     }
 
     /// What it is, for people.

@@ -1,5 +1,6 @@
 //! YAML text to documents, or all its violations.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ impl fmt::Display for Violation {
 #[error("{} violation(s) in the specification:{}", .0.len(), .0.iter().map(|v| format!("\n  {v}")).collect::<String>())]
 pub struct Violations(pub Vec<Violation>);
 
-/// A document and the place where it begins.
+/// A document and the places of everything in it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Located {
     /// The document.
@@ -63,6 +64,24 @@ pub struct Located {
     pub line: usize,
     /// Column of its beginning, from 1.
     pub column: usize,
+    /// Line and column of what stands at each path, `spec.tables[0].to`.
+    places: BTreeMap<String, (usize, usize)>,
+}
+
+impl Located {
+    /// Line and column of what stands at a path, or of the nearest thing around it.
+    pub fn place(&self, path: &str) -> (usize, usize) {
+        let mut path = path;
+        loop {
+            if let Some(place) = self.places.get(path) {
+                return *place;
+            }
+            match path.rfind(['.', '[']) {
+                Some(at) => path = &path[..at],
+                None => return (self.line, self.column),
+            }
+        }
+    }
 }
 
 /// Reads all documents of a text. Names must be unique in it; references to documents elsewhere are not looked at
@@ -73,7 +92,9 @@ pub fn parse(text: &str) -> Result<Vec<Located>, Violations> {
     let mut documents = Vec::new();
     for node in nodes.iter().filter(|n| !n.is_null()) {
         if let Some(document) = document(&mut walk, node) {
-            documents.push(Located { document, line: node.line, column: node.column });
+            let mut places = BTreeMap::new();
+            node.places("", &mut places);
+            documents.push(Located { document, line: node.line, column: node.column, places });
         }
     }
     if nodes.iter().all(Node::is_null) {

@@ -154,3 +154,44 @@ fn a_full_load_is_short_or_has_settings_and_begins_now() {
     let refused = pipeline("load: full, start: earliest").unwrap_err().to_string();
     assert!(refused.contains("a full load begins now"), "{refused}");
 }
+
+#[test]
+fn everything_in_a_document_has_a_place() {
+    let text = "kind: target\nname: t\nspec: {servers: [x], user: y}\n---\nkind: pipeline\nname: p\nspec:\n  source: s\n  target: t\n  \
+                tables:\n    - match: a.b\n      columns: {drop: [c]}\n    - match: a.c\n";
+    let pipeline = parse(text).unwrap().remove(1);
+    assert_eq!(pipeline.place("spec.tables[1]"), (13, 7));
+    assert_eq!(pipeline.place("spec.tables[0].columns.drop[0]"), (12, 23));
+    // What is not written out is at what it would stand in.
+    assert_eq!(pipeline.place("spec.tables[1].to"), (13, 7));
+    assert_eq!(pipeline.place("nowhere"), (5, 1));
+}
+
+#[test]
+fn routes_that_lead_to_one_table_are_pointed_out() {
+    let found = |tables: &str| {
+        let text = format!("kind: pipeline\nname: p\nspec: {{source: s, target: t, tables: {tables}}}\n");
+        let documents: Vec<Document> = parse(&text).unwrap().into_iter().map(|d| d.document).collect();
+        let all = cross_check(&documents);
+        all.into_iter().filter(|f| f.severity == Severity::Warning).map(|f| f.path).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        found("[{match: a.b, to: x.y}, {match: 'a.*', to: x.y}, {match: x.y}]"),
+        ["spec.tables[1].to", "spec.tables[2].to"]
+    );
+    assert!(found("[{match: 'a.*', to: x.$1}, {match: 'b.*', to: x.$1}]").is_empty());
+}
+
+#[test]
+fn a_targets_databases_are_those_that_routes_or_the_source_name() {
+    let of = |source: &str, tables: &str| {
+        let text = format!(
+            "kind: source\nname: s\nspec: {{servers: [x], user: y, tables: {source}}}\n---\nkind: pipeline\nname: p\nspec: {{source: s, target: t, tables: {tables}}}\n"
+        );
+        let documents: Vec<Document> = parse(&text).unwrap().into_iter().map(|d| d.document).collect();
+        crate::target_databases(&documents, "t").into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(of("['*.*']", "[{match: 'shop.*', to: 'crm.$1'}, {match: 'mall.*'}]"), ["crm", "mall"]);
+    assert_eq!(of("['shop.*', 'a.b']", "[]"), ["a", "shop"]);
+    assert!(of("['shop.*']", "[{match: '*.*'}]").is_empty() && of("['*.*']", "[]").is_empty());
+}

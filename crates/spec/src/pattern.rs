@@ -142,6 +142,22 @@ impl TablePattern {
         self.database.wildcards()
     }
 
+    /// Whether it matches every table that the other one matches.
+    pub fn covers(&self, other: &Self) -> bool {
+        // What stands for a run of characters in the other one can only be taken by a wildcard of this one.
+        let any = |glob: &Glob| glob.0.join("\u{1}");
+        self.database.captures(&any(&other.database), &mut Vec::new())
+            && self.table.captures(&any(&other.table), &mut Vec::new())
+    }
+
+    /// The one database in which it can match, where that half has no wildcard.
+    pub fn fixed_database(&self) -> Option<String> {
+        match self.database.0.as_slice() {
+            [database] => Some(database.clone()),
+            _ => None,
+        }
+    }
+
     /// The one table it can match, where it has no wildcard.
     pub fn single(&self) -> Option<TableName> {
         match (self.database.0.as_slice(), self.table.0.as_slice()) {
@@ -397,6 +413,19 @@ mod tests {
                 }
                 prop_assert_eq!(name, table);
             }
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_matches_whatever_stands_there() {
+        let covers = |a: &str, b: &str| a.parse::<TablePattern>().unwrap().covers(&b.parse().unwrap());
+        for (a, b) in
+            [("*.*", "a.b"), ("shop.*", "shop.user_*"), ("s*.*", "shop*.x"), ("a.u*_*", "a.u_*_x"), ("a.b", "a.b")]
+        {
+            assert!(covers(a, b), "{a} covers {b}");
+        }
+        for (a, b) in [("a.b", "a.*"), ("shop.user_*", "shop.*"), ("a.*x", "a.x*"), ("a.*b*", "a.*c*")] {
+            assert!(!covers(a, b), "{a} does not cover {b}");
         }
     }
 }

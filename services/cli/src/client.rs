@@ -102,11 +102,14 @@ fn base(url: &str) -> String {
 
 async fn look_up(hosts: &str, cluster: &str) -> Result<String, CliError> {
     let silent = || CliError::NoZooKeeper { hosts: hosts.to_owned() };
-    let connected = tokio::time::timeout(LOOKUP, Coordination::connect(CoordinationConfig::new(hosts, cluster))).await;
-    let coordination = connected.map_err(|_| silent())?.map_err(CliError::Lookup)?;
-    let address = coordination.store().leader_address().await.map_err(CliError::Lookup);
-    coordination.close().await;
-    let address = address?.ok_or_else(|| CliError::NoLeader { cluster: cluster.to_owned() })?;
+    let look = async {
+        let coordination = Coordination::connect(CoordinationConfig::new(hosts, cluster)).await?;
+        let address = coordination.store().leader_address().await;
+        coordination.close().await;
+        address
+    };
+    let address = tokio::time::timeout(LOOKUP, look).await.map_err(|_| silent())?.map_err(CliError::Lookup)?;
+    let address = address.ok_or_else(|| CliError::NoLeader { cluster: cluster.to_owned() })?;
     Ok(format!("http://{address}"))
 }
 

@@ -148,10 +148,14 @@ impl CliError {
 fn line(detail: &Value) -> String {
     let text = |key: &str| detail.get(key).and_then(Value::as_str).unwrap_or_default();
     let number = |key: &str| detail.get(key).and_then(Value::as_u64).unwrap_or_default();
-    if detail.get("line").is_some() {
-        let at =
-            [text("pipeline"), text("path")].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
-        return format!("{}:{}: {}: {}", number("line"), number("column"), at, text("message"));
+    let place = match detail.get("line") {
+        Some(_) => format!("{}:{}", number("line"), number("column")),
+        None => text("place").to_owned(),
+    };
+    if !place.is_empty() {
+        let name = if text("pipeline").is_empty() { text("document") } else { text("pipeline") };
+        let at = [name, text("path")].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+        return format!("{place}: {at}: {}", text("message"));
     }
     if detail.get("required").is_some() {
         return format!(
@@ -191,5 +195,8 @@ mod tests {
         assert!(line(&check).contains("mend it: SET"));
         let violation = serde_json::json!({"line": 3, "column": 5, "path": "spec.user", "message": "must be given"});
         assert_eq!(line(&violation), "3:5: spec.user: must be given");
+        let fault =
+            serde_json::json!({"place": "a.yaml:3:5", "pipeline": "p", "path": "spec.tables[1]", "message": "no"});
+        assert_eq!(line(&fault), "a.yaml:3:5: p spec.tables[1]: no");
     }
 }

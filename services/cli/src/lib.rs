@@ -31,6 +31,18 @@ pub async fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
+/// Says what is wrong with the command line itself, or prints the help that was asked for.
+pub fn refuse(error: &clap::Error, json: bool) -> ExitCode {
+    if !error.use_stderr() || !json {
+        let _ = error.print();
+        return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+    }
+    let text = error.render().to_string();
+    let mut lines = text.trim().lines().map(str::trim).filter(|line| !line.is_empty());
+    let message = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    report(&CliError::Input { message, details: lines.map(str::to_owned).collect() }, true)
+}
+
 /// Says what went wrong, with its causes, and gives the exit code.
 pub fn report(error: &CliError, json: bool) -> ExitCode {
     Output::new(json).error(error);

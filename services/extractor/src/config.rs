@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lutra_coordination::{Adoption, LogRef, TaskDefinition};
-use lutra_mysql::{ConnectOptions, Password, TlsMode, TlsOptions};
+use lutra_mysql::{ConnectOptions, document};
 use lutra_spec::{SourceSpec, SourceStart};
 
 use crate::error::ExtractError;
@@ -71,32 +71,13 @@ impl ExtractConfig {
 }
 
 fn servers(name: &str, spec: &SourceSpec) -> Result<Vec<ConnectOptions>, ExtractError> {
-    fn unresolved<E: std::error::Error + Send + Sync + 'static>(name: &str) -> impl Fn(E) -> ExtractError {
-        move |e| ExtractError::Unresolved { source_name: name.to_owned(), source: Box::new(e) }
-    }
-    let connection = spec.connection();
-    let addresses = connection.resolve_servers().map_err(unresolved(name))?;
-    let password = connection.resolve_password().map_err(unresolved(name))?;
-    let password = (!password.expose().is_empty()).then(|| Password::new(password.expose()));
-    let options = addresses.into_iter().map(|address| {
-        let mut options = ConnectOptions::new(address.host, address.port, &spec.user).with_password(password.clone());
-        options.tls = tls(spec);
-        options.program = format!("lutra extractor {name}");
+    let found = document::servers(&spec.connection(), &format!("lutra extractor {name}"));
+    let mut servers =
+        found.map_err(|e| ExtractError::Unresolved { source_name: name.to_owned(), source: Box::new(e) })?;
+    for options in &mut servers {
         options.read_timeout = SILENCE;
-        options
-    });
-    Ok(options.collect())
-}
-
-fn tls(spec: &SourceSpec) -> TlsOptions {
-    let mode = match spec.tls.mode {
-        lutra_spec::TlsMode::Disabled => TlsMode::Disabled,
-        lutra_spec::TlsMode::Preferred => TlsMode::Preferred,
-        lutra_spec::TlsMode::Required => TlsMode::Required,
-        lutra_spec::TlsMode::VerifyCa => TlsMode::VerifyCa,
-        lutra_spec::TlsMode::VerifyIdentity => TlsMode::VerifyIdentity,
-    };
-    TlsOptions { mode, ca: spec.tls.ca.as_ref().map(Into::into), identity: None }
+    }
+    Ok(servers)
 }
 
 /// A server id that is the same at every start and another one for every source and cluster: FNV-1a of both, in the

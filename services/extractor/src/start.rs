@@ -76,7 +76,6 @@ impl Server {
             accept_weak_durability: config.spec.accept_weak_durability,
             server_id: Some(config.server_id),
             start,
-            user: config.spec.user.clone(),
         };
         let fault = self.fault();
         let results = checks::source(&mut self.connection, &wanted).await.map_err(fault)?;

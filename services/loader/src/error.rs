@@ -111,6 +111,32 @@ pub enum LoadError {
         /// What the log continues.
         adopted: Number,
     },
+    /// The target's checkpoint is of a log that is not this one, and nothing joins the two.
+    #[error(
+        "another_log: the target's checkpoint of {task}, unit {number}, is a place in log {known}, and the pipeline's log is {found}: \
+         pipeline or source were deleted and applied anew. `lutra adopt SOURCE --from-target` goes on behind what the target has; a \
+         pipeline of another name begins anew"
+    )]
+    AnotherLog {
+        /// The task.
+        task: String,
+        /// What the target has.
+        number: Number,
+        /// The log of the checkpoint.
+        known: lutra_change::LogId,
+        /// The log that the pipeline has now.
+        found: lutra_change::LogId,
+        /// What does not fit; none where nothing could tell.
+        source: Option<Box<lutra_log::LogError>>,
+    },
+    /// A secret or an address of the target does not resolve on this machine.
+    #[error("the target of {task} cannot be reached from this worker")]
+    Unresolved {
+        /// The task.
+        task: String,
+        /// Why not.
+        source: lutra_mysql::document::Unresolved,
+    },
     /// A unit is not what its writer wrote.
     #[error(
         "unit {number} was read as {} rows, {} bytes, CRC-32C {:08x}, but its writer counted {} rows, {} bytes, {:08x}: the log \
@@ -298,6 +324,13 @@ impl LoadError {
                 Disposition::Halt,
                 "`lutra adopt PIPELINE --from-target --dry-run` shows what a new log would begin with",
             ),
+            Self::AnotherLog { .. } => (
+                Disposition::Halt,
+                "`lutra adopt SOURCE --from-target --dry-run` shows where a new log would go on behind what the target has",
+            ),
+            Self::Unresolved { .. } => {
+                (Disposition::Halt, "set the variable or file on every machine that runs a loader, then start it again")
+            }
             Self::Torn { .. } => (
                 Disposition::Halt,
                 "it is read again; if that does not help, `lutra adopt PIPELINE --from-target` starts a new log",
@@ -306,7 +339,7 @@ impl LoadError {
             Self::Log(_) => (Disposition::Retry, "check that Kafka is reachable"),
             Self::Target { source, .. } | Self::Statement { source, .. } => match source.kind() {
                 Kind::AccessDenied => {
-                    (Disposition::Halt, "grant what `lutra doctor --grants` prints for the target's account")
+                    (Disposition::Halt, "correct user, password or grants; `lutra doctor --grants` prints them")
                 }
                 Kind::ReadOnly => {
                     (Disposition::Retry, "the target takes no writes: end its read-only mode, or name the new primary")

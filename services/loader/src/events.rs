@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use lutra_runtime::trace_context;
 
-use crate::progress::Progress;
+use crate::progress::{Lags, Progress};
 use crate::scheduler::batch::Planned;
 use crate::slot::Place;
 use crate::unit::Unit;
@@ -31,6 +31,8 @@ pub const LAGS: [&str; 4] =
 
 /// A batch is in the target.
 pub struct BatchCommitted<'a> {
+    /// The pipeline.
+    pub pipeline: &'a str,
     /// Rows in it.
     pub rows: u64,
     /// Source transactions in it.
@@ -42,14 +44,36 @@ pub struct BatchCommitted<'a> {
 impl BatchCommitted<'_> {
     /// Counts it.
     pub fn emit(self) {
-        metrics::counter!(ROWS).increment(self.rows);
-        metrics::counter!(TRANSACTIONS).increment(self.transactions);
-        metrics::counter!(BATCHES).increment(1);
-        let lags = &self.progress.lags;
-        let values =
-            [lags.read_lag_seconds, lags.transit_lag_seconds, lags.apply_lag_seconds, lags.end_to_end_lag_seconds];
+        let labels = [("pipeline", self.pipeline.to_owned())];
+        metrics::counter!(ROWS, &labels).increment(self.rows);
+        metrics::counter!(TRANSACTIONS, &labels).increment(self.transactions);
+        metrics::counter!(BATCHES, &labels).increment(1);
+        LagsMeasured { pipeline: self.pipeline, lags: &self.progress.lags }.emit();
+    }
+}
+
+/// The lags were measured.
+pub struct LagsMeasured<'a> {
+    /// The pipeline.
+    pub pipeline: &'a str,
+    /// The lags.
+    pub lags: &'a Lags,
+}
+
+impl LagsMeasured<'_> {
+    /// This process does not measure them any more: another one may.
+    pub fn gone(pipeline: &str) {
+        for name in LAGS {
+            metrics::gauge!(name, "pipeline" => pipeline.to_owned()).set(f64::NAN);
+        }
+    }
+
+    /// Shows them.
+    pub fn emit(self) {
+        let Lags { read_lag_seconds, transit_lag_seconds, apply_lag_seconds, end_to_end_lag_seconds } = *self.lags;
+        let values = [read_lag_seconds, transit_lag_seconds, apply_lag_seconds, end_to_end_lag_seconds];
         for (name, value) in LAGS.into_iter().zip(values) {
-            metrics::gauge!(name).set(value);
+            metrics::gauge!(name, "pipeline" => self.pipeline.to_owned()).set(value);
         }
     }
 }
@@ -122,12 +146,15 @@ pub fn batch_span(units: &[Unit], rows: u64) -> tracing::Span {
 }
 
 /// A row does not fit what the source changed.
-pub struct ConflictFound;
+pub struct ConflictFound<'a> {
+    /// The pipeline.
+    pub pipeline: &'a str,
+}
 
-impl ConflictFound {
+impl ConflictFound<'_> {
     /// Counts it.
     pub fn emit(self) {
-        metrics::counter!(CONFLICTS).increment(1);
+        metrics::counter!(CONFLICTS, "pipeline" => self.pipeline.to_owned()).increment(1);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lutra_change::{Cursor, Epoch, LogId, Number};
-use lutra_log::{Bookmark, LogReader, ReadFrom, ReadTransport, ReaderStart};
+use lutra_log::{Bookmark, LogError, LogReader, ReadFrom, ReadTransport, ReaderStart};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +34,8 @@ pub struct LoadPlan {
     pub cluster: String,
     /// The pipeline's log.
     pub log_id: LogId,
+    /// Whether the source's transactions have GTIDs, by which units of another log are told from those of this one.
+    pub gtid: bool,
     /// The unit that the log's origin continues, when the log was adopted (P8).
     pub adopted: Option<Number>,
     /// Places that the log's writer published.
@@ -72,6 +74,10 @@ pub async fn attempt<T: Target, R: ReadTransport, S: Schemas>(
     let copies = target.copies(&owner).await?;
     let place = target::watermark(&slots).map(|s| s.place.clone()).unwrap_or_default();
     ensure_not_behind(&plan, &place)?;
+    let other = another_log(&plan, &place);
+    if let Some(other) = other.as_ref().filter(|_| !plan.gtid) {
+        return Err(other(None));
+    }
     progress.send_modify(|p| p.ddl_by_gtid = capabilities.ddl_by_gtid);
     AttemptBegun { pipeline: &plan.pipeline, epoch, number: place.number, ddl_by_gtid: capabilities.ddl_by_gtid }
         .emit();
@@ -85,9 +91,29 @@ pub async fn attempt<T: Target, R: ReadTransport, S: Schemas>(
     let maps = MapCache::new(target);
     let copying = Copying::new(&plan.task, &copies);
     progress.send_modify(|p| p.copies = copies.tables);
-    let scheduler = Scheduler::new(plan.scheduler, maps, writers, place, progress, stop).with_copying(copying);
+    let scheduler = Scheduler::new(plan.scheduler, maps, writers, place, progress, stop)
+        .with_copying(copying)
+        .of_pipeline(&plan.pipeline);
     let ended = scheduler.run(waiting).await;
-    rooms_end(ended, rooms).await
+    match (rooms_end(ended, rooms).await, other) {
+        // The numbers of one log meant nothing in the other.
+        (Err(LoadError::Log(error @ LogError::Halt { .. })), Some(other)) => Err(other(Some(error))),
+        (ended, _) => ended,
+    }
+}
+
+/// A log that was made anew for a pipeline keeps the numbers only if it is made of the same source's log. What is told when
+/// it does not, where that can be.
+fn another_log(plan: &LoadPlan, place: &Place) -> Option<impl Fn(Option<LogError>) -> LoadError + use<>> {
+    let known = place.cursor.map(|cursor| cursor.log_id).filter(|id| *id != plan.log_id && plan.adopted.is_none())?;
+    let (task, number, found) = (plan.task.clone(), place.number, plan.log_id);
+    Some(move |source: Option<LogError>| LoadError::AnotherLog {
+        task: task.clone(),
+        number,
+        known,
+        found,
+        source: source.map(Box::new),
+    })
 }
 
 /// The room that failed first tells more than those that missed it.

@@ -9,13 +9,14 @@ use lutra_coordination::{
 };
 use lutra_kafka::{GroupOffsets, KafkaConfig, KafkaLog, SchemaTopic};
 use lutra_log::{Bookmark, TransportFactory};
-use lutra_mysql::{ConnectOptions, Password, TlsMode as ServerTls, TlsOptions};
+use lutra_mysql::{ConnectOptions, document};
 use lutra_runtime::{Backoff, BackoffPolicy, Context};
-use lutra_spec::{Compare, DdlPolicy, PipelineSpec, TargetSpec, TlsMode};
+use lutra_spec::{Compare, DdlPolicy, PipelineSpec, TargetSpec};
 use tokio::sync::watch;
 
 use crate::config::LoaderArgs;
 use crate::error::{Disposition, LoadError};
+use crate::events::LagsMeasured;
 use crate::intake::GapSeen;
 use crate::load::{Input, LoadPlan, attempt};
 use crate::progress::{Board, Progress};
@@ -56,6 +57,7 @@ impl TaskRunner for LoadRunner {
         let (progress, watched) = watch::channel(Progress { state: "starting", ..Progress::default() });
         self.board.put(&task.id.name, watched);
         let ended = self.attempts(&task, &progress).await;
+        LagsMeasured::gone(&task.id.name);
         match &ended {
             Ok(_) => self.board.remove(&task.id.name),
             Err(failure) => progress.send_modify(|p| {
@@ -202,6 +204,7 @@ struct Work {
     pipeline: PipelineSpec,
     log: LogRef,
     adopted: Option<Number>,
+    gtid: bool,
 }
 
 impl Work {
@@ -217,33 +220,13 @@ impl Work {
             pipeline,
             log: definition.input.clone().ok_or_else(|| missing("the log to read"))?,
             adopted: definition.adopt.as_ref().map(|a| a.number),
+            gtid: definition.source.as_ref().is_none_or(|source| source.spec.gtid),
         })
     }
 
     fn servers(&self) -> Result<Vec<ConnectOptions>, LoadError> {
-        let connection = self.target.connection();
-        let unfit = |reason: String| LoadError::Unfit { reason };
-        let password = connection.resolve_password().map_err(|e| unfit(format!("the target's password: {e}")))?;
-        let servers = connection.resolve_servers().map_err(|e| unfit(format!("the target's address: {e}")))?;
-        Ok(servers.into_iter().map(|s| self.server(&s.host, s.port, password.expose())).collect())
-    }
-
-    fn server(&self, host: &str, port: u16, password: &str) -> ConnectOptions {
-        let mut options = ConnectOptions::new(host, port, &self.target.user);
-        options.password = (!password.is_empty()).then(|| Password::new(password));
-        options.program = format!("lutra {}", self.task);
-        options.tls = TlsOptions {
-            mode: match self.target.tls.mode {
-                TlsMode::Disabled => ServerTls::Disabled,
-                TlsMode::Preferred => ServerTls::Preferred,
-                TlsMode::Required => ServerTls::Required,
-                TlsMode::VerifyCa => ServerTls::VerifyCa,
-                TlsMode::VerifyIdentity => ServerTls::VerifyIdentity,
-            },
-            ca: self.target.tls.ca.as_ref().map(Into::into),
-            identity: None,
-        };
-        options
+        let found = document::servers(&self.target.connection(), &format!("lutra {}", self.task));
+        found.map_err(|source| LoadError::Unresolved { task: self.task.to_string(), source })
     }
 
     fn plan(&self, bookmarks: Vec<Bookmark>) -> LoadPlan {
@@ -254,6 +237,7 @@ impl Work {
             cluster: self.cluster.clone(),
             log_id: self.log.log_id,
             adopted: self.adopted,
+            gtid: self.gtid,
             bookmarks,
             connections: load.connections.max(1),
             scheduler: SchedulerOptions {

@@ -2,12 +2,14 @@
 
 mod catalogues;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 use lutra_change::{TaskId, TaskKind};
 use lutra_rules::Rules;
-use lutra_spec::{Document, Finding, Kind, PipelineSpec, Severity, SourceSpec, Spec, cross_check};
+use lutra_spec::{
+    Document, Finding, Kind, Located, PipelineSpec, Severity, SourceSpec, Spec, cross_check, target_databases,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -25,7 +27,7 @@ pub struct NamedFault {
     /// Where in it, `spec.tables[2]`; absent where no one place is to blame.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Line of the applied text at which its document begins; absent for one that was there before.
+    /// Line of the applied text; absent for a document that was there before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
     /// Column.
@@ -36,9 +38,25 @@ pub struct NamedFault {
 }
 
 impl NamedFault {
-    fn new(pipeline: &str, message: String) -> Self {
-        Self { pipeline: pipeline.to_owned(), path: None, line: None, column: None, message }
+    fn at(pipeline: &str, path: Option<String>, message: String, places: &Places) -> Self {
+        let place = places.get(pipeline).map(|d| d.place(path.as_deref().unwrap_or_default()));
+        let (line, column) = (place.map(|p| p.0), place.map(|p| p.1));
+        Self { pipeline: pipeline.to_owned(), path, line, column, message }
     }
+}
+
+/// Something between documents that does not fit, with its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedFinding {
+    /// What was found.
+    #[serde(flatten)]
+    pub finding: Finding,
+    /// Line of the applied text; absent for a document that was there before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// Column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
 }
 
 /// What an `apply` does to one document.
@@ -106,19 +124,19 @@ pub struct ApplyOptions {
 /// Applies the documents of a text.
 pub async fn apply(manager: &Manager, text: &str, options: ApplyOptions) -> Result<Applied, ManagerError> {
     let located = lutra_spec::parse(text).map_err(ManagerError::Violations)?;
-    let places: BTreeMap<String, (usize, usize)> =
-        located.iter().map(|d| (d.document.name.to_string(), (d.line, d.column))).collect();
-    let incoming: Vec<Document> = located.into_iter().map(|d| d.document).collect();
+    let incoming: Vec<Document> = located.iter().map(|d| d.document.clone()).collect();
+    let places: Places = located.into_iter().map(|d| (d.document.name.to_string(), d)).collect();
     let existing = Documents::read(manager.store()).await?;
     let merged = merge(&existing, &incoming)?;
-    let mut warnings = fits(&merged)?;
+    let mut warnings = fits(&merged, &places)?;
     let begun = begun(manager).await?;
     unmovable(&existing, &incoming, &begun)?;
     let changes: Vec<DocumentChange> = incoming.iter().map(|document| change(&existing, document)).collect();
     if !options.skip_checks {
-        warnings.extend(ask_servers(&incoming, &changes, &begun).await?);
+        warnings.extend(ask_servers(&merged, &incoming, &changes, &begun).await?);
         warnings.extend(hold_rules(&merged, &changes, &places).await?);
     }
+    warnings.extend(captured_later(&changes, &begun));
     if options.dry_run {
         return Ok(Applied { applied: false, changes, warnings });
     }
@@ -189,25 +207,53 @@ fn merge(existing: &Documents, incoming: &[Document]) -> Result<Documents, Manag
     Ok(merged)
 }
 
+/// The applied documents by name, with the places of everything in them.
+type Places = BTreeMap<String, Located>;
+
 /// Checks the documents against one another and compiles all rules; gives the warnings.
-fn fits(documents: &Documents) -> Result<Vec<String>, ManagerError> {
+fn fits(documents: &Documents, places: &Places) -> Result<Vec<String>, ManagerError> {
     let findings = cross_check(&documents.plain());
     let (errors, warnings): (Vec<Finding>, Vec<Finding>) =
         findings.into_iter().partition(|f| f.severity == Severity::Error);
     if !errors.is_empty() {
-        return Err(ManagerError::Findings(errors));
+        let placed = |finding: Finding| {
+            let place = places.get(finding.document.as_str()).map(|d| d.place(&finding.path));
+            PlacedFinding { line: place.map(|p| p.0), column: place.map(|p| p.1), finding }
+        };
+        return Err(ManagerError::Findings(errors.into_iter().map(placed).collect()));
     }
     let mut faults = Vec::new();
     for name in documents.names(Kind::Pipeline) {
         let compiled = documents.pipeline(name).map(Rules::compile);
         if let Some(Err(found)) = compiled {
-            faults.extend(found.iter().map(|f| NamedFault::new(name, f.to_string())));
+            faults.extend(found.iter().map(|f| NamedFault::at(name, f.path(), f.to_string(), places)));
         }
     }
     if !faults.is_empty() {
         return Err(ManagerError::Rules(faults));
     }
-    Ok(warnings.into_iter().map(|f| f.message).collect())
+    // Every document that is concerned has its own copy of it.
+    let messages: BTreeSet<String> = warnings.into_iter().map(|f| f.message).collect();
+    Ok(messages.into_iter().collect())
+}
+
+/// What a source that is read already begins to capture now was not captured before.
+fn captured_later(changes: &[DocumentChange], begun: &BTreeMap<TaskId, bool>) -> Vec<String> {
+    let widened = |change: &&DocumentChange| {
+        let tables = |d: &Difference| d.path == "spec.tables" || d.path == "spec.exclude";
+        change.kind == Kind::Source.as_str()
+            && change.action == Action::Update
+            && change.differences.iter().any(tables)
+            && begun.get(&TaskId::new(TaskKind::Extract, change.name.as_str())).copied().unwrap_or(false)
+    };
+    let told = |change: &DocumentChange| {
+        format!(
+            "source {}: tables that are captured from now on bring no rows that they have already; copy those into the targets \
+             first, or give them to a pipeline with load: full",
+            change.name
+        )
+    };
+    changes.iter().filter(widened).map(told).collect()
 }
 
 /// Which logs have begun, by the task that writes them.
@@ -293,17 +339,23 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, into: &mut
 /// Asks the servers of new and changed sources and targets. A server that is not fit is an error; one that cannot be
 /// reached from here a warning, since its workers may reach it.
 async fn ask_servers(
+    documents: &Documents,
     incoming: &[Document],
     changes: &[DocumentChange],
     begun: &BTreeMap<TaskId, bool>,
 ) -> Result<Vec<String>, ManagerError> {
     let changed = incoming.iter().zip(changes).filter(|(_, c)| c.action != Action::Unchanged);
+    let all = documents.plain();
+    let all = all.as_slice();
     let asked = join_all(changed.map(|(document, _)| async move {
         let name = document.name.as_str();
         let has_begun = begun.get(&TaskId::new(TaskKind::Extract, name)).copied().unwrap_or(false);
         match &document.spec {
             Spec::Source(source) => Some(servers::source(name, source, has_begun).await),
-            Spec::Target(target) => Some(servers::target(name, target).await),
+            Spec::Target(target) => {
+                let databases = target_databases(all, name).into_iter().collect();
+                Some(servers::target(name, target, databases).await)
+            }
             Spec::Pipeline(_) => None,
         }
     }))
@@ -323,7 +375,7 @@ async fn ask_servers(
 async fn hold_rules(
     documents: &Documents,
     changes: &[DocumentChange],
-    places: &BTreeMap<String, (usize, usize)>,
+    places: &Places,
 ) -> Result<Vec<String>, ManagerError> {
     let (mut warnings, mut faults) = (Vec::new(), Vec::new());
     let changed = |name: &&str| changes.iter().any(|c| c.name == **name && c.action != Action::Unchanged);
@@ -335,12 +387,8 @@ async fn hold_rules(
         let (source, target) = ((pipeline.source.as_str(), source), (pipeline.target.as_str(), target));
         let found = catalogues::hold(pipeline, &rules, source, target).await;
         warnings.extend(found.warnings.into_iter().map(|warning| format!("pipeline {name}: {warning}")));
-        let place = places.get(name);
-        faults.extend(found.faults.into_iter().map(|(route, message)| NamedFault {
-            path: route.map(|route| format!("spec.tables[{route}]")),
-            line: place.map(|(line, _)| *line),
-            column: place.map(|(_, column)| *column),
-            ..NamedFault::new(name, message)
+        faults.extend(found.faults.into_iter().map(|(route, message)| {
+            NamedFault::at(name, route.map(|route| format!("spec.tables[{route}]")), message, places)
         }));
     }
     if faults.is_empty() { Ok(warnings) } else { Err(ManagerError::Rules(faults)) }
@@ -374,7 +422,7 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let pipeline = parsed("kind: pipeline\nname: p\nspec: {source: nowhere, target: t}");
         assert!(
-            matches!(fits(&merge(&Documents::default(), &pipeline).unwrap()), Err(ManagerError::Findings(f)) if f.len() == 2)
+            matches!(fits(&merge(&Documents::default(), &pipeline).unwrap(), &Places::new()), Err(ManagerError::Findings(f)) if f.len() == 2)
         );
         let existing = merge(&Documents::default(), &parsed(TEXT)).unwrap();
         assert!(matches!(
@@ -383,7 +431,9 @@ mod tests {
         ));
         let faulty =
             parsed("kind: pipeline\nname: p\nspec: {source: s, target: t, tables: [{match: '*.*'}, {match: a.b}]}");
-        assert!(matches!(fits(&merge(&existing, &faulty).unwrap()), Err(ManagerError::Rules(f)) if f.len() == 1));
+        assert!(
+            matches!(fits(&merge(&existing, &faulty).unwrap(), &Places::new()), Err(ManagerError::Rules(f)) if f.len() == 1)
+        );
     }
 
     #[test]

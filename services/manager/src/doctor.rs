@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use lutra_change::{TaskId, TaskKind};
 use lutra_coordination::ClusterSnapshot;
-use lutra_spec::Kind;
+use lutra_spec::{Kind, target_databases};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -75,16 +75,10 @@ async fn topics(manager: &Manager, cluster: &ClusterSnapshot) -> Vec<NamedCheck>
             Ok(()) => (true, "fit".to_owned()),
             Err(error) => (false, chain(&error)),
         };
-        let mend = match id.kind {
-            TaskKind::Extract => format!(
-                "set the topic right with Kafka's tools; if records are lost: lutra adopt {} --from-target",
-                id.name
-            ),
-            _ => format!(
-                "set the topic right with Kafka's tools; if records are lost: lutra adopt {} --from-target",
-                id.name
-            ),
-        };
+        let mend = format!(
+            "set the topic right with Kafka's tools; if records are lost: lutra adopt {} --from-target",
+            id.name
+        );
         checks.push(NamedCheck::new(&subject, "ensure_log_topic", ok, found, "a topic fit for an ordered log", &mend));
     }
     checks
@@ -99,9 +93,10 @@ async fn databases(documents: &Documents, cluster: &ClusterSnapshot) -> Vec<Name
         }))
         .await;
     let targets = documents.names(Kind::Target).filter_map(|name| documents.target(name).map(|spec| (name, spec)));
-    let targets = join_all(
-        targets.map(|(name, spec)| async move { (format!("target {name}"), servers::target(name, spec).await) }),
-    )
+    let targets = join_all(targets.map(|(name, spec)| {
+        let databases = target_databases(&documents.plain(), name).into_iter().collect();
+        async move { (format!("target {name}"), servers::target(name, spec, databases).await) }
+    }))
     .await;
     let mut checks = Vec::new();
     for (subject, asked) in sources.into_iter().chain(targets) {

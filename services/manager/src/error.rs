@@ -3,11 +3,11 @@
 use lutra_coordination::CoordinationError;
 use lutra_kafka::KafkaError;
 use lutra_mysql::checks::CheckResult;
-use lutra_spec::{Finding, Violations};
+use lutra_spec::Violations;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::apply::NamedFault;
+use crate::apply::{NamedFault, PlacedFinding};
 
 /// What a manager refuses or fails at.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +17,7 @@ pub enum ManagerError {
     Violations(#[source] Violations),
     /// The documents do not fit together.
     #[error("the documents do not fit together")]
-    Findings(Vec<Finding>),
+    Findings(Vec<PlacedFinding>),
     /// The rules of pipelines cannot be.
     #[error("rules of pipelines cannot be carried out")]
     Rules(Vec<NamedFault>),

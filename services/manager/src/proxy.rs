@@ -11,6 +11,8 @@ use crate::manager::Manager;
 
 /// Marks a request that was passed on once: it is not passed on again.
 const FORWARDED: &str = "x-lutra-forwarded";
+/// How long the leader may take: an apply asks servers and makes topics.
+const LONGEST: std::time::Duration = std::time::Duration::from_secs(55);
 /// The largest specification that is taken.
 pub(crate) const LARGEST_BODY: usize = 4 << 20;
 
@@ -49,6 +51,7 @@ async fn forward(manager: &Manager, request: Request) -> Result<Response, Manage
         .request(parts.method, format!("http://{address}{path}"))
         .headers(headers)
         .body(bytes)
+        .timeout(LONGEST)
         .send()
         .await;
     let answer = sent.map_err(fault)?;

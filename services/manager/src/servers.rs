@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lutra_mysql::checks::{self, SourceCheckOptions, TargetCheckOptions};
-use lutra_mysql::{ConnectOptions, Connection, DumpStart, Password, TlsMode, TlsOptions, catalogue};
+use lutra_mysql::{Connection, DumpStart, catalogue, document};
 use lutra_spec::{SourceSpec, SourceStart, TargetSpec};
 
 use crate::error::{ManagerError, NamedCheck, chain};
@@ -14,10 +14,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Why a server was not reached.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unreachable {
-    #[error("its password is not known here")]
-    Secret(#[source] lutra_spec::SecretError),
-    #[error("its address is not known here")]
-    Address(#[source] lutra_spec::AddressError),
+    #[error(transparent)]
+    Document(#[from] document::Unresolved),
     #[error("it does not let us in")]
     Connect(#[source] lutra_mysql::Error),
     #[error("its document names no server")]
@@ -26,32 +24,16 @@ pub(crate) enum Unreachable {
 
 /// Connects to the first server of a document that answers.
 pub(crate) async fn connect(how: &lutra_spec::Connection) -> Result<Connection, Unreachable> {
-    let password = how.resolve_password().map_err(Unreachable::Secret)?;
-    let password = Some(password.expose()).filter(|p| !p.is_empty()).map(Password::new);
     let mut last = Unreachable::Nowhere;
-    for server in how.resolve_servers().map_err(Unreachable::Address)? {
-        let mut options = ConnectOptions::new(server.host, server.port, &how.user).with_password(password.clone());
+    for mut options in document::servers(how, "lutra-manager")? {
         options.connect_timeout = CONNECT_TIMEOUT;
         options.read_timeout = Duration::from_secs(15);
-        options.program = "lutra-manager".to_owned();
-        options.tls =
-            TlsOptions { mode: tls_mode(how.tls.mode), ca: how.tls.ca.as_ref().map(Into::into), identity: None };
         match Connection::connect(&options).await {
             Ok(connection) => return Ok(connection),
             Err(error) => last = Unreachable::Connect(error),
         }
     }
     Err(last)
-}
-
-fn tls_mode(mode: lutra_spec::TlsMode) -> TlsMode {
-    match mode {
-        lutra_spec::TlsMode::Disabled => TlsMode::Disabled,
-        lutra_spec::TlsMode::Preferred => TlsMode::Preferred,
-        lutra_spec::TlsMode::Required => TlsMode::Required,
-        lutra_spec::TlsMode::VerifyCa => TlsMode::VerifyCa,
-        lutra_spec::TlsMode::VerifyIdentity => TlsMode::VerifyIdentity,
-    }
 }
 
 /// A server's checks, or why it could not be asked.
@@ -80,19 +62,18 @@ pub(crate) async fn source(name: &str, spec: &SourceSpec, begun: bool) -> Asked 
         // The extractor of a source that runs already holds its server id.
         server_id: if begun { None } else { spec.server_id },
         start,
-        user: spec.user.clone(),
     };
     answer(&subject, checks::source(&mut connection, &options).await)
 }
 
-/// Checks a target.
-pub(crate) async fn target(name: &str, spec: &TargetSpec) -> Asked {
+/// Checks a target of which `databases` are written; none of them: nobody says which.
+pub(crate) async fn target(name: &str, spec: &TargetSpec, databases: Vec<String>) -> Asked {
     let subject = format!("target {name}");
     let mut connection = match connect(&spec.connection()).await {
         Ok(connection) => connection,
         Err(error) => return Asked::Unreachable(format!("{subject} was not checked: {}", chain(&error))),
     };
-    let options = TargetCheckOptions { user: spec.user.clone(), lower_case_table_names: None };
+    let options = TargetCheckOptions { databases, lower_case_table_names: None };
     answer(&subject, checks::target(&mut connection, &options).await)
 }
 

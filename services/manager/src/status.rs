@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lutra_change::TaskId;
-use lutra_coordination::{ClusterSnapshot, FailureReport};
+use lutra_coordination::{ClusterSnapshot, FailureReport, ObservedState};
 use lutra_spec::Kind;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -40,6 +40,9 @@ pub struct TaskView {
     /// Why it does not run, and what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<FailureView>,
+    /// What keeps it from going on while it is in that state: what it tries again, or whom it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// What its owner last wrote of it into ZooKeeper.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     #[schema(value_type = Object)]
@@ -212,22 +215,53 @@ pub(crate) fn task(cluster: &ClusterSnapshot, live: Option<&Live>, id: &TaskId) 
     let definition = &cluster.tasks.get(id)?.value;
     let running = cluster.running.get(id).map(|r| &r.value);
     let worker = running.map(|r| &r.worker).or_else(|| cluster.worker_of(id));
+    let state = cluster.state_of(id)?;
+    let detail = running.map(|r| r.detail.clone()).unwrap_or_default();
+    let measured = live.and_then(|live| live.tasks.get(&id.to_string()).cloned());
+    let note = match state {
+        ObservedState::Pending => Some(unowned(cluster, id.kind.service())),
+        ObservedState::Running => retrying(measured.as_ref().unwrap_or(&detail)),
+        _ => None,
+    };
     Some(TaskView {
         task: id.to_string(),
         desired: serde_json::to_value(definition.desired)
             .ok()
             .and_then(|v| v.as_str().map(str::to_owned))
             .unwrap_or_default(),
-        state: cluster.state_of(id)?.to_string(),
+        state: state.to_string(),
         worker: worker.map(ToString::to_string),
         epoch: running.map(|r| r.epoch.to_string()),
         spec_version: definition.spec_version,
         begun: definition.begun,
         topic: definition.log.as_ref().map(|log| log.topic.clone()),
         failure: cluster.failures.get(id).map(FailureView::from),
-        detail: running.map(|r| r.detail.clone()).unwrap_or_default(),
-        measured: live.and_then(|live| live.tasks.get(&id.to_string()).cloned()),
+        note,
+        detail,
+        measured,
     })
+}
+
+/// What a running task tries again, in its owner's words.
+fn retrying(said: &Value) -> Option<String> {
+    let text = |key: &str| said.get(key).and_then(Value::as_str);
+    (text("state") == Some("retrying"))
+        .then(|| text("last_error").or_else(|| text("error")).unwrap_or("see its worker's log").to_owned())
+        .map(|why| format!("is tried again: {why}"))
+}
+
+/// Why a task that shall run has no worker.
+fn unowned(cluster: &ClusterSnapshot, service: &str) -> String {
+    let workers: Vec<_> = cluster.workers.iter().filter(|(key, _)| key.service == service).collect();
+    if workers.is_empty() {
+        return format!("no {service} is registered: start lutra-{service}");
+    }
+    if workers.iter().all(|(_, worker)| worker.info.draining) {
+        return format!("every {service} is draining: start another lutra-{service}");
+    }
+    format!(
+        "every {service} has as many tasks as it takes, or is about to get this one: start another lutra-{service}, or raise --capacity"
+    )
 }
 
 /// All workers.
@@ -273,6 +307,7 @@ mod tests {
             begun: false,
             topic: None,
             failure: None,
+            note: None,
             detail: Value::Null,
             measured: None,
         };

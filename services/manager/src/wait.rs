@@ -11,6 +11,7 @@ use crate::documents::Documents;
 use crate::error::ManagerError;
 use crate::manager::Manager;
 use crate::servers;
+use crate::status;
 
 /// A single question to a loader is answered within this time; longer waits ask again.
 const QUESTION: Duration = Duration::from_secs(20);
@@ -41,7 +42,15 @@ pub async fn wait(manager: &Manager, pipeline: &str, timeout: Duration) -> Resul
     }
     let begun = Instant::now();
     let deadline = begun + timeout;
-    let gtid_set = servers::executed(&spec.source, source).await?.gtid_executed.to_string();
+    let late = |_| {
+        ManagerError::Timeout(format!(
+            "source {} has not said in {} s where it stands",
+            spec.source,
+            timeout.as_secs_f64()
+        ))
+    };
+    let executed = tokio::time::timeout(timeout, servers::executed(&spec.source, source)).await.map_err(late)??;
+    let gtid_set = executed.gtid_executed.to_string();
     let task = TaskId::new(TaskKind::Load, pipeline);
     let mut last = format!("task {task} has no worker");
     while let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
@@ -58,10 +67,24 @@ pub async fn wait(manager: &Manager, pipeline: &str, timeout: Duration) -> Resul
         }
         tokio::time::sleep(PAUSE.min(left)).await;
     }
+    let why = standing(manager, pipeline, &spec.source).await.unwrap_or(last);
     Err(ManagerError::Timeout(format!(
-        "pipeline {pipeline} has not reached {gtid_set} in {} s: {last}",
-        timeout.as_secs()
+        "pipeline {pipeline} has not reached {gtid_set} in {} s: {why}",
+        timeout.as_secs_f64()
     )))
+}
+
+/// Why the pipeline does not get there, where its tasks say so.
+async fn standing(manager: &Manager, pipeline: &str, source: &str) -> Option<String> {
+    let cluster = manager.store().snapshot().await.ok()?;
+    let views = status::task_ids(pipeline, source).into_iter().filter_map(|id| status::task(&cluster, None, &id));
+    let mut reasons = views.filter_map(|view| {
+        let failure = view.failure.map(|f| format!("{} failed: {}; {}", view.task, f.message, f.hint));
+        failure
+            .or_else(|| (view.state != "RUNNING").then(|| format!("{} is {}", view.task, view.state)))
+            .or_else(|| view.note.map(|note| format!("{}: {note}", view.task)))
+    });
+    reasons.next()
 }
 
 /// Asks the loader that runs the task, once.

@@ -45,12 +45,15 @@ pub(crate) async fn begin(
     match &config.spec.start {
         PipelineStart::Earliest => {
             let start = if marks.is_empty() { earliest } else { first_held(kafka, config, &marks).await? };
-            Ok((open(kafka, config, start).await?, Number::ZERO))
+            let mut reader = open(kafka, config, start).await?;
+            skip(&mut reader, |reader, _| has_begun(reader)).await?;
+            Ok((reader, Number::ZERO))
         }
         PipelineStart::Now => {
             let newest = marks.iter().max_by_key(|b| b.cursor.next_offset).cloned();
             let start = newest.map_or(earliest, |b| ReaderStart::new(config.input.log_id, ReadFrom::Bookmark(b)));
             let mut reader = open(kafka, config, start).await?;
+            skip(&mut reader, |reader, _| has_begun(reader)).await?;
             let end = reader.end_offset().await?;
             skip(&mut reader, |reader, _| reader.cursor().next_offset >= end).await?;
             let covered = reader.chain().last();
@@ -58,7 +61,7 @@ pub(crate) async fn begin(
         }
         PipelineStart::Gtid(set) => {
             let mut reader = open(kafka, config, first_held(kafka, config, &marks).await?).await?;
-            skip(&mut reader, |reader, _| set.is_subset(reader.gtid_set())).await?;
+            skip(&mut reader, |reader, _| has_begun(reader) && set.is_subset(reader.gtid_set())).await?;
             check_exact(set, reader.gtid_set())?;
             let covered = reader.chain().last();
             Ok((reader, covered))
@@ -90,6 +93,12 @@ pub(crate) async fn begin(
             Ok((open(kafka, config, start).await?, covered))
         }
     }
+}
+
+/// The source's own origin is read: it says what the source had executed before the log began. Without that, a pipeline
+/// that began before its source would not know that it has nothing to wait for.
+fn has_begun<R: ReadTransport>(reader: &LogReader<R>) -> bool {
+    reader.chain().last() >= Number::ORIGIN
 }
 
 /// A pipeline with a full load begins with the unit that makes its tables (P12).

@@ -6,9 +6,9 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use lutra_change::TableName;
 use lutra_compare::{CompareError, Comparison, Pair, Report, Settle, TableReport, When};
-use lutra_mysql::{ConnectOptions, Connection, Password, TlsMode, TlsOptions, catalogue};
+use lutra_mysql::{Connection, catalogue, document};
 use lutra_rules::{Rules, TableDecision};
-use lutra_spec::{Document, PipelineSpec, SourceSpec, Spec, TablePattern, TargetSpec};
+use lutra_spec::{Document, PipelineSpec, SecretRef, SourceSpec, Spec, TablePattern, TargetSpec};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -229,37 +229,20 @@ async fn connect(
     how: &lutra_spec::Connection,
     arguments: &CompareArguments,
 ) -> Result<Connection, CliError> {
-    let (user, password) = match &arguments.user {
-        Some(user) => (user.clone(), std::env::var(PASSWORD).unwrap_or_default()),
-        None => {
-            let secret = how.resolve_password().map_err(|error| fault(Box::new(error)))?;
-            (how.user.clone(), secret.expose().to_owned())
-        }
-    };
-    let password = Some(password).filter(|password| !password.is_empty()).map(Password::new);
+    let mut how = how.clone();
+    if let Some(user) = &arguments.user {
+        how.user.clone_from(user);
+        how.password = std::env::var_os(PASSWORD).map(|_| SecretRef::Env(PASSWORD.to_owned()));
+    }
     let mut last = fault(format!("the {what}'s document names no server"));
-    for server in how.resolve_servers().map_err(|error| fault(Box::new(error)))? {
-        let mut options = ConnectOptions::new(server.host, server.port, &user).with_password(password.clone());
+    for mut options in document::servers(&how, "lutra-compare").map_err(fault)? {
         options.read_timeout = STATEMENT;
-        options.program = "lutra-compare".to_owned();
-        options.tls =
-            TlsOptions { mode: tls_mode(how.tls.mode), ca: how.tls.ca.as_ref().map(Into::into), identity: None };
         match Connection::connect(&options).await {
             Ok(connection) => return Ok(connection),
             Err(error) => last = fault(Box::new(error)),
         }
     }
     Err(last)
-}
-
-fn tls_mode(mode: lutra_spec::TlsMode) -> TlsMode {
-    match mode {
-        lutra_spec::TlsMode::Disabled => TlsMode::Disabled,
-        lutra_spec::TlsMode::Preferred => TlsMode::Preferred,
-        lutra_spec::TlsMode::Required => TlsMode::Required,
-        lutra_spec::TlsMode::VerifyCa => TlsMode::VerifyCa,
-        lutra_spec::TlsMode::VerifyIdentity => TlsMode::VerifyIdentity,
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `lutra doctor`: what a run stands on, and what mends it; `--grants`: the exact least privileges.
 
 use lutra_mysql::{Flavour, checks};
-use lutra_spec::{Document, Spec};
+use lutra_spec::{Document, Spec, target_databases};
 use serde_json::{Value, json};
 
 use super::validate;
@@ -14,7 +14,7 @@ pub(super) async fn run(reach: &Reach, arguments: &DoctorArguments, output: &Out
     if arguments.grants {
         let documents = match arguments.files.as_slice() {
             [] => applied(reach).await?,
-            files => validate::documents(files)?,
+            files => validate::plain(&validate::documents(files)?),
         };
         grants(&documents, output);
         return Ok(());
@@ -59,7 +59,7 @@ fn grants(documents: &[Document], output: &Output) {
                 });
             }
             Spec::Target(target) => {
-                let databases = databases(documents, &document.name);
+                let databases = target_databases(documents, &document.name);
                 let databases: Vec<&str> = databases.iter().map(String::as_str).collect();
                 let grants = |flavour| checks::target_grants(&target.user, &databases, flavour);
                 both(&format!("target {}", document.name), &grants);
@@ -82,37 +82,6 @@ fn grants(documents: &[Document], output: &Output) {
     });
 }
 
-/// The databases of a target that pipelines write, if each of them says which; else none, which means any.
-fn databases(documents: &[Document], target: &str) -> Vec<String> {
-    let mut databases = Vec::new();
-    for document in documents {
-        let Spec::Pipeline(pipeline) = &document.spec else { continue };
-        if pipeline.target.as_str() != target {
-            continue;
-        }
-        if pipeline.tables.is_empty() {
-            return Vec::new();
-        }
-        for route in &pipeline.tables {
-            let fixed = match &route.to {
-                Some(to) => to.fixed_database(),
-                None => route
-                    .pattern
-                    .to_string()
-                    .split_once('.')
-                    .map(|(d, _)| d.to_owned())
-                    .filter(|d| !d.contains(['*', '`'])),
-            };
-            match fixed {
-                Some(database) if !databases.contains(&database) => databases.push(database),
-                Some(_) => {}
-                None => return Vec::new(),
-            }
-        }
-    }
-    databases
-}
-
 fn described(report: &Value) -> String {
     let mut lines = Vec::new();
     for check in report.get("checks").and_then(Value::as_array).into_iter().flatten() {
@@ -131,22 +100,4 @@ fn described(report: &Value) -> String {
         }
     }
     lines.join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn a_target_needs_only_the_databases_that_routes_name() {
-        let text = |tables: &str| format!("kind: pipeline\nname: p\nspec: {{source: s, target: t, tables: {tables}}}");
-        let of = |tables: &str| {
-            let documents: Vec<Document> =
-                lutra_spec::parse(&text(tables)).unwrap().into_iter().map(|d| d.document).collect();
-            databases(&documents, "t")
-        };
-        assert_eq!(of("[{match: 'shop.*', to: 'crm.$1'}, {match: 'mall.*'}]"), ["crm", "mall"]);
-        assert!(of("[{match: '*.*'}]").is_empty() && of("[]").is_empty());
-    }
 }

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::Value;
 
-use super::validate;
+use super::validate::{self, Placed};
 use crate::arguments::{ApplyArguments, DeleteArguments, GetArguments};
 use crate::client::Client;
 use crate::error::CliError;
@@ -12,9 +12,11 @@ use crate::output::{Output, yaml};
 pub(super) async fn apply(client: &Client, arguments: &ApplyArguments, output: &Output) -> Result<(), CliError> {
     // Checked here first: places in files are told by file and line.
     let documents = validate::documents(&arguments.files.files)?;
-    let parts: Vec<String> = documents.iter().map(|d| serde_json::to_string(d).unwrap_or_default()).collect();
+    let parts: Vec<String> =
+        documents.iter().map(|d| serde_json::to_string(d.document()).unwrap_or_default()).collect();
     let query = [("dry_run", flag(arguments.dry_run)), ("skip_checks", flag(arguments.skip_checks))];
-    let answer = client.send(Method::POST, "/v1/documents", &query, Some(parts.join("\n---\n"))).await?;
+    let answer = client.send(Method::POST, "/v1/documents", &query, Some(parts.join("\n---\n"))).await;
+    let answer = answer.map_err(|error| in_files(error, &documents))?;
     output.answer(&answer, changes);
     Ok(())
 }
@@ -38,6 +40,23 @@ pub(super) async fn get(client: &Client, arguments: &GetArguments, output: &Outp
         document => in_order(document),
     });
     Ok(())
+}
+
+/// The manager tells places in the text that it was sent; a person wants them in the files.
+fn in_files(error: CliError, documents: &[Placed]) -> CliError {
+    let CliError::Manager { status, code, message, mut details } = error else { return error };
+    for detail in &mut details {
+        let text = |key: &str| detail.get(key).and_then(Value::as_str).unwrap_or_default();
+        let name = if text("pipeline").is_empty() { text("document") } else { text("pipeline") };
+        let placed = documents.iter().find(|d| d.document().name.as_str() == name);
+        let place = placed.map(|d| d.place(text("path")));
+        if let Some(object) = detail.as_object_mut() {
+            object.remove("line");
+            object.remove("column");
+            object.extend(place.map(|place| ("place".to_owned(), Value::from(place))));
+        }
+    }
+    CliError::Manager { status, code, message, details }
 }
 
 fn flag(set: bool) -> &'static str {

@@ -134,16 +134,27 @@ fn tasks<'v>(tasks: impl Iterator<Item = &'v Value>) -> String {
             lags(measured),
             position(measured),
         ]);
+        if !text(task, "note").is_empty() {
+            failures.push(format!("  {} {}", text(task, "task"), text(task, "note")));
+        }
         if let Some(failure) = task.get("failure") {
             failures.push(format!("  {} failed: {}", text(task, "task"), text(failure, "message")));
             if !text(failure, "hint").is_empty() {
                 failures.push(format!("    what to do: {}", text(failure, "hint")));
             }
+            failures.extend(next_try(failure, jiff::Timestamp::now().as_millisecond()));
         }
     }
     let mut lines = vec![table(&["  TASK", "STATE", "WORKER", "LAG", "POSITION"], &rows)];
     lines.extend(failures);
     lines.join("\n")
+}
+
+/// When a failed task is tried again.
+fn next_try(failure: &Value, now: i64) -> Option<String> {
+    let times = failure.get("failures").and_then(Value::as_u64).filter(|times| *times > 0)?;
+    let left = failure.get("retry_at").and_then(Value::as_i64)?.saturating_sub(now).max(0) / 1_000;
+    Some(format!("    failed {times} time(s); tried again in {left} s, or at once by: lutra start PIPELINE"))
 }
 
 /// Every lag that the worker measures, by its name: `read 0.012 s`.
@@ -206,5 +217,10 @@ mod tests {
         let shown = tasks([&task, &silent].into_iter());
         assert!(shown.contains("apply 0.010 s") && shown.contains("#17.2 b.1:4"), "{shown}");
         assert!(shown.contains("what to do: mend it"), "{shown}");
+        let waits =
+            json!({"task": "load/q", "state": "PENDING", "note": "no loader is registered: start lutra-loader"});
+        assert!(tasks([&waits].into_iter()).contains("load/q no loader is registered"));
+        let failure = json!({"failures": 3, "retry_at": 61_000});
+        assert!(next_try(&failure, 1_000).is_some_and(|text| text.contains("3 time(s); tried again in 60 s")));
     }
 }

@@ -149,6 +149,13 @@ impl<T: Target> Scheduler<T> {
         self
     }
 
+    /// Under the name of its pipeline in metrics.
+    #[must_use]
+    pub fn of_pipeline(mut self, pipeline: &str) -> Self {
+        pipeline.clone_into(&mut self.tally.pipeline);
+        self
+    }
+
     /// Runs until stopped (everything under way is committed then) or failed.
     ///
     /// # Errors

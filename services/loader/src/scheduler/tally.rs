@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::batch::Batch;
 use crate::copying::{ChunkInfo, CopyRow, Define};
-use crate::events::{BatchCommitted, ConflictFound};
+use crate::events::{BatchCommitted, ConflictFound, LagsMeasured};
 use crate::progress::Progress;
 use crate::slot::Place;
 
@@ -56,7 +56,15 @@ pub(super) struct Tally {
     committed_at: Instant,
     /// Source clock minus ours, microseconds.
     clock_offset: i64,
+    /// When the last unit or heartbeat came, and the time in it by our clock.
+    heard: (Instant, i64),
+    /// The pipeline, for metrics.
+    pub(super) pipeline: String,
 }
+
+/// A source that lives is heard each second. After so long a silence nobody knows what it has committed, and the lag is
+/// the age of what was heard last.
+const SILENCE: std::time::Duration = std::time::Duration::from_secs(3);
 
 impl Tally {
     pub(super) fn new(progress: watch::Sender<Progress>, place: &Place) -> Self {
@@ -65,7 +73,15 @@ impl Tally {
             p.number = place.number;
             p.gtid_set = Arc::new(place.gtid_set.clone());
         });
-        Self { progress, position: None, unsaved: false, committed_at: Instant::now(), clock_offset: 0 }
+        Self {
+            progress,
+            position: None,
+            unsaved: false,
+            committed_at: Instant::now(),
+            clock_offset: 0,
+            heard: (Instant::now(), place.committed_at),
+            pipeline: String::new(),
+        }
     }
 
     /// A position behind batch `behind`; nothing is under way when `now`.
@@ -118,6 +134,9 @@ impl Tally {
         let now = now_micros();
         let last = batch.units.last().map(|u| &u.end);
         let first_taken = batch.units.first().map_or(now, |u| u.end.taken_at);
+        if let Some(last) = last {
+            self.heard = (Instant::now(), last.committed_at - self.clock_offset);
+        }
         self.progress.send_modify(|p| {
             match position {
                 Some(position) => {
@@ -147,7 +166,8 @@ impl Tally {
             }
             p.oldest_pending_at = oldest_pending;
         });
-        BatchCommitted { rows: batch.rows, transactions: batch.transactions, progress: &self.progress.borrow() }.emit();
+        let (pipeline, progress) = (&self.pipeline, &self.progress.borrow());
+        BatchCommitted { pipeline, rows: batch.rows, transactions: batch.transactions, progress }.emit();
     }
 
     /// Rows of DDL or a large unit are in.
@@ -165,34 +185,48 @@ impl Tally {
             p.last_error = None;
             p.state = "running";
         });
-        BatchCommitted { rows, transactions: 1, progress: &self.progress.borrow() }.emit();
+        BatchCommitted { pipeline: &self.pipeline, rows, transactions: 1, progress: &self.progress.borrow() }.emit();
     }
 
     /// The source lives: on an idle source the heartbeat's whole way is the lag.
     pub(super) fn alive(&mut self, at: i64, clock_offset: i64, appended_at: i64) {
         let now = now_micros();
         self.clock_offset = clock_offset;
+        self.heard = (Instant::now(), at);
         self.progress.send_modify(|p| {
             if p.oldest_pending_at.is_none() {
                 p.lags.read_lag_seconds = seconds(appended_at - at);
                 p.lags.transit_lag_seconds = seconds(now - appended_at);
+                p.lags.apply_lag_seconds = 0.0;
                 p.lags.end_to_end_lag_seconds = seconds(now - at);
             }
         });
+        self.tell_lags();
+    }
+
+    fn tell_lags(&self) {
+        LagsMeasured { pipeline: &self.pipeline, lags: &self.progress.borrow().lags }.emit();
     }
 
     pub(super) fn measure(&mut self, pending: usize, oldest_pending: Option<i64>) {
         let pending = u64::try_from(pending).unwrap_or(u64::MAX);
         let offset = self.clock_offset;
-        self.progress.send_if_modified(|p| {
-            let changed = p.apply_lag_transactions != pending || oldest_pending.is_some();
+        let (when, heard_at) = self.heard;
+        let silent = oldest_pending.is_none() && heard_at > 0 && when.elapsed() > SILENCE;
+        let measured = self.progress.send_if_modified(|p| {
+            let changed = p.apply_lag_transactions != pending || oldest_pending.is_some() || silent;
             p.apply_lag_transactions = pending;
             p.oldest_pending_at = oldest_pending;
             if let Some(oldest) = oldest_pending {
                 p.lags.end_to_end_lag_seconds = seconds(now_micros() + offset - oldest);
+            } else if silent {
+                p.lags.end_to_end_lag_seconds = seconds(now_micros() - heard_at);
             }
             changed
         });
+        if measured {
+            self.tell_lags();
+        }
     }
 
     pub(super) fn rerun(&mut self) {
@@ -208,6 +242,6 @@ impl Tally {
 
     pub(super) fn conflict(&mut self) {
         self.progress.send_modify(|p| p.conflicts += 1);
-        ConflictFound.emit();
+        ConflictFound { pipeline: &self.pipeline }.emit();
     }
 }

@@ -47,7 +47,7 @@ pub async fn command(
         other => return Err(ManagerError::Invalid(format!("{other:?} is no command: start, stop, pause, resume"))),
     };
     let documents = Documents::read(manager.store()).await?;
-    let [_, transform, load] = task_ids(&name, &documents.need_pipeline(&name)?.source);
+    let [extract, transform, load] = task_ids(&name, &documents.need_pipeline(&name)?.source);
     let leadership = manager.leadership()?;
     let mut changed = false;
     for task in [transform, load] {
@@ -71,6 +71,11 @@ pub async fn command(
             manager.store().request_restart(&task, "a person", serde_json::json!({ "reason": command })).await?;
             changed = true;
         }
+    }
+    // The source is not this pipeline's alone, but a failed one helps nobody.
+    if desired == DesiredState::Running && manager.store().failure(&extract).await?.is_some() {
+        manager.store().request_restart(&extract, "a person", serde_json::json!({ "reason": command })).await?;
+        changed = true;
     }
     if changed {
         manager.reconcile().await?;
