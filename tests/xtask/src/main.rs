@@ -8,6 +8,7 @@ mod consent;
 mod demo;
 mod edges;
 mod fuzz;
+mod model;
 mod stack;
 mod suite;
 
@@ -48,6 +49,8 @@ enum Task {
     Check(check::Arguments),
     /// Fuzz the decoders of foreign bytes: needs a nightly compiler and cargo-fuzz
     Fuzz(fuzz::Arguments),
+    /// Check the protocol's models with spin
+    Model(model::Arguments),
     /// Measure on real servers, with release programs
     Bench(bench::Arguments),
 }
@@ -61,6 +64,7 @@ async fn main() -> ExitCode {
         Task::Test(arguments) => suite::run(&arguments).await,
         Task::Check(arguments) => check::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Model(arguments) => model::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
     };
     match done {

@@ -38,6 +38,10 @@ const MARIADB: PackageSet = PackageSet {
     keep: MYSQL.keep,
 };
 
+/// The model checker.
+const SPIN: PackageSet =
+    PackageSet { name: "spin", suite: Suite::Own, packages: &["spin"], keep: |name| name == "spin" };
+
 /// The Debian packages that building takes beside a C compiler.
 pub const BUILD_PACKAGES: &[&str] = BUILD.packages;
 
@@ -215,6 +219,19 @@ impl Installation {
         let args = ["--library-path".to_owned(), libraries.join(":"), program.display().to_string()];
         Ok((loader, args.to_vec()))
     }
+}
+
+/// The model checker spin, downloaded and unpacked where it is missing; it runs with the machine's C compiler.
+///
+/// # Errors
+/// When a download or unpacking fails.
+pub fn ensure_spin(home: &Home, progress: Progress<'_>) -> Result<PathBuf> {
+    let _lock = home.lock("install")?;
+    let tree = home.dist().join(SPIN.name);
+    if !tree.is_dir() {
+        apt::install(&SPIN, &home.cache(), &tree, progress)?;
+    }
+    Ok(tree.join("usr/bin/spin"))
 }
 
 /// Runs a command to its end and gives its standard output.
