@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod compose;
 mod consent;
+mod crucible;
 mod demo;
 mod edges;
 mod fuzz;
@@ -53,6 +54,8 @@ enum Task {
     Model(model::Arguments),
     /// Measure on real servers, with release programs
     Bench(bench::Arguments),
+    /// Inject faults into real servers and services, and hold the target against the source
+    Crucible(crucible::Arguments),
 }
 
 #[tokio::main]
@@ -66,6 +69,7 @@ async fn main() -> ExitCode {
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Model(arguments) => model::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Crucible(arguments) => crucible::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

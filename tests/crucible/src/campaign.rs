@@ -1,0 +1,501 @@
+//! The run: work, faults, rests.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail, ensure};
+use lutra_harness::mysql::execute;
+use lutra_harness::services::Profile;
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::chronicle::Chronicle;
+use crate::fault::{self, Fault, Injury, Recovery};
+use crate::findings::{self, Findings, Invariant};
+use crate::plan::{self, Dice, Quota};
+use crate::report::{Campaign, Kind, Mark, Run};
+use crate::rig::{Ground, LIMIT, Rig};
+use crate::watch::audit::{Auditor, Subject};
+use crate::watch::health::{Monitor, Record};
+use crate::watch::resources::BOUND;
+use crate::watch::sampler::Sampled;
+use crate::watch::{Pulse, Sampler, conserved, rest};
+use crate::workload::{self, Leg, Workload};
+
+/// Without progress for so long a fault strikes all the same; it is written down that it did.
+const IMPATIENCE: Duration = Duration::from_secs(15);
+/// While something is away that must not be missed, commits may pause for so long.
+pub(crate) const PAUSE: Duration = Duration::from_secs(3);
+/// How long work goes on without faults, for the services' own counters.
+const UNDISTURBED: Duration = Duration::from_secs(5);
+
+/// What takes part in a run.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// Names of workloads.
+    pub workloads: Vec<String>,
+    /// Names of faults.
+    pub faults: Vec<String>,
+}
+
+/// How long a run is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Budget {
+    /// Minutes.
+    pub minutes: Option<f64>,
+    /// Faults.
+    pub faults: Option<u64>,
+    /// Faults between two rests.
+    pub rest_every: u64,
+}
+
+impl Choice {
+    /// What the names choose; everything that is on by default where there are none.
+    ///
+    /// # Errors
+    /// When a name chooses nothing, or only what this machine cannot do.
+    pub fn of(workloads: &[String], faults: &[String]) -> Result<Self> {
+        let all = workload::all();
+        let mut chosen: Vec<String> = Vec::new();
+        for name in workloads {
+            ensure!(all.iter().any(|w| w.name() == name), "there is no workload {name}; --list says which there are");
+            chosen.push(name.clone());
+        }
+        if chosen.is_empty() {
+            chosen = all.iter().filter(|w| w.by_default()).map(|w| w.name().to_owned()).collect();
+        }
+        Ok(Self { workloads: chosen, faults: chosen_faults(faults)? })
+    }
+}
+
+fn chosen_faults(names: &[String]) -> Result<Vec<String>> {
+    let all = fault::all();
+    if names.is_empty() {
+        let on = all.iter().filter(|f| f.by_default() && f.unable().is_none());
+        return Ok(on.map(|f| f.name()).collect());
+    }
+    let mut chosen = Vec::new();
+    for name in names {
+        let fits = |f: &&Box<dyn Fault>| f.name().starts_with(name.as_str()) || f.family().name() == name;
+        let found: Vec<&Box<dyn Fault>> = all.iter().filter(fits).collect();
+        ensure!(!found.is_empty(), "there is no fault {name}; --list says which there are");
+        let able: Vec<String> = found.iter().filter(|f| f.unable().is_none()).map(|f| f.name()).collect();
+        let why = found.first().and_then(|f| f.unable()).unwrap_or_default();
+        ensure!(!able.is_empty(), "{name}: {why}");
+        chosen.extend(able.into_iter().filter(|n| !chosen.contains(n)).collect::<Vec<_>>());
+    }
+    Ok(chosen)
+}
+
+/// The beginning of an error with its causes: logs may hang on it.
+pub(crate) fn short(error: &anyhow::Error, most: usize) -> String {
+    format!("{error:#}").chars().take(most).collect()
+}
+
+/// Seconds since the epoch.
+#[must_use]
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// Workloads with their databases.
+pub(crate) type Works = Vec<(Box<dyn Workload>, String)>;
+
+/// The named workloads, in databases of a name's own.
+pub(crate) fn works(prefix: &str, names: &[String]) -> Works {
+    let wanted = workload::all().into_iter().filter(|w| names.iter().any(|n| n == w.name()));
+    wanted
+        .map(|w| {
+            let db = format!("{prefix}_{}", w.name());
+            (w, db)
+        })
+        .collect()
+}
+
+/// The database of a workload, if it takes part.
+pub(crate) fn database(works: &Works, name: &str) -> Option<String> {
+    works.iter().find(|(w, _)| w.name() == name).map(|(_, db)| db.clone())
+}
+
+/// A cluster with its workloads made and brought to the target.
+pub(crate) async fn open(ground: &Arc<Ground>, name: &str, names: &[String]) -> Result<(Rig, Works)> {
+    let works = works(&name.replace('-', "_"), names);
+    let databases: Vec<String> = works.iter().map(|(_, db)| db.clone()).collect();
+    let rig = Rig::start(ground, name, &databases).await?;
+    for (work, db) in &works {
+        rig.world.execute(&[&format!("DROP DATABASE IF EXISTS `{db}`"), &format!("CREATE DATABASE `{db}`")]).await?;
+        let made = work.create(&rig.world.source_url, db).await;
+        made.with_context(|| format!("make the tables of the workload {}", work.name()))?;
+    }
+    rig.world.caught_up(LIMIT).await?;
+    Ok((rig, works))
+}
+
+/// Work under way between two rests.
+pub(crate) struct Working {
+    stop: CancellationToken,
+    writers: Vec<JoinHandle<Result<u64>>>,
+}
+
+impl Working {
+    /// Starts all writers.
+    pub(crate) fn start(rig: &Rig, works: &Works, seed: u64, number: u64) -> Self {
+        let stop = CancellationToken::new();
+        let writers = works.iter().map(|(work, db)| {
+            let (url, database) = (rig.world.source_url.clone(), db.clone());
+            let writing = work.run(Leg { url, database, seed, number, stop: stop.clone() });
+            #[allow(clippy::disallowed_methods, reason = "the run's own tasks, joined in `stop`")]
+            let writer = tokio::spawn(writing);
+            writer
+        });
+        Self { writers: writers.collect(), stop }
+    }
+
+    /// Stops them; transactions that committed.
+    pub(crate) async fn stop(self) -> Result<u64> {
+        self.stop.cancel();
+        let mut done = 0;
+        for writer in self.writers {
+            done += writer.await.context("a writer")??;
+        }
+        Ok(done)
+    }
+}
+
+/// A run of a campaign.
+struct Running<'c> {
+    rig: &'c Rig,
+    works: &'c Works,
+    faults: Vec<Box<dyn Fault>>,
+    dice: Dice,
+    seed: u64,
+    chronicle: &'c Chronicle,
+    findings: Findings,
+    pulse: Arc<Pulse>,
+    auditor: Auditor,
+    run: Run,
+    campaign: &'c mut Campaign,
+    began: Instant,
+}
+
+/// Runs until the budget is spent, and adds what was found to the campaign.
+///
+/// # Errors
+/// When work does not go on after a fault, or the run itself cannot: what it found is in the campaign all the same.
+pub async fn run(
+    ground: &Arc<Ground>,
+    choice: &Choice,
+    budget: &Budget,
+    seed: u64,
+    chronicle: &Chronicle,
+    campaign: &mut Campaign,
+) -> Result<()> {
+    chronicle
+        .say("start", format!("workloads {}; {} kinds of faults", choice.workloads.join(", "), choice.faults.len()));
+    let (rig, works) = open(ground, "crucible", &choice.workloads).await?;
+    let faults: Vec<_> = fault::all().into_iter().filter(|f| choice.faults.contains(&f.name())).collect();
+    for fault in &faults {
+        fault.prepare(&rig).await.with_context(|| format!("prepare {}", fault.name()))?;
+    }
+    campaign.unable = fault::all().into_iter().filter_map(|f| Some((f.name(), f.unable()?))).collect();
+    let (bank, hot) = (database(&works, "bank"), database(&works, "hot"));
+    let subject = Subject { task: rig.load_task(), bank: bank.clone(), hot };
+    let auditor = Auditor::begin(&rig.world.target_url, subject).await?;
+    let findings = Findings::default();
+    let copy = Sampled {
+        url: rig.world.target_url.clone(),
+        task: rig.load_task(),
+        workloads: self::works("crucible", &choice.workloads),
+    };
+    let sampler = Sampler::start(copy, findings.clone());
+    let (pulse, began, record) = (Arc::clone(&sampler.pulse), Instant::now(), Arc::new(Mutex::new(Record::default())));
+    let stop = CancellationToken::new();
+    let monitor = Monitor {
+        rig: &rig,
+        bank: bank.clone(),
+        pulse: Arc::clone(&pulse),
+        findings: findings.clone(),
+        bound: BOUND,
+        record: Arc::clone(&record),
+        shown: None,
+    };
+    let mut running = Running {
+        rig: &rig,
+        works: &works,
+        faults,
+        dice: Dice::new(seed),
+        seed,
+        chronicle,
+        findings: findings.clone(),
+        pulse: Arc::clone(&pulse),
+        auditor,
+        run: Run { seed, began_at: now(), workloads: choice.workloads.clone(), ..Run::default() },
+        campaign,
+        began,
+    };
+    let watching = monitor.run(began, stop.clone());
+    let working = async {
+        let done = running.legs(budget).await;
+        stop.cancel();
+        done
+    };
+    let (done, ()) = tokio::join!(working, watching);
+    sampler.finish().await;
+    let record = std::mem::take(&mut *record.lock().unwrap_or_else(PoisonError::into_inner));
+    running.close(record, &done);
+    done
+}
+
+impl Running<'_> {
+    async fn legs(&mut self, budget: &Budget) -> Result<()> {
+        let limit = match (budget.minutes, budget.faults) {
+            (None, None) => Some(5.0),
+            (minutes, _) => minutes,
+        };
+        let spent = |running: &Self| {
+            limit.is_some_and(|minutes| running.began.elapsed().as_secs_f64() >= minutes * 60.0)
+                || budget.faults.is_some_and(|faults| running.run.faults >= faults)
+        };
+        let mut number = 1;
+        while !spent(self) {
+            let working = Working::start(self.rig, self.works, self.seed, number);
+            let mut struck = Ok(());
+            for _ in 0..budget.rest_every {
+                if spent(self) {
+                    break;
+                }
+                struck = self.strike().await;
+                if struck.is_err() {
+                    break;
+                }
+            }
+            self.run.transactions += working.stop().await?;
+            struck?;
+            self.rest(number).await?;
+            number += 1;
+        }
+        self.undisturbed(number).await
+    }
+
+    async fn rest(&mut self, number: u64) -> Result<()> {
+        let before = self.findings.violated();
+        let bank = database(self.works, "bank");
+        rest::look(self.rig, bank.as_deref(), &mut self.auditor, &self.findings).await?;
+        self.run.rests += 1;
+        let after = self.findings.violated();
+        let text = format!(
+            "rest {number}: {}, {} commits read, {} samples",
+            if after == before { "equal" } else { "VIOLATED" },
+            self.auditor.commits,
+            self.pulse.samples()
+        );
+        self.chronicle.note("rest", &text, json!({ "rest": number, "violated": after }));
+        for (work, db) in self.works {
+            work.rest(&self.rig.world.source_url, db).await?;
+        }
+        Ok(())
+    }
+
+    /// A stretch without faults: what was read is what was applied.
+    async fn undisturbed(&mut self, number: u64) -> Result<()> {
+        self.rig.world.caught_up(LIMIT).await?;
+        let before = conserved::counters(self.rig).await?;
+        let working = Working::start(self.rig, self.works, self.seed, number);
+        tokio::time::sleep(UNDISTURBED).await;
+        self.run.transactions += working.stop().await?;
+        self.rest(number).await?;
+        self.rig.world.caught_up(LIMIT).await?;
+        let after = conserved::counters(self.rig).await?;
+        let wrong = conserved::difference(before, after);
+        self.findings.look(Invariant::Conserved, wrong);
+        Ok(())
+    }
+
+    /// One fault, from the draw to the commit that shows that work goes on.
+    async fn strike(&mut self) -> Result<()> {
+        let quotas: Vec<Quota> = self.faults.iter().map(|f| Quota { name: f.name(), wanted: f.wanted() }).collect();
+        let mut done = self.campaign.done();
+        // One that cannot be injected here must not be drawn for ever.
+        for (name, kind) in &self.campaign.kinds {
+            *done.entry(name.clone()).or_default() += kind.skipped;
+        }
+        let drawn = plan::next(&quotas, &done, &mut self.dice).context("there is no fault to inject")?.name.clone();
+        let at = self.faults.iter().position(|f| f.name() == drawn).context("the fault is gone")?;
+        let beats = self.dice.number(1..=25);
+        let progressed = self.pulse.after(beats, IMPATIENCE).await;
+        let (seconds, trigger) = (self.chronicle.seconds(), if progressed { "commits" } else { "clock" });
+        let fault = &self.faults[at];
+        let injected = fault.inject(self.rig, &mut self.dice).await;
+        let mut injury = match injected {
+            Ok(injury) => injury,
+            Err(error) => return self.skipped(at, &error).await,
+        };
+        let measured = self.endure(at, &mut injury).await;
+        let recovery = measured.as_ref().ok().map(Duration::as_secs_f64);
+        self.count(at, &injury, recovery);
+        let text = match recovery {
+            Some(recovery) => format!("{drawn} ({}): {} {recovery:.2} s", injury.victim, injury.recovery.name()),
+            None => format!("{drawn} ({}): work does NOT go on", injury.victim),
+        };
+        let hold = injury.hold.as_secs_f64();
+        self.chronicle.note(
+            "fault",
+            &text,
+            json!({ "fault": drawn, "victim": injury.victim, "after": beats, "trigger": trigger, "hold": hold,
+                    "struck_at": seconds, "recovery": recovery }),
+        );
+        match measured {
+            Ok(_) => self.findings.fine(Invariant::Recovers, 1),
+            Err(error) => {
+                self.findings
+                    .broken(Invariant::Recovers, format!("{drawn} ({}): {}", injury.victim, short(&error, 400)));
+                return Err(error.context(format!("go on after {drawn} ({})", injury.victim)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds, heals, and measures how work went on.
+    async fn endure(&self, at: usize, injury: &mut Injury) -> Result<Duration> {
+        let (fault, rig) = (&self.faults[at], self.rig);
+        let rest_of = |injury: &Injury| injury.hold.saturating_sub(injury.since.elapsed());
+        Ok(match injury.recovery {
+            Recovery::Restart | Recovery::TakeOver => {
+                let measured = rig.probe(injury.since, LIMIT).await?;
+                tokio::time::sleep(rest_of(injury)).await;
+                fault.heal(rig, injury).await?;
+                rig.probe(Instant::now(), LIMIT).await?;
+                measured
+            }
+            Recovery::Management => {
+                let measured = rig.managed(injury.since).await?;
+                tokio::time::sleep(rest_of(injury)).await;
+                fault.heal(rig, injury).await?;
+                rig.probe(Instant::now(), LIMIT).await?;
+                measured
+            }
+            Recovery::HandOver => {
+                rig.probe(injury.since, LIMIT).await?;
+                let measured = self.pulse.longest_pause(injury.since, Instant::now());
+                fault.heal(rig, injury).await?;
+                rig.probe(Instant::now(), LIMIT).await?;
+                measured
+            }
+            Recovery::Pause => {
+                tokio::time::sleep(rest_of(injury)).await;
+                let measured = self.pulse.longest_pause(injury.since, Instant::now());
+                if injury.must_flow {
+                    let wrong = (measured > PAUSE).then(|| format!("{}: no commit for {measured:?}", injury.victim));
+                    self.findings.look(Invariant::FlowsWithoutZookeeper, wrong);
+                }
+                fault.heal(rig, injury).await?;
+                rig.probe(Instant::now(), LIMIT).await?;
+                measured.max(self.pulse.longest_pause(injury.since, Instant::now()))
+            }
+            Recovery::Outage => {
+                tokio::time::sleep(rest_of(injury)).await;
+                fault.heal(rig, injury).await?;
+                rig.probe(Instant::now(), LIMIT).await?
+            }
+        })
+    }
+
+    /// It could not be injected: that is counted, and is no fault of the product's unless work does not go on.
+    async fn skipped(&mut self, at: usize, error: &anyhow::Error) -> Result<()> {
+        let name = self.faults[at].name();
+        self.chronicle.note(
+            "skipped",
+            &format!("{name}: {}", short(error, 200)),
+            json!({ "fault": name, "why": short(error, 4_000) }),
+        );
+        self.kind(at, Recovery::Outage).skipped += 1;
+        self.run.skipped += 1;
+        self.rig.mend().await.context("mend what a fault left half-way")?;
+        if let Err(error) = self.rig.probe(Instant::now(), LIMIT).await {
+            self.findings.broken(Invariant::Recovers, format!("after a half-injected {name}: {}", short(&error, 400)));
+            bail!("work does not go on after a half-injected {name}: {error:#}");
+        }
+        Ok(())
+    }
+
+    fn kind(&mut self, at: usize, recovery: Recovery) -> &mut Kind {
+        let fault = &self.faults[at];
+        self.campaign.kinds.entry(fault.name()).or_insert_with(|| Kind {
+            family: fault.family(),
+            about: fault.about(),
+            wanted: fault.wanted(),
+            recovery,
+            count: 0,
+            skipped: 0,
+            times: Vec::new(),
+        })
+    }
+
+    fn count(&mut self, at: usize, injury: &Injury, recovery: Option<f64>) {
+        let measured = recovery.map(|r| (r * 10_000.0).round() / 10_000.0);
+        let kind = self.kind(at, injury.recovery);
+        kind.recovery = injury.recovery;
+        kind.count += 1;
+        kind.times.extend(measured);
+        self.run.faults += 1;
+        let fault = &self.faults[at];
+        let struck = injury.since.saturating_duration_since(self.began).as_secs_f64();
+        self.run.marks.push(Mark {
+            at: struck,
+            name: fault.name(),
+            family: fault.family(),
+            victim: injury.victim.clone(),
+            recovery: measured,
+        });
+    }
+
+    fn close(&mut self, record: Record, done: &Result<()>) {
+        let run = &mut self.run;
+        run.seconds = self.began.elapsed().as_secs_f64();
+        run.profile = if Profile::from_env() == Profile::Debug { "debug" } else { "release" }.to_owned();
+        run.processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        run.load = load.split_whitespace().nth(2).unwrap_or_default().to_owned();
+        (run.samples, run.commits, run.rows) = (self.pulse.samples(), self.auditor.commits, self.auditor.rows);
+        run.timeline = record.seconds;
+        run.peaks = record.peaks;
+        run.broken_off = done.as_ref().err().map(|error| format!("{error:#}"));
+        findings::add(&mut self.campaign.invariants, &self.findings.all());
+        self.campaign.runs.push(std::mem::take(run));
+    }
+}
+
+/// Empties databases of a cluster that is done with, on both sides.
+pub(crate) async fn clear(rig: &Rig, works: &Works) -> Result<()> {
+    for db in works.iter().map(|(_, db)| db).chain([&rig.database]) {
+        let drop = format!("DROP DATABASE IF EXISTS `{db}`");
+        execute(&rig.world.source_url, &[&drop]).await?;
+        execute(&rig.world.target_url, &[&drop]).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names_families_and_beginnings_choose_faults() {
+        let chosen = |names: &[&str]| chosen_faults(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
+        assert_eq!(chosen(&["kill-loader"]).unwrap(), ["kill-loader"]);
+        assert_eq!(chosen(&["kill-loader", "kill-"]).unwrap().len(), 4);
+        assert_eq!(chosen(&["kafka"]).unwrap().len(), 3);
+        assert!(chosen(&["nonsense"]).is_err());
+        assert!(chosen(&["clock-moved"]).is_err());
+        assert!(chosen(&[]).unwrap().len() > 30);
+    }
+
+    #[test]
+    fn workloads_are_chosen_by_name() {
+        assert_eq!(Choice::of(&["hot".to_owned()], &[]).unwrap().workloads, ["hot"]);
+        assert!(Choice::of(&["cold".to_owned()], &[]).is_err());
+        assert!(!Choice::of(&[], &[]).unwrap().workloads.contains(&"giants".to_owned()));
+    }
+}

@@ -1,0 +1,457 @@
+//! Negative controls: each spoils something on purpose, and what watches must see it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use lutra_harness::mysql::{connect, execute};
+use lutra_harness::services::Service;
+use mysql_async::prelude::Queryable;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::campaign::{self, PAUSE, Working, Works, database, short};
+use crate::chronicle::Chronicle;
+use crate::fault::crash::restart_with;
+use crate::findings::{Findings, Invariant};
+use crate::report::{Campaign, ControlOutcome};
+use crate::rig::{Ground, LIMIT, Rig};
+use crate::watch::audit::{Auditor, Subject};
+use crate::watch::health::{Monitor, Record, STALL};
+use crate::watch::resources::{self, BOUND, Usage};
+use crate::watch::sampler::Sampled;
+use crate::watch::{Sampler, conserved, rest};
+
+/// Workloads that controls need.
+const WORKLOADS: [&str; 3] = ["bank", "hot", "tpcc"];
+/// So long a spoilt state stays, for a sampler of fifty looks a second.
+const SEEN_BY_THEN: Duration = Duration::from_millis(900);
+
+/// What is spoilt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// A balance in the target.
+    Torn,
+    /// A ledger line, written twice.
+    Doubled,
+    /// A ledger line, deleted.
+    Lost,
+    /// A row's value.
+    Changed,
+    /// A table's definition.
+    Redefined,
+    /// A version that goes back.
+    VersionBack,
+    /// A checkpoint that goes back.
+    SlotBack,
+    /// An epoch that goes back.
+    EpochBack,
+    /// A warehouse's sum.
+    Inconsistent,
+    /// Work that stands still under a status that says all is well.
+    Stalled,
+    /// A pause while nothing may pause.
+    Paused,
+    /// A bound that no process keeps.
+    Bounded,
+    /// A row that was read and not applied.
+    Unconserved,
+    /// A loader that does not come back in time.
+    Gone,
+    /// A loader without its fence.
+    Fence,
+    /// A loader whose checkpoint is outside its transaction.
+    Checkpoint,
+}
+
+impl Control {
+    /// All of them; the last ones ruin their cluster.
+    pub const ALL: [Self; 16] = [
+        Self::Torn,
+        Self::Doubled,
+        Self::Lost,
+        Self::Changed,
+        Self::Redefined,
+        Self::VersionBack,
+        Self::SlotBack,
+        Self::EpochBack,
+        Self::Inconsistent,
+        Self::Stalled,
+        Self::Paused,
+        Self::Bounded,
+        Self::Unconserved,
+        Self::Gone,
+        Self::Fence,
+        Self::Checkpoint,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Torn => "torn",
+            Self::Doubled => "doubled",
+            Self::Lost => "lost",
+            Self::Changed => "row-changed",
+            Self::Redefined => "redefined",
+            Self::VersionBack => "version-back",
+            Self::SlotBack => "slot-back",
+            Self::EpochBack => "epoch-back",
+            Self::Inconsistent => "inconsistent",
+            Self::Stalled => "stalled",
+            Self::Paused => "paused",
+            Self::Bounded => "bounded",
+            Self::Unconserved => "unconserved",
+            Self::Gone => "gone",
+            Self::Fence => "fence-off",
+            Self::Checkpoint => "checkpoint-outside",
+        }
+    }
+
+    /// What it spoils.
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Torn => "a balance in the target is changed by hand, in a commit of its own",
+            Self::Doubled => "a ledger line of the target is written a second time by hand",
+            Self::Lost => "a ledger line of the target is deleted by hand",
+            Self::Changed => "a value of a row in the target is changed by hand",
+            Self::Redefined => "a table of the target gets another definition by hand",
+            Self::VersionBack => "a versioned row of the target goes back by hand",
+            Self::SlotBack => "the number in a slot row goes back by hand",
+            Self::EpochBack => "the term in a slot row goes back by hand",
+            Self::Inconsistent => "the warehouse's sum in the target is changed by hand",
+            Self::Stalled => "slot rows are locked for longer than 10 s and the watcher is shown a status of before",
+            Self::Paused => "all loaders are frozen for 4 s as if ZooKeeper were away",
+            Self::Bounded => "the bound of memory is set to 1 MiB",
+            Self::Unconserved => "the loaders' counter is told with one row less",
+            Self::Gone => "all loaders are frozen while a change must arrive within 3 s",
+            Self::Fence => "a loader runs with its fence switched off, and the slot row is taken away from it",
+            Self::Checkpoint => {
+                "a loader commits its checkpoint outside the transaction of the rows, and dies in between"
+            }
+        }
+    }
+
+    /// What must see it.
+    #[must_use]
+    pub fn expected(self) -> Invariant {
+        match self {
+            Self::Torn => Invariant::NothingTorn,
+            Self::Doubled | Self::Fence | Self::Checkpoint => Invariant::NothingDoubled,
+            Self::Lost => Invariant::NothingLost,
+            Self::Changed => Invariant::Equal,
+            Self::Redefined => Invariant::DefinitionsEqual,
+            Self::VersionBack => Invariant::HistoryInOrder,
+            Self::SlotBack => Invariant::WatermarkForward,
+            Self::EpochBack => Invariant::NoForeignCommit,
+            Self::Inconsistent => Invariant::Consistent,
+            Self::Stalled => Invariant::NotHealthyWhileStalled,
+            Self::Paused => Invariant::FlowsWithoutZookeeper,
+            Self::Bounded => Invariant::BoundedResources,
+            Self::Unconserved => Invariant::Conserved,
+            Self::Gone => Invariant::Recovers,
+        }
+    }
+
+    /// Why it cannot be done here.
+    #[must_use]
+    pub fn unable(self) -> Option<&'static str> {
+        let needs = matches!(self, Self::Fence | Self::Checkpoint) && !Rig::has_crash_points();
+        needs.then_some("the services of a release build have no rules to switch off: run it with LUTRA_PROFILE=debug")
+    }
+
+    /// Whether its cluster is of no use behind it.
+    fn ruins(self) -> bool {
+        matches!(self, Self::Fence | Self::Checkpoint)
+    }
+
+    /// What is done to the target by hand and how it is undone, where that is all.
+    fn by_hand(self, db: &Names) -> Option<[String; 2]> {
+        let Names { bank, hot, tpcc, probe, task } = db;
+        let slot = format!("WHERE task = '{task}' AND slot = 0");
+        let account = |change: &str| format!("UPDATE `{bank}`.account_0 SET {change} WHERE id = 7");
+        let both = |a: String, b: String| Some([a, b]);
+        match self {
+            Self::Torn => both(account("balance = balance + 1"), account("balance = balance - 1")),
+            Self::Doubled => both(
+                format!(
+                    "INSERT INTO `{bank}`.ledger SELECT * FROM (SELECT * FROM `{bank}`.ledger ORDER BY transfer LIMIT 1) AS one"
+                ),
+                format!("DELETE FROM `{bank}`.ledger ORDER BY transfer LIMIT 1"),
+            ),
+            Self::Lost => both(
+                format!(
+                    "CREATE TABLE `{tpcc}`.kept AS SELECT * FROM `{bank}`.ledger ORDER BY transfer LIMIT 1; \
+                     DELETE FROM `{bank}`.ledger ORDER BY transfer LIMIT 1"
+                ),
+                format!("INSERT INTO `{bank}`.ledger SELECT * FROM `{tpcc}`.kept; DROP TABLE `{tpcc}`.kept"),
+            ),
+            Self::Changed => both(
+                format!("UPDATE `{tpcc}`.stock SET s_quantity = s_quantity + 1 WHERE i_id = 3"),
+                format!("UPDATE `{tpcc}`.stock SET s_quantity = s_quantity - 1 WHERE i_id = 3"),
+            ),
+            Self::Redefined => both(
+                format!("ALTER TABLE `{probe}`.probe COMMENT 'by hand'"),
+                format!("ALTER TABLE `{probe}`.probe COMMENT ''"),
+            ),
+            Self::VersionBack => both(
+                format!("UPDATE `{hot}`.counter SET version = version - 1 WHERE id = 0"),
+                format!("UPDATE `{hot}`.counter SET version = version + 1 WHERE id = 0"),
+            ),
+            Self::SlotBack => both(
+                format!("UPDATE lutra.slot SET sequence = sequence - 1 {slot}"),
+                format!("UPDATE lutra.slot SET sequence = sequence + 1 {slot}"),
+            ),
+            Self::EpochBack => both(
+                format!("UPDATE lutra.slot SET term = term - 1 {slot}"),
+                format!("UPDATE lutra.slot SET term = term + 1 {slot}"),
+            ),
+            Self::Inconsistent => both(
+                format!("UPDATE `{tpcc}`.warehouse SET w_ytd = w_ytd + 1"),
+                format!("UPDATE `{tpcc}`.warehouse SET w_ytd = w_ytd - 1"),
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// Databases and task of a control's cluster.
+struct Names {
+    bank: String,
+    hot: String,
+    tpcc: String,
+    probe: String,
+    task: String,
+}
+
+impl Names {
+    fn of(rig: &Rig, works: &Works) -> Self {
+        let named = |name| database(works, name).unwrap_or_default();
+        Self {
+            bank: named("bank"),
+            hot: named("hot"),
+            tpcc: named("tpcc"),
+            probe: rig.database.clone(),
+            task: rig.load_task(),
+        }
+    }
+}
+
+/// Runs the controls, each with findings of its own, and writes down which were caught.
+///
+/// # Errors
+/// When one cannot be run.
+pub async fn run(
+    ground: &Arc<Ground>,
+    controls: &[Control],
+    seed: u64,
+    chronicle: &Chronicle,
+    campaign: &mut Campaign,
+) -> Result<()> {
+    let (gentle, ruinous): (Vec<Control>, Vec<Control>) =
+        controls.iter().copied().partition(|control| !control.ruins());
+    if !gentle.is_empty() {
+        let (rig, works) = campaign::open(ground, "controls", &WORKLOADS.map(str::to_owned)).await?;
+        for control in gentle {
+            let findings = Findings::default();
+            one(control, &rig, &works, seed, &findings)
+                .await
+                .with_context(|| format!("the control {}", control.name()))?;
+            conclude(control, &findings, chronicle, campaign);
+        }
+        campaign::clear(&rig, &works).await?;
+    }
+    for control in ruinous {
+        let findings = Findings::default();
+        let (rig, works) = campaign::open(ground, control.name(), &["bank".to_owned()]).await?;
+        ruin(control, &rig, &works, seed, &findings)
+            .await
+            .with_context(|| format!("the control {}", control.name()))?;
+        conclude(control, &findings, chronicle, campaign);
+    }
+    Ok(())
+}
+
+fn conclude(control: Control, findings: &Findings, chronicle: &Chronicle, campaign: &mut Campaign) {
+    let all = findings.all();
+    let standing = all.get(&control.expected()).cloned().unwrap_or_default();
+    let caught = standing.violations > 0;
+    let seen = standing.examples.first().cloned().unwrap_or_else(|| format!("{:?}", findings.violated()));
+    let seen: String = seen.chars().take(300).collect();
+    let said = if caught { "caught" } else { "NOT CAUGHT" };
+    chronicle.note(
+        "control",
+        &format!("{}: {said}: {seen:.120}", control.name()),
+        json!({ "control": control.name(), "caught": caught }),
+    );
+    let outcome = ControlOutcome { about: control.about().to_owned(), expected: control.expected(), caught, seen };
+    campaign.controls.insert(control.name().to_owned(), outcome);
+}
+
+/// A control that leaves its cluster as it was.
+async fn one(control: Control, rig: &Rig, works: &Works, seed: u64, findings: &Findings) -> Result<()> {
+    let names = Names::of(rig, works);
+    let subject = Subject { task: names.task.clone(), bank: Some(names.bank.clone()), hot: Some(names.hot.clone()) };
+    let mut auditor = Auditor::begin(&rig.world.target_url, subject).await?;
+    let copy = Sampled {
+        url: rig.world.target_url.clone(),
+        task: names.task.clone(),
+        workloads: campaign::works("controls", &WORKLOADS.map(str::to_owned)),
+    };
+    let sampler = Sampler::start(copy, findings.clone());
+    let working = Working::start(rig, works, seed, 1_000 + control as u64);
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let done = match control {
+        Control::Stalled => stalled(rig, &sampler, &names, findings).await,
+        Control::Paused => paused(rig, &sampler, findings).await,
+        Control::Gone => gone(rig, findings).await,
+        Control::Bounded => {
+            let processes = rig.world.services.iter().map(|(name, s)| (name.clone(), s.process().id()));
+            resources::look(processes, &mut BTreeMap::new(), Usage { mib: 1, ..BOUND }, findings);
+            Ok(())
+        }
+        _ => Ok(()),
+    };
+    working.stop().await?;
+    done?;
+    rig.world.caught_up(LIMIT).await?;
+    if let Some([spoil, undo]) = control.by_hand(&names) {
+        // What is there and right is seen before it is spoilt: one look at least.
+        tokio::time::sleep(SEEN_BY_THEN).await;
+        execute(&rig.world.target_url, &[&spoil]).await?;
+        tokio::time::sleep(SEEN_BY_THEN).await;
+        // A loader that commits meanwhile would take the slot row for another owner's.
+        let hurried = matches!(control, Control::SlotBack | Control::EpochBack);
+        if hurried {
+            execute(&rig.world.target_url, &[&undo]).await?;
+        }
+        rest::look_at(rig, Some(&names.bank), &mut auditor, findings).await?;
+        if !hurried {
+            execute(&rig.world.target_url, &[&undo]).await?;
+        }
+    }
+    if control == Control::Unconserved {
+        let before = conserved::counters(rig).await?;
+        rig.probe(Instant::now(), LIMIT).await?;
+        rig.world.caught_up(LIMIT).await?;
+        let mut after = conserved::counters(rig).await?;
+        after.applied = after.applied.saturating_sub(1);
+        findings.look(Invariant::Conserved, conserved::difference(before, after));
+    }
+    sampler.finish().await;
+    Ok(())
+}
+
+/// Work stands still while the watcher is shown what was before.
+async fn stalled(rig: &Rig, sampler: &Sampler, names: &Names, findings: &Findings) -> Result<()> {
+    let shown = Some(rig.status().await?);
+    let mut conn = connect(&rig.world.target_url).await?;
+    conn.query_drop("BEGIN").await?;
+    conn.query_drop(format!(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM lutra.slot WHERE task = '{}' FOR UPDATE) AS s",
+        names.task
+    ))
+    .await?;
+    let monitor = Monitor {
+        rig,
+        bank: Some(names.bank.clone()),
+        pulse: Arc::clone(&sampler.pulse),
+        findings: findings.clone(),
+        bound: BOUND,
+        record: Arc::new(Mutex::new(Record::default())),
+        shown,
+    };
+    let stop = CancellationToken::new();
+    let limit = async {
+        tokio::time::sleep(STALL + Duration::from_secs(5)).await;
+        stop.cancel();
+    };
+    tokio::join!(monitor.run(Instant::now(), stop.clone()), limit);
+    conn.query_drop("ROLLBACK").await?;
+    conn.disconnect().await.context("let the slot rows go")
+}
+
+/// All loaders, frozen; `false` wakes them.
+fn freeze_loaders(rig: &Rig, frozen: bool) -> Result<()> {
+    let loaders = rig.world.services.values().filter(|s| s.service() == Service::Loader);
+    for loader in loaders {
+        if frozen { loader.freeze()? } else { loader.thaw()? }
+    }
+    Ok(())
+}
+
+async fn paused(rig: &Rig, sampler: &Sampler, findings: &Findings) -> Result<()> {
+    let since = Instant::now();
+    freeze_loaders(rig, true)?;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let pause = sampler.pulse.longest_pause(since, Instant::now());
+    freeze_loaders(rig, false)?;
+    let wrong = (pause > PAUSE).then(|| format!("no commit for {pause:?}"));
+    findings.look(Invariant::FlowsWithoutZookeeper, wrong);
+    rig.probe(Instant::now(), LIMIT).await.map(drop)
+}
+
+async fn gone(rig: &Rig, findings: &Findings) -> Result<()> {
+    freeze_loaders(rig, true)?;
+    let arrived = rig.probe(Instant::now(), Duration::from_secs(3)).await;
+    freeze_loaders(rig, false)?;
+    findings.look(Invariant::Recovers, arrived.err().map(|error| short(&error, 100)));
+    rig.probe(Instant::now(), LIMIT).await.map(drop)
+}
+
+/// A control behind which the target is wrong for good.
+async fn ruin(control: Control, rig: &Rig, works: &Works, seed: u64, findings: &Findings) -> Result<()> {
+    let names = Names::of(rig, works);
+    let subject = Subject { task: names.task.clone(), bank: Some(names.bank.clone()), hot: None };
+    let mut auditor = Auditor::begin(&rig.world.target_url, subject).await?;
+    let working = Working::start(rig, works, seed, 2_000 + control as u64);
+    rig.probe(Instant::now(), LIMIT).await?;
+    let owner = rig.owner(Service::Loader).await?;
+    if control == Control::Fence {
+        restart_with(owner, &[("LUTRA_BREAK_RULE", "fence")])?;
+        rig.probe(Instant::now(), LIMIT).await?;
+        let take = format!("UPDATE lutra.slot SET attempt = attempt + 1000 WHERE task = '{}'", names.task);
+        execute(&rig.world.target_url, &[&take]).await?;
+        // What is committed now is committed without a checkpoint.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    } else {
+        let crash = [("LUTRA_CRASH_POINT", "before-commit:5"), ("LUTRA_BREAK_RULE", "checkpoint-in-transaction")];
+        restart_with(owner, &crash)?;
+        owner.wait(LIMIT).await.context("the place was not reached")?;
+    }
+    restart_with(owner, &[])?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    working.stop().await?;
+    // It may not catch up any more: a doubled row is a conflict.
+    let _ = rig.world.caught_up(Duration::from_secs(10)).await;
+    auditor.read_on(findings).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_invariant_has_a_control() {
+        let seen: BTreeSet<Invariant> = Control::ALL.iter().map(|control| control.expected()).collect();
+        assert_eq!(seen, Invariant::ALL.into_iter().collect());
+    }
+
+    #[test]
+    fn what_is_done_by_hand_is_undone_by_other_words() {
+        let names = Names {
+            bank: "b".to_owned(),
+            hot: "h".to_owned(),
+            tpcc: "t".to_owned(),
+            probe: "p".to_owned(),
+            task: "load/x".to_owned(),
+        };
+        let pairs: Vec<_> = Control::ALL.iter().filter_map(|control| control.by_hand(&names)).collect();
+        assert_eq!(pairs.len(), 9);
+        assert!(pairs.iter().all(|[spoil, undo]| spoil != undo));
+    }
+}

@@ -1,0 +1,122 @@
+//! The target's disk: its data folder on a small file system in memory, filled up and freed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use futures::future::BoxFuture;
+
+use super::{Family, Fault, Injury, Recovery};
+use crate::plan::Dice;
+use crate::rig::Rig;
+
+/// Room for the data and the binlogs of a run, and little more.
+const MIB: u64 = 1_024;
+
+pub(super) fn all() -> Vec<Box<dyn Fault>> {
+    vec![Box::new(Full)]
+}
+
+struct Full;
+
+/// A mounted file system, unmounted when nobody needs it.
+struct Mount(PathBuf);
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = run("umount", &["-l", &self.0.display().to_string()]);
+    }
+}
+
+/// What is mounted, for as long as the process runs: the stack's folder goes after it.
+static MOUNTED: std::sync::Mutex<Option<Mount>> = std::sync::Mutex::new(None);
+
+/// Unmounts it: to be called when the servers are gone.
+pub(crate) fn unmount() {
+    MOUNTED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+}
+
+fn run(program: &str, args: &[&str]) -> Result<()> {
+    let mut command = Command::new(program);
+    let output = command.args(args).stdin(Stdio::null()).output().with_context(|| format!("start {program}"))?;
+    if !output.status.success() {
+        bail!("{program} {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+fn filler(data: &Path) -> PathBuf {
+    data.join("filler")
+}
+
+/// Fills the file system until it takes nothing more.
+fn fill(path: &Path) -> Result<()> {
+    use std::io::Write;
+    let mut file = std::fs::File::create(path).context("fill a disk")?;
+    let block = vec![0; 1 << 20];
+    while file.write_all(&block).is_ok() {}
+    while file.write_all(&[0; 512]).is_ok() {}
+    Ok(())
+}
+
+impl Fault for Full {
+    fn name(&self) -> String {
+        "target-disk-full".to_owned()
+    }
+
+    fn family(&self) -> Family {
+        Family::Disk
+    }
+
+    fn about(&self) -> String {
+        "the target's data folder lies on a small tmpfs, which is filled up for 2 to 5 s and freed; a server that gave up \
+         is started again"
+            .to_owned()
+    }
+
+    fn unable(&self) -> Option<String> {
+        (!nix::unistd::geteuid().is_root()).then(|| "mounting a tmpfs needs root".to_owned())
+    }
+
+    fn wanted(&self) -> u64 {
+        10
+    }
+
+    fn prepare<'a>(&'a self, rig: &'a Rig) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let server = rig.ground.stack.mysql("target")?;
+            let (data, disk) = (server.folder().join("data"), server.folder().join("small-disk"));
+            server.stop().await?;
+            std::fs::create_dir_all(&disk).context("make a mount point")?;
+            run("mount", &["-t", "tmpfs", "-o", &format!("size={MIB}m"), "tmpfs", &disk.display().to_string()])?;
+            *MOUNTED.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Mount(disk.clone()));
+            run("cp", &["-a", &format!("{}/.", data.display()), &disk.display().to_string()])?;
+            std::fs::rename(&data, server.folder().join("data-before")).context("put the old data folder away")?;
+            std::os::unix::fs::symlink(&disk, &data).context("point the data folder to the small disk")?;
+            server.start().await
+        })
+    }
+
+    fn inject<'a>(&'a self, rig: &'a Rig, dice: &'a mut Dice) -> BoxFuture<'a, Result<Injury>> {
+        Box::pin(async move {
+            let data = rig.ground.stack.mysql("target")?.folder().join("data");
+            let hold = dice.span(2_000, 5_000);
+            tokio::task::spawn_blocking(move || fill(&filler(&data))).await??;
+            Ok(Injury::now("target", Recovery::Outage).holding(hold))
+        })
+    }
+
+    fn heal<'a>(&'a self, rig: &'a Rig, _injury: &'a mut Injury) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let server = rig.ground.stack.mysql("target")?;
+            std::fs::remove_file(filler(&server.folder().join("data"))).context("free a disk")?;
+            // A server that cannot write its binlog may end itself: it gets a moment for that.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if !server.process().is_alive() {
+                server.start().await?;
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,212 @@
+//! The target.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures::future::BoxFuture;
+use lutra_harness::mysql::{connect, execute};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use super::{Family, Fault, Injury, Recovery};
+use crate::plan::Dice;
+use crate::rig::Rig;
+
+pub(super) fn all() -> Vec<Box<dyn Fault>> {
+    let ways = [
+        Way::Kill,
+        Way::Restart,
+        Way::Freeze,
+        Way::ReadOnly,
+        Way::Locked,
+        Way::Deadlock,
+        Way::Capped,
+        Way::Connections,
+        Way::LostAnswer,
+        Way::SlowCommits,
+    ];
+    ways.map(|way| -> Box<dyn Fault> { Box::new(Target { way }) }).into()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Kill,
+    Restart,
+    Freeze,
+    ReadOnly,
+    Locked,
+    Deadlock,
+    Capped,
+    Connections,
+    LostAnswer,
+    SlowCommits,
+}
+
+struct Target {
+    way: Way,
+}
+
+impl Fault for Target {
+    fn name(&self) -> String {
+        match self.way {
+            Way::Kill => "target-killed",
+            Way::Restart => "target-restarted",
+            Way::Freeze => "target-frozen",
+            Way::ReadOnly => "target-read-only",
+            Way::Locked => "target-locked",
+            Way::Deadlock => "target-deadlock",
+            Way::Capped => "target-connections-capped",
+            Way::Connections => "target-connections-killed",
+            Way::LostAnswer => "commit-answer-lost",
+            Way::SlowCommits => "target-slow-commits",
+        }
+        .to_owned()
+    }
+
+    fn family(&self) -> Family {
+        Family::Target
+    }
+
+    fn about(&self) -> String {
+        match self.way {
+            Way::Kill => "SIGKILL to the target, started again at once, recovering",
+            Way::Restart => "the target is stopped in order and started again",
+            Way::Freeze => "SIGSTOP to the target for 1 to 4 s, then SIGCONT",
+            Way::ReadOnly => "SET GLOBAL read_only = 1 for 1 to 3 s",
+            Way::Locked => "a foreign session holds the rows of a table for 1 to 4 s",
+            Way::Deadlock => "a foreign session takes rows first and the loader's slot rows then",
+            Way::Capped => "no more connections are let in, and the loader's are killed, for 1 to 3 s",
+            Way::Connections => "KILL of all of the loader's connections",
+            Way::LostAnswer => "the answer to a COMMIT is lost with its connection; the target has carried it out",
+            Way::SlowCommits => {
+                "every commit waits for others for up to 0.2 s (binlog_group_commit_sync_delay) for 2 to 4 s"
+            }
+        }
+        .to_owned()
+    }
+
+    fn wanted(&self) -> u64 {
+        match self.way {
+            Way::Kill | Way::Restart => 20,
+            Way::LostAnswer | Way::Connections | Way::Deadlock => 100,
+            _ => 50,
+        }
+    }
+
+    fn inject<'a>(&'a self, rig: &'a Rig, dice: &'a mut Dice) -> BoxFuture<'a, Result<Injury>> {
+        Box::pin(async move {
+            let (server, url) = (rig.ground.stack.mysql("target")?, &rig.world.target_url);
+            let injury = Injury::now("target", Recovery::Outage);
+            Ok(match self.way {
+                Way::Kill => {
+                    server.kill()?;
+                    server.start().await?;
+                    injury
+                }
+                Way::Restart => {
+                    server.restart().await?;
+                    injury
+                }
+                Way::Freeze => {
+                    server.freeze()?;
+                    injury.holding(dice.span(1_000, 4_000))
+                }
+                Way::ReadOnly => {
+                    execute(url, &["SET GLOBAL read_only = 1"]).await?;
+                    injury.holding(dice.span(1_000, 3_000))
+                }
+                Way::Locked => {
+                    let conn = lock_a_table(rig, dice).await?;
+                    injury.keeping(conn).holding(dice.span(1_000, 4_000))
+                }
+                Way::Deadlock => {
+                    let met = deadlock(rig, dice).await?;
+                    Injury::now(if met { "target (met)" } else { "target (not met)" }, Recovery::Outage)
+                }
+                Way::Capped => {
+                    execute(url, &["SET GLOBAL max_connections = 1"]).await?;
+                    kill_connections(url, "lt\\_").await?;
+                    injury.holding(dice.span(1_000, 3_000))
+                }
+                Way::Connections => {
+                    let killed = kill_connections(url, "lt\\_").await?;
+                    Injury::now(format!("target ({killed} connections)"), Recovery::Outage)
+                }
+                Way::LostAnswer => {
+                    let before = rig.ground.target.lost();
+                    rig.ground.target.lose_answers(1);
+                    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+                    while rig.ground.target.lost() == before && tokio::time::Instant::now() < deadline {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                    anyhow::ensure!(rig.ground.target.lost() > before, "no commit was seen on the way to the target");
+                    Injury::now("target", Recovery::Outage)
+                }
+                Way::SlowCommits => {
+                    execute(url, &["SET GLOBAL binlog_group_commit_sync_delay = 200000"]).await?;
+                    injury.holding(dice.span(2_000, 4_000))
+                }
+            })
+        })
+    }
+
+    fn heal<'a>(&'a self, rig: &'a Rig, injury: &'a mut Injury) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let url = &rig.world.target_url;
+            injury.kept.clear();
+            match self.way {
+                Way::Freeze => rig.ground.stack.mysql("target")?.thaw(),
+                Way::ReadOnly => execute(url, &["SET GLOBAL read_only = 0"]).await,
+                // root has a connection more than there are.
+                Way::Capped => execute(url, &["SET GLOBAL max_connections = 200"]).await,
+                Way::SlowCommits => execute(url, &["SET GLOBAL binlog_group_commit_sync_delay = 0"]).await,
+                _ => Ok(()),
+            }
+        })
+    }
+}
+
+/// Ends every connection of users whose names begin like this; how many there were.
+pub(super) async fn kill_connections(url: &str, users: &str) -> Result<usize> {
+    let mut conn = connect(url).await?;
+    let question = format!("SELECT ID FROM information_schema.PROCESSLIST WHERE USER LIKE '{users}%'");
+    let ids: Vec<u64> = conn.query(question).await.context("ask for connections")?;
+    for id in &ids {
+        // It may have gone by itself.
+        let _ = conn.query_drop(format!("KILL {id}")).await;
+    }
+    conn.disconnect().await?;
+    Ok(ids.len())
+}
+
+/// A table of the target that the workloads write.
+async fn a_table(conn: &mut Conn, rig: &Rig, dice: &mut Dice) -> Result<String> {
+    let prefix = rig.database.trim_end_matches("probe").replace('_', "\\_");
+    let question = format!(
+        "SELECT CONCAT('`', TABLE_SCHEMA, '`.`', TABLE_NAME, '`') FROM information_schema.TABLES WHERE TABLE_SCHEMA LIKE '{prefix}%' \
+         AND TABLE_SCHEMA NOT LIKE '%storm' ORDER BY 1"
+    );
+    let tables: Vec<String> = conn.query(question).await.context("ask the target for its tables")?;
+    dice.one(&tables).cloned().context("the target has no tables")
+}
+
+/// A session that holds all rows of a table until it is dropped.
+async fn lock_a_table(rig: &Rig, dice: &mut Dice) -> Result<Conn> {
+    let mut conn = connect(&rig.world.target_url).await?;
+    let table = a_table(&mut conn, rig, dice).await?;
+    conn.query_drop("BEGIN").await?;
+    conn.query_drop(format!("SELECT COUNT(*) FROM (SELECT 1 FROM {table} FOR UPDATE) AS locked")).await?;
+    Ok(conn)
+}
+
+/// Takes rows, lets the loader wait for them, and asks for its slot rows: whether the server called it a deadlock here.
+/// Where it did not, the loader was rolled back instead, or had nothing to do with the table.
+async fn deadlock(rig: &Rig, dice: &mut Dice) -> Result<bool> {
+    let mut conn = lock_a_table(rig, dice).await?;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    conn.query_drop("SET SESSION innodb_lock_wait_timeout = 1").await?;
+    let slots = format!("SELECT slot FROM lutra.slot WHERE task = '{}' FOR UPDATE", rig.load_task());
+    let met = conn.query::<u16, _>(slots).await.is_err();
+    let _ = conn.query_drop("ROLLBACK").await;
+    Ok(met)
+}

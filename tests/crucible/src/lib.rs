@@ -1,0 +1,187 @@
+//! Every fault we can make, on the real servers, and what became of the data: `cargo xtask crucible`.
+//!
+//! A *campaign* writes [`workload`]s at a source and injects [`fault`]s into services, servers and links, one after the
+//! other, as a seed draws them ([`plan`]); a fault strikes when the target has made some progress, not when a clock says
+//! so. Meanwhile [`watch`]ers hold committed states of the target against what must be true of them ([`findings`]):
+//! fifty samples a second, every single commit in the target's own binlog, and both sides row by row at each rest. What
+//! was found and how fast work went on adds up over runs in one file and one page ([`report`]). A [`control`] spoils
+//! something on purpose: the run that has it must fail.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod campaign;
+pub mod chronicle;
+pub mod control;
+pub mod fault;
+pub mod findings;
+pub mod plan;
+pub mod report;
+pub mod rig;
+pub mod statistics;
+pub mod watch;
+pub mod workload;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+
+use crate::campaign::{Budget, Choice};
+use crate::chronicle::Chronicle;
+use crate::control::Control;
+use crate::report::Campaign;
+use crate::rig::Ground;
+
+/// Inject faults into real servers and services, and hold the target against the source.
+///
+/// Exit codes: 0 everything held, 1 something did not (of --control: it was caught, as it must be), 2 the run itself failed.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask crucible", bin_name = "cargo xtask crucible", max_term_width = 110)]
+pub struct Arguments {
+    /// How long [default: 5 minutes]
+    #[arg(long, value_name = "N", conflicts_with = "faults")]
+    pub minutes: Option<f64>,
+    /// How many faults
+    #[arg(long, value_name = "N")]
+    pub faults: Option<u64>,
+    /// Repeats the choices of a run [default: another one each time; it is printed]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Only these workloads (may be given several times)
+    #[arg(long, value_name = "NAME")]
+    pub workload: Vec<String>,
+    /// Only these faults, by name, family or the beginning of a name (may be given several times)
+    #[arg(long, value_name = "NAME")]
+    pub fault: Vec<String>,
+    /// Where the report goes [default: crucible in cargo's target folder]
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+    /// Go on with the campaign in that folder: counts add up
+    #[arg(long)]
+    pub resume: bool,
+    /// Faults between two rests
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub rest_every: u64,
+    /// Say what there is, and what of it this machine can do
+    #[arg(long)]
+    pub list: bool,
+    /// Only this negative control (may be given several times): the run must fail
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["minutes", "faults"])]
+    pub control: Vec<String>,
+    /// Behind the faults all negative controls, each of which must be caught
+    #[arg(long)]
+    pub controls: bool,
+}
+
+/// Says on standard error what goes on.
+pub(crate) fn note(text: impl std::fmt::Display) {
+    eprintln!("{text}");
+}
+
+/// Does what it is told; whether everything held.
+///
+/// # Errors
+/// When the run itself fails: what it found until then is written.
+pub async fn run(arguments: Arguments) -> Result<bool> {
+    if arguments.list {
+        list();
+        return Ok(true);
+    }
+    let choice = Choice::of(&arguments.workload, &arguments.fault)?;
+    let controls = chosen_controls(&arguments)?;
+    let folder = match &arguments.report {
+        Some(folder) => folder.clone(),
+        None => lutra_harness::services::target_folder()?.join("crucible").join(stamp()),
+    };
+    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let mut campaign = Campaign::open(&folder, arguments.resume)?;
+    let chronicle = Chronicle::open(&folder.join("decisions.jsonl"), false)?;
+    let seed = arguments.seed.unwrap_or_else(rand::random);
+    chronicle.note("run", &format!("seed {seed}"), serde_json::json!({ "seed": seed }));
+    let ground = Arc::new(Ground::start().await?);
+    let only_controls = !arguments.control.is_empty();
+    let mut done = Ok(());
+    if !only_controls {
+        let budget = Budget { minutes: arguments.minutes, faults: arguments.faults, rest_every: arguments.rest_every };
+        done = campaign::run(&ground, &choice, &budget, seed, &chronicle, &mut campaign).await;
+    }
+    if done.is_ok() && !controls.is_empty() {
+        done = control::run(&ground, &controls, seed, &chronicle, &mut campaign).await;
+    }
+    let written = campaign.write(&folder);
+    // The file system under the target goes before its folder does.
+    for server in ground.stack.servers() {
+        server.kill()?;
+    }
+    fault::let_go();
+    println!("{}", campaign.verdict());
+    println!("{}", folder.join(report::HTML).display());
+    done.and(written)?;
+    let failed_as_it_must = only_controls && campaign.controls.values().any(|control| control.caught);
+    Ok(campaign.holds() && !failed_as_it_must)
+}
+
+fn chosen_controls(arguments: &Arguments) -> Result<Vec<Control>> {
+    if arguments.controls {
+        return Ok(Control::ALL.into_iter().filter(|control| control.unable().is_none()).collect());
+    }
+    let named = |name: &String| {
+        let found = Control::ALL.into_iter().find(|control| control.name() == name.as_str());
+        found.with_context(|| format!("there is no control {name}; --list says which there are"))
+    };
+    let chosen: Vec<Control> = arguments.control.iter().map(named).collect::<Result<_>>()?;
+    for control in &chosen {
+        ensure!(control.unable().is_none(), "{}: {}", control.name(), control.unable().unwrap_or_default());
+    }
+    Ok(chosen)
+}
+
+/// Seconds since the epoch, as the name of a folder.
+fn stamp() -> String {
+    campaign::now().to_string()
+}
+
+fn list() {
+    println!("workloads:");
+    for workload in workload::all() {
+        println!("  {:<28} {}", workload.name(), workload.about());
+    }
+    println!("faults:");
+    for fault in fault::all() {
+        println!("  {:<28} {:<13} {}", fault.name(), fault.family().name(), fault.about());
+        if let Some(why) = fault.unable() {
+            println!("  {:<28} not here: {why}", "");
+        }
+    }
+    println!("invariants:");
+    for invariant in findings::Invariant::ALL {
+        println!("  {:<28} {}", invariant.name(), invariant.words());
+    }
+    println!("controls:");
+    for control in Control::ALL {
+        println!("  {:<28} {}", control.name(), control.about());
+        if let Some(why) = control.unable() {
+            println!("  {:<28} not here: {why}", "");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_run_is_as_long_as_it_is_told_in_one_way() {
+        assert!(Arguments::try_parse_from(["c", "--minutes", "3", "--seed", "4", "--controls"]).is_ok());
+        assert!(Arguments::try_parse_from(["c", "--minutes", "3", "--faults", "9"]).is_err());
+        assert!(Arguments::try_parse_from(["c", "--control", "torn", "--faults", "9"]).is_err());
+    }
+}

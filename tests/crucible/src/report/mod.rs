@@ -1,0 +1,304 @@
+//! What a campaign has found: a file for machines that goes on over runs, and a page for people.
+
+mod html;
+mod plot;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::fault::{Family, Recovery};
+use crate::findings::{Invariant, Standing};
+use crate::statistics::Distribution;
+use crate::watch::health::Second;
+use crate::watch::resources::Usage;
+
+/// The version of the file.
+const FORMAT: u32 = 1;
+/// The file for machines.
+pub const JSON: &str = "campaign.json";
+/// The page for people.
+pub const HTML: &str = "report.html";
+
+/// Everything over all runs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Campaign {
+    /// The version of the file.
+    pub format: u32,
+    /// Run by run.
+    pub runs: Vec<Run>,
+    /// By kind of fault.
+    pub kinds: BTreeMap<String, Kind>,
+    /// By invariant.
+    pub invariants: BTreeMap<Invariant, Standing>,
+    /// Negative controls: the newest outcome of each.
+    pub controls: BTreeMap<String, ControlOutcome>,
+    /// What could not be done on the machine of the last run, and why.
+    pub unable: BTreeMap<String, String>,
+}
+
+/// One run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Run {
+    /// Its seed.
+    pub seed: u64,
+    /// When it began, in seconds since the epoch.
+    pub began_at: u64,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// `debug` or `release`.
+    pub profile: String,
+    /// Processors of the machine.
+    pub processors: usize,
+    /// Load of the machine at its end, over fifteen minutes.
+    pub load: String,
+    /// What was written.
+    pub workloads: Vec<String>,
+    /// Faults injected.
+    pub faults: u64,
+    /// Faults that could not be injected when their turn came.
+    pub skipped: u64,
+    /// Rests at which both sides were held against each other.
+    pub rests: u64,
+    /// Transactions committed at the source, at least.
+    pub transactions: u64,
+    /// Committed states of the target that were looked at.
+    pub samples: u64,
+    /// Commits of the loader that were read in the target's binlog: all of them.
+    pub commits: u64,
+    /// Row changes in those.
+    pub rows: u64,
+    /// Second by second.
+    pub timeline: Vec<Second>,
+    /// The faults, as they came.
+    pub marks: Vec<Mark>,
+    /// The most that each process had.
+    pub peaks: BTreeMap<String, Usage>,
+    /// Why it ended before its time, if it did.
+    pub broken_off: Option<String>,
+}
+
+/// A fault in its run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Mark {
+    /// Seconds after the run began.
+    pub at: f64,
+    /// The kind.
+    pub name: String,
+    /// Its family.
+    pub family: Family,
+    /// Who was struck.
+    pub victim: String,
+    /// Recovery, in seconds; none where work did not go on.
+    pub recovery: Option<f64>,
+}
+
+/// A kind of fault over all runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Kind {
+    /// Its family.
+    pub family: Family,
+    /// What it does.
+    pub about: String,
+    /// How many a campaign wants.
+    pub wanted: u64,
+    /// What is measured, as [`Recovery::name`] calls it.
+    pub recovery: Recovery,
+    /// How many were injected.
+    pub count: u64,
+    /// How many could not be injected when their turn came.
+    pub skipped: u64,
+    /// What was measured, in seconds.
+    pub times: Vec<f64>,
+}
+
+/// What became of a negative control.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ControlOutcome {
+    /// What is spoilt.
+    pub about: String,
+    /// What must see it.
+    pub expected: Invariant,
+    /// Whether it did.
+    pub caught: bool,
+    /// What was seen.
+    pub seen: String,
+}
+
+impl Campaign {
+    /// Goes on with the campaign of a folder, or begins one there.
+    ///
+    /// # Errors
+    /// When there is one and it shall not go on, or it cannot be read.
+    pub fn open(folder: &Path, resume: bool) -> Result<Self> {
+        let path = folder.join(JSON);
+        if !path.is_file() {
+            return Ok(Self { format: FORMAT, ..Self::default() });
+        }
+        anyhow::ensure!(
+            resume,
+            "{} is there already: --resume goes on with it, another --report DIR begins anew",
+            path.display()
+        );
+        let bytes = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        let campaign: Self =
+            serde_json::from_slice(&bytes).with_context(|| format!("understand {}", path.display()))?;
+        anyhow::ensure!(campaign.format == FORMAT, "{} has format {}, not {FORMAT}", path.display(), campaign.format);
+        Ok(campaign)
+    }
+
+    /// Writes both files.
+    ///
+    /// # Errors
+    /// When one cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        let fresh = folder.join("campaign.json.new");
+        let bytes = serde_json::to_vec_pretty(self).context("write a campaign down")?;
+        std::fs::write(&fresh, bytes).with_context(|| format!("write {}", fresh.display()))?;
+        std::fs::rename(&fresh, folder.join(JSON)).context("replace the campaign's file")?;
+        std::fs::write(folder.join(HTML), html::page(self)).context("write the report")
+    }
+
+    /// Faults by kind so far.
+    #[must_use]
+    pub fn done(&self) -> BTreeMap<String, u64> {
+        self.kinds.iter().map(|(name, kind)| (name.clone(), kind.count)).collect()
+    }
+
+    /// All faults so far.
+    #[must_use]
+    pub fn faults(&self) -> u64 {
+        self.kinds.values().map(|kind| kind.count).sum()
+    }
+
+    /// What was measured, by what it is, over all kinds.
+    #[must_use]
+    pub fn recoveries(&self) -> BTreeMap<Recovery, Distribution> {
+        let mut times: BTreeMap<Recovery, Vec<f64>> = BTreeMap::new();
+        for kind in self.kinds.values() {
+            times.entry(kind.recovery).or_default().extend(&kind.times);
+        }
+        times.into_iter().map(|(recovery, times)| (recovery, Distribution::of(&times))).collect()
+    }
+
+    /// Violations of an invariant over all runs.
+    #[must_use]
+    pub fn violations(&self, invariant: Invariant) -> u64 {
+        self.invariants.get(&invariant).map_or(0, |standing| standing.violations)
+    }
+
+    /// Nothing was violated, every control was caught, and no run was broken off.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.invariants.values().all(|standing| standing.violations == 0)
+            && self.controls.values().all(|control| control.caught)
+            && self.runs.iter().all(|run| run.broken_off.is_none())
+    }
+
+    /// The verdict in a few lines.
+    #[must_use]
+    pub fn verdict(&self) -> String {
+        let (lost, doubled, torn) = (
+            self.violations(Invariant::NothingLost),
+            self.violations(Invariant::NothingDoubled),
+            self.violations(Invariant::NothingTorn),
+        );
+        let sum = |of: fn(&Run) -> u64| self.runs.iter().map(of).sum::<u64>();
+        let mut text = format!(
+            "{}: {} faults of {} kinds in {} runs; {lost} lost, {doubled} doubled, {torn} torn\n\
+             {} transactions at the source, {} commits of the target read, {} states sampled, {} rests\n",
+            if self.holds() { "HOLDS" } else { "FAILED" },
+            self.faults(),
+            self.kinds.values().filter(|kind| kind.count > 0).count(),
+            self.runs.len(),
+            sum(|r| r.transactions),
+            sum(|r| r.commits),
+            sum(|r| r.samples),
+            sum(|r| r.rests),
+        );
+        for (invariant, standing) in self.invariants.iter().filter(|(_, s)| s.violations > 0) {
+            text += &format!("  {} violated {} times:\n", invariant.name(), standing.violations);
+            standing.examples.iter().for_each(|example| text += &format!("    {example}\n"));
+        }
+        for (name, _) in self.controls.iter().filter(|(_, c)| !c.caught) {
+            text += &format!("  the control {name} was not caught\n");
+        }
+        for why in self.runs.iter().filter_map(|run| run.broken_off.as_ref()) {
+            text += &format!("  a run was broken off: {}\n", why.lines().next().unwrap_or_default());
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn campaign() -> Campaign {
+        let kind = Kind {
+            family: Family::Process,
+            about: "SIGKILL <now> & again".to_owned(),
+            wanted: 100,
+            recovery: Recovery::Restart,
+            count: 3,
+            skipped: 0,
+            times: vec![0.2, 0.1, 1.5],
+        };
+        let second = |at: f64| Second { at, commits: 20, waiting: Some(3), mib: 90 };
+        let mark = Mark {
+            at: 2.5,
+            name: "kill-loader".to_owned(),
+            family: Family::Process,
+            victim: "loader-1".to_owned(),
+            recovery: Some(0.2),
+        };
+        let run = Run {
+            seed: 7,
+            seconds: 60.0,
+            faults: 3,
+            timeline: (0..60).map(|n| second(f64::from(n))).collect(),
+            marks: vec![mark],
+            ..Run::default()
+        };
+        Campaign {
+            format: FORMAT,
+            runs: vec![run],
+            kinds: BTreeMap::from([("kill-loader".to_owned(), kind)]),
+            ..Campaign::default()
+        }
+    }
+
+    #[test]
+    fn a_campaign_goes_on_only_when_told_to() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Campaign::open(folder.path(), true).unwrap().faults(), 0);
+        campaign().write(folder.path()).unwrap();
+        assert!(Campaign::open(folder.path(), false).is_err());
+        let read = Campaign::open(folder.path(), true).unwrap();
+        assert_eq!((read.faults(), read.runs[0].seed, read.runs[0].timeline.len()), (3, 7, 60));
+    }
+
+    #[test]
+    fn the_verdict_names_what_did_not_hold() {
+        let mut campaign = campaign();
+        assert!(campaign.holds() && campaign.verdict().starts_with("HOLDS: 3 faults of 1 kinds"));
+        let torn = Standing { looks: 9, violations: 1, examples: vec!["sum 3, not 4".to_owned()] };
+        campaign.invariants.insert(Invariant::NothingTorn, torn);
+        let verdict = campaign.verdict();
+        assert!(verdict.starts_with("FAILED") && verdict.contains("1 torn") && verdict.contains("sum 3, not 4"));
+    }
+
+    #[test]
+    fn the_page_is_whole_and_lets_no_markup_through() {
+        let page = html::page(&campaign());
+        assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
+        assert!(page.contains("SIGKILL &lt;now&gt; &amp; again") && !page.contains("<now>"));
+        assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+        assert!(page.matches("<svg").count() >= 3);
+        // Nothing is fetched from anywhere.
+        assert!(!page.contains("src=") && !page.contains("href="));
+    }
+}
