@@ -85,6 +85,10 @@ fn tables_are_found_wherever_the_grammar_puts_them() {
         "RENAME TABLE a TO b, s.c TO d",
         "Alter Table RenameTable: Subject -.a, RenamedTo -.b, Subject s.c, RenamedTo -.d",
     );
+    check(
+        "RENAME TABLE IF EXISTS a WAIT 5 TO b, c NOWAIT TO d",
+        "Alter Table RenameTable: Subject -.a, RenamedTo -.b, Subject -.c, RenamedTo -.d",
+    );
     check("RENAME TABLE a b", "not understood");
     check("TRUNCATE t", "Alter Table TruncateTable: Subject -.t");
     check("truncate table s.t", "Alter Table TruncateTable: Subject s.t");

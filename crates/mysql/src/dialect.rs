@@ -163,6 +163,21 @@ pub fn session_statement(context: &SessionContext, flavour: Flavour) -> String {
     if let Some(on) = context.sql_require_primary_key.filter(|_| !flavour.is_mariadb()) {
         set("sql_require_primary_key", &u8::from(on));
     }
+    if let Some((increment, offset)) = context.auto_increment {
+        // A new AUTO_INCREMENT column numbers the rows that are there.
+        set("auto_increment_increment", &increment);
+        set("auto_increment_offset", &offset);
+    }
+    if let Some(number) = context.lc_time_names.filter(|n| *n != 0) {
+        set("lc_time_names", &number);
+    }
+    if let Some(collation) = context.default_collation_for_utf8mb4.filter(|c| *c != 0 && !flavour.is_mariadb()) {
+        // What `CHARACTER SET utf8mb4` alone means: MySQL 5.7 has one answer, MariaDB another.
+        let _ = write!(text, " /*!80011 , default_collation_for_utf8mb4 = {collation}*/");
+    }
+    let mut set = |name: &str, value: &dyn std::fmt::Display| {
+        let _ = write!(text, ", {name} = {value}");
+    };
     if let Some(micros) = context.timestamp_micros {
         let (seconds, fraction) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
         set("timestamp", &format_args!("{seconds}.{fraction:06}"));
@@ -170,9 +185,43 @@ pub fn session_statement(context: &SessionContext, flavour: Flavour) -> String {
     text
 }
 
+/// What a server of that flavour might forbid, or add of its own, to what the source has taken: said before
+/// [`session_statement`], and back to the defaults of what that one sets only where the source's session had something else.
+pub fn unhindered_statement(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::MySql => {
+            "SET innodb_strict_mode = 0, auto_increment_increment = 1, auto_increment_offset = 1, lc_time_names = 0 \
+             /*!80030 , sql_generate_invisible_primary_key = 0*/ /*!80400 , restrict_fk_on_non_standard_key = 0*/"
+        }
+        Flavour::MariaDb => {
+            "SET innodb_strict_mode = 0, auto_increment_increment = 1, auto_increment_offset = 1, lc_time_names = 0"
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_numbers_rows_and_names_days_goes_along() {
+        let context = SessionContext {
+            auto_increment: Some((7, 3)),
+            lc_time_names: Some(4),
+            default_collation_for_utf8mb4: Some(45),
+            timestamp_micros: Some(0),
+            ..SessionContext::default()
+        };
+        let text = session_statement(&context, Flavour::MySql);
+        assert!(
+            text.ends_with(
+                "auto_increment_increment = 7, auto_increment_offset = 3, lc_time_names = 4 \
+                 /*!80011 , default_collation_for_utf8mb4 = 45*/, timestamp = 0.000000"
+            ),
+            "{text}"
+        );
+        assert!(!session_statement(&context, Flavour::MariaDb).contains("default_collation"));
+    }
 
     #[test]
     fn the_version_tells_the_flavour() {

@@ -1,17 +1,16 @@
 //! ALTER TABLE, indexes, renames, truncation, drops.
 
-use super::{Generator, Partitions, Table};
+use super::partitions::Partitions;
+use super::tables::WITHOUT_ROWS;
+use super::{Generator, Table};
 
 impl Generator {
     pub(super) fn alter_table(&mut self, side: char) -> String {
-        if self.chance(5) {
-            return self.alter_partitions(side);
-        }
         let table = self.table();
         let place = self.place(table.side, &table.name, side);
         let mut actions = Vec::new();
         let mut now = table.clone();
-        for _ in 0..self.pick(&[1, 1, 1, 2, 3]) {
+        for _ in 0..self.pick(&[1, 1, 1, 1, 2, 2, 3, 6]) {
             actions.extend(self.action(&mut now, side));
         }
         if actions.is_empty() {
@@ -19,22 +18,31 @@ impl Generator {
         }
         if self.chance(5) {
             actions.push(
-                self.pick(&["ALGORITHM=INSTANT", "ALGORITHM=INPLACE", "ALGORITHM=COPY", "LOCK=NONE", "LOCK=SHARED"])
-                    .to_owned(),
+                self.pick(&[
+                    "ALGORITHM=INSTANT",
+                    "ALGORITHM=INSTANT",
+                    "ALGORITHM=INPLACE",
+                    "ALGORITHM = COPY",
+                    "LOCK=NONE",
+                    "LOCK=SHARED",
+                    "ALGORITHM DEFAULT, LOCK EXCLUSIVE",
+                ])
+                .to_owned(),
             );
         }
-        now.transactional &= !actions.iter().any(|action| action.contains("MyISAM"));
+        now.rows &= !actions.iter().any(|action| WITHOUT_ROWS.iter().any(|word| action.contains(word)));
         if let Some(known) = self.remembered(&table) {
             *known = now;
         }
-        format!("ALTER TABLE {place} {}", actions.join(", "))
+        let ignore = if self.flavour.is_mariadb() && self.chance(12) { "IGNORE " } else { "" };
+        format!("ALTER {ignore}TABLE {place} {}", actions.join(", "))
     }
 
     /// One action; the model of the table follows.
     fn action(&mut self, table: &mut Table, side: char) -> Option<String> {
         match self.number(0..20) {
             0..=3 => {
-                let (column, definition) = self.column();
+                let (column, definition) = self.column(!table.keyed);
                 let position = match self.number(0..4) {
                     0 => " FIRST".to_owned(),
                     1 => " AFTER id".to_owned(),
@@ -45,7 +53,7 @@ impl Generator {
                 Some(format!("{word} {definition}{position}"))
             }
             4 => {
-                let ((a, one), (b, two)) = (self.column(), self.column());
+                let ((a, one), (b, two)) = (self.column(!table.keyed), self.column(!table.keyed));
                 table.columns.extend([a, b]);
                 Some(format!("ADD COLUMN ({one}, {two})"))
             }
@@ -57,7 +65,7 @@ impl Generator {
             }
             7 => {
                 let at = self.spare_column(table)?;
-                let (new, definition) = self.column();
+                let (new, definition) = self.column(!table.keyed);
                 let old = std::mem::replace(&mut table.columns[at], new);
                 Some(format!("CHANGE COLUMN {} {definition}", self.quoted(&old.name)))
             }
@@ -71,7 +79,13 @@ impl Generator {
                         "BIGINT",
                         "TEXT",
                         "VARCHAR(300) CHARACTER SET utf8mb4 NOT NULL DEFAULT ''",
-                        "INT FIRST"
+                        "INT FIRST",
+                        "DATETIME AFTER id",
+                        "DECIMAL(30,4)",
+                        "CHAR(3) CHARACTER SET latin1 COMMENT 'cut'",
+                        "BLOB",
+                        "VARCHAR(20) CHARACTER SET ucs2 INVISIBLE",
+                        "DOUBLE NULL",
                     ])
                 ))
             }
@@ -103,7 +117,10 @@ impl Generator {
                             self.quoted(&new)
                         ))
                     }
-                    1 => Some(format!("ALTER INDEX {} {}", self.quoted(&old), self.pick(&["INVISIBLE", "VISIBLE"]))),
+                    1 => {
+                        let word = self.hidden_index();
+                        Some(format!("ALTER INDEX {} {word}", self.quoted(&old)))
+                    }
                     _ => {
                         table.indexes.remove(at);
                         Some(format!("DROP INDEX {}", self.quoted(&old)))
@@ -117,18 +134,20 @@ impl Generator {
                 Some(format!(
                     "ADD CONSTRAINT {quoted} CHECK (id < {}){}",
                     self.number(10_000..99_999),
-                    self.pick(&["", " NOT ENFORCED"])
+                    self.not_enforced()
                 ))
             }
             15 => {
                 let name = table.checks.pop()?;
                 let quoted = self.quoted(&name);
-                Some(match self.number(0..3) {
-                    0 => {
+                let maria = self.flavour.is_mariadb();
+                Some(match self.number(0..4) {
+                    0 | 1 if !maria => {
                         table.checks.push(name);
-                        format!("ALTER CHECK {quoted} NOT ENFORCED")
+                        let word = self.pick(&["CHECK", "CONSTRAINT"]);
+                        format!("ALTER {word} {quoted}{}", self.pick(&[" NOT ENFORCED", " ENFORCED"]))
                     }
-                    1 => format!("DROP CHECK {quoted}"),
+                    2 if !maria => format!("DROP CHECK {quoted}"),
                     _ => format!("DROP CONSTRAINT {quoted}"),
                 })
             }
@@ -146,7 +165,12 @@ impl Generator {
             18 => Some(
                 self.pick(&[
                     "ENGINE = InnoDB",
+                    "ENGINE=InnoDB",
                     "ENGINE=MyISAM",
+                    "COMMENT = 'RENAME TO x; it''s'",
+                    "AVG_ROW_LENGTH = 55 CHECKSUM = 1",
+                    "PACK_KEYS = DEFAULT, MAX_ROWS = 100000",
+                    "KEY_BLOCK_SIZE=8 ROW_FORMAT=COMPRESSED",
                     "ROW_FORMAT=DYNAMIC",
                     "ROW_FORMAT=COMPACT",
                     "STATS_SAMPLE_PAGES = 33",
@@ -165,9 +189,11 @@ impl Generator {
                 let at = self.spare_column(table)?;
                 let (name, class) = (table.columns[at].name.clone(), table.columns[at].class);
                 let name = self.quoted(&name);
-                Some(match (class, self.number(0..3)) {
+                let maria = self.flavour.is_mariadb();
+                Some(match (class, self.number(0..4)) {
                     (_, 0) => format!("ALTER COLUMN {name} DROP DEFAULT"),
-                    (_, 1) => format!("ALTER COLUMN {name} SET {}", self.pick(&["INVISIBLE", "VISIBLE"])),
+                    ("text" | "blob", 2) if !maria => format!("ALTER COLUMN {name} SET DEFAULT (upper('it''s'))"),
+                    (_, 1) if !maria => format!("ALTER COLUMN {name} SET {}", self.pick(&["INVISIBLE", "VISIBLE"])),
                     ("int" | "num", _) => format!("ALTER {name} SET DEFAULT 42"),
                     ("text", _) => format!("ALTER {name} SET DEFAULT 'it''s'"),
                     _ => format!("ALTER {name} SET DEFAULT NULL"),
@@ -177,7 +203,7 @@ impl Generator {
     }
 
     /// A column other than `id`.
-    fn spare_column(&mut self, table: &Table) -> Option<usize> {
+    pub(super) fn spare_column(&mut self, table: &Table) -> Option<usize> {
         (table.columns.len() > 2).then(|| 1 + self.rng_at(table.columns.len() - 1))
     }
 
@@ -190,77 +216,12 @@ impl Generator {
         let place = self.place(parent.side, &parent.name, side);
         let quoted = self.quoted(&name);
         table.foreign_keys.push(name);
-        Some(format!("ADD CONSTRAINT {quoted} FOREIGN KEY (id) REFERENCES {place} (id) ON DELETE CASCADE"))
-    }
-
-    fn alter_partitions(&mut self, side: char) -> String {
-        let table = self.divided();
-        let place = self.place(table.side, &table.name, side);
-        let mut now = table.clone();
-        let action = match &mut now.partitions {
-            Partitions::None => {
-                now.partitions = Partitions::Hash;
-                self.pick(&["PARTITION BY HASH (id) PARTITIONS 4", "PARTITION BY KEY (id) PARTITIONS 2"]).to_owned()
-            }
-            Partitions::Hash => match self.number(0..5) {
-                0 => "ADD PARTITION PARTITIONS 2".to_owned(),
-                1 => "COALESCE PARTITION 1".to_owned(),
-                2 => "REBUILD PARTITION ALL".to_owned(),
-                3 => "TRUNCATE PARTITION p0".to_owned(),
-                _ => {
-                    now.partitions = Partitions::None;
-                    "REMOVE PARTITIONING".to_owned()
-                }
-            },
-            Partitions::Range(next) => {
-                let at = *next;
-                match self.number(0..8) {
-                    0..=2 => {
-                        *next += 1;
-                        format!("ADD PARTITION (PARTITION p{at} VALUES LESS THAN ({}))", (at + 1) * 100)
-                    }
-                    3 => format!("DROP PARTITION p{}", self.number(0..at)),
-                    4 => format!("TRUNCATE PARTITION p{}", self.number(0..at)),
-                    5 => format!(
-                        "REORGANIZE PARTITION p{0} INTO (PARTITION p{0} VALUES LESS THAN ({1}))",
-                        at - 1,
-                        at * 100
-                    ),
-                    6 => return self.exchange(&table, side, &format!("p{}", at - 1)),
-                    _ => "TRUNCATE PARTITION ALL".to_owned(),
-                }
-            }
-            Partitions::List(next) => {
-                let at = *next;
-                match self.number(0..5) {
-                    0 | 1 => {
-                        *next += 1;
-                        format!("ADD PARTITION (PARTITION p{at} VALUES IN ({}, {}) COMMENT 'x')", at * 10, at * 10 + 1)
-                    }
-                    2 => format!("DROP PARTITION p{}", self.number(0..at)),
-                    3 => format!("ANALYZE PARTITION p{}", at - 1),
-                    _ => format!("TRUNCATE PARTITION p{}", at - 1),
-                }
-            }
-        };
-        if let Some(known) = self.remembered(&table) {
-            *known = now;
-        }
-        format!("ALTER TABLE {place} {action}")
-    }
-
-    /// Exchanges a partition with a table that was made for it, if there is one; else makes one.
-    fn exchange(&mut self, table: &Table, side: char, partition: &str) -> String {
-        let place = self.place(table.side, &table.name, side);
-        let other = format!("{}x", table.name);
-        let swapped = self.place(table.side, &other, side);
-        if self.tables.iter().any(|t| t.side == table.side && t.name == other) {
-            let how = self.pick(&["", " WITHOUT VALIDATION", " WITH VALIDATION"]);
-            return format!("ALTER TABLE {place} EXCHANGE PARTITION {partition} WITH TABLE {swapped}{how}");
-        }
-        let plain = Table { name: other, partitions: Partitions::None, foreign_keys: Vec::new(), ..table.clone() };
-        self.tables.push(plain);
-        format!("CREATE TABLE {swapped} LIKE {place}")
+        let action =
+            self.pick(&[" ON DELETE CASCADE", "", " ON UPDATE CASCADE", " ON DELETE RESTRICT ON UPDATE NO ACTION"]);
+        self.counter += 1;
+        // An index of that name comes along.
+        let index = if self.chance(3) { format!(" k{}", self.counter) } else { String::new() };
+        Some(format!("ADD CONSTRAINT {quoted} FOREIGN KEY{index} (id) REFERENCES {place} (id){action}"))
     }
 
     pub(super) fn create_index(&mut self, side: char) -> String {
@@ -300,14 +261,20 @@ impl Generator {
                     (table.side, table.name) = first.clone();
                 }
             }
-            return format!("RENAME TABLE {a} TO {between}, {b} TO {a}, {between} TO {b}");
+            let word = self.pick(&["TABLE", "TABLE", "TABLES"]);
+            return format!("RENAME {word} {a} TO {between}, {b} TO {a}, {between} TO {b}");
         }
         let name = self.fresh("t");
         let to = self.place(side, &name, side);
         if let Some(known) = self.remembered(&one) {
             (known.side, known.name) = (side, name);
         }
-        match self.number(0..4) {
+        match self.number(0..6) {
+            4 => format!("ALTER TABLE {a} RENAME = {to}"),
+            5 => {
+                let hop = self.place(side, "hop", side);
+                format!("RENAME TABLE {a} TO {hop}, {hop} TO {to}")
+            }
             0 => format!("ALTER TABLE {a} RENAME TO {to}"),
             1 => format!("ALTER TABLE {a} COMMENT 'renamed', RENAME AS {to}"),
             2 => format!("ALTER TABLE {a} RENAME {to}"),

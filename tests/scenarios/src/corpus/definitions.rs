@@ -1,110 +1,193 @@
 //! Everything that a server says it has in some databases, by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use lutra_harness::mysql::quoted;
+use lutra_mysql::Flavour;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 
-/// Definitions by `kind database.name`.
-pub type Definitions = BTreeMap<String, String>;
-
-/// What the server says of these databases. What Lutra changes by design is taken back: the guard of triggers, the state
-/// of events.
-pub async fn read(connection: &mut Conn, databases: &[String]) -> Result<Definitions> {
-    connection.query_drop("SET NAMES utf8mb4, sql_mode = DEFAULT").await.context("reset the session")?;
-    // Names without a database stand for the default one.
-    connection.query_drop("USE information_schema").await.context("reset the session")?;
-    let defaults: Vec<(String, String)> = connection
-        .query("SELECT character_set_name, default_collate_name FROM information_schema.character_sets")
-        .await?;
-    let mut found = Definitions::new();
-    for database in databases {
-        if let Ok(Some(row)) =
-            connection.query_first::<Row, _>(format!("SHOW CREATE DATABASE {}", quoted(database))).await
-        {
-            found.insert(format!("database {database}"), text(&row, 1));
-        }
-        for (kind, sql, column) in LISTS {
-            let names: Vec<String> = connection.exec(sql, (database,)).await.context("list what there is")?;
-            for name in names {
-                let show = format!("SHOW CREATE {kind} {}.{}", quoted(database), quoted(&name));
-                // A view whose table is gone shows itself all the same; a table whose parent is gone too.
-                let shown = match connection.query_first::<Row, _>(show).await {
-                    Ok(Some(row)) => {
-                        let more: Vec<String> = (0..row.len())
-                            .filter(|i| *i != column && !SKIPPED.contains(&row.columns_ref()[*i].name_str().as_ref()))
-                            .map(|i| text(&row, i))
-                            .collect();
-                        format!("{} [{}]", plain(kind, &text(&row, column), &defaults), more.join(" | "))
-                    }
-                    Ok(None) => "nothing".to_owned(),
-                    Err(error) => format!("error: {error}"),
-                };
-                found.insert(format!("{kind} {database}.{name}"), shown);
-            }
-        }
-        let counts: Vec<String> = connection.exec(LISTS[0].1, (database,)).await?;
-        for name in counts {
-            let count = format!("SELECT COUNT(*) FROM {}.{}", quoted(database), quoted(&name));
-            let rows: Option<u64> = connection.query_first(count).await.unwrap_or(None);
-            found.insert(format!("rows {database}.{name}"), format!("{rows:?}"));
-        }
-    }
-    Ok(found)
+/// One thing that has a definition.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Thing {
+    /// The word behind SHOW CREATE.
+    pub(super) kind: &'static str,
+    pub(super) database: String,
+    /// Empty for the database itself.
+    pub(super) name: String,
 }
+
+/// Definitions of everything.
+pub(super) type Definitions = BTreeMap<Thing, String>;
+
+impl std::fmt::Display for Thing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}.{}", self.kind, self.database, self.name)
+    }
+}
+
+/// Who is asked, and how its names become those of the source.
+pub(super) struct Reader {
+    pub(super) connection: Conn,
+    flavour: Flavour,
+    databases: Vec<String>,
+    /// Texts and what they stand for.
+    renamed: Vec<(String, String)>,
+    /// Character sets with their default collations.
+    defaults: Vec<(String, String)>,
+}
+
+/// Kinds, how to list them (`kind, database, name`), and which column of SHOW CREATE has the text.
+const KINDS: &[(&str, usize)] = &[
+    ("DATABASE", 1),
+    ("TABLE", 1),
+    ("VIEW", 1),
+    ("SEQUENCE", 1),
+    ("PROCEDURE", 2),
+    ("FUNCTION", 2),
+    ("PACKAGE", 2),
+    ("PACKAGE BODY", 2),
+    ("TRIGGER", 2),
+    ("EVENT", 3),
+];
+
+const LIST: &str = "SELECT 'DATABASE', schema_name, '' FROM information_schema.schemata WHERE schema_name IN (@) UNION ALL \
+    SELECT CASE table_type WHEN 'VIEW' THEN 'VIEW' WHEN 'SEQUENCE' THEN 'SEQUENCE' ELSE 'TABLE' END, table_schema, table_name \
+    FROM information_schema.tables WHERE table_schema IN (@) AND table_type <> 'TEMPORARY' UNION ALL \
+    SELECT routine_type, routine_schema, routine_name FROM information_schema.routines WHERE routine_schema IN (@) UNION ALL \
+    SELECT 'TRIGGER', trigger_schema, trigger_name FROM information_schema.triggers WHERE trigger_schema IN (@) UNION ALL \
+    SELECT 'EVENT', event_schema, event_name FROM information_schema.events WHERE event_schema IN (@)";
 
 /// When it was made is no part of a definition.
 const SKIPPED: [&str; 2] = ["Created", "Events"];
 
-/// What there is, how to list it, and which column of SHOW CREATE has the text.
-const LISTS: [(&str, &str, usize); 6] = [
-    (
-        "TABLE",
-        "SELECT table_name FROM information_schema.tables WHERE table_schema = ? AND table_type = 'BASE TABLE'",
-        1,
-    ),
-    ("VIEW", "SELECT table_name FROM information_schema.tables WHERE table_schema = ? AND table_type = 'VIEW'", 1),
-    (
-        "PROCEDURE",
-        "SELECT routine_name FROM information_schema.routines WHERE routine_schema = ? AND routine_type = 'PROCEDURE'",
-        2,
-    ),
-    (
-        "FUNCTION",
-        "SELECT routine_name FROM information_schema.routines WHERE routine_schema = ? AND routine_type = 'FUNCTION'",
-        2,
-    ),
-    ("TRIGGER", "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = ?", 2),
-    ("EVENT", "SELECT event_name FROM information_schema.events WHERE event_schema = ?", 3),
-];
+impl Reader {
+    /// A reader of these databases. Each `renamed` text of what it reads stands for another one.
+    pub(super) async fn new(
+        mut connection: Conn,
+        flavour: Flavour,
+        databases: Vec<String>,
+        renamed: Vec<(String, String)>,
+    ) -> Result<Self> {
+        // Names without a database stand for the default one.
+        connection.query_drop("SET NAMES utf8mb4, sql_mode = ''").await.context("reset the session")?;
+        connection.query_drop("USE information_schema").await.context("reset the session")?;
+        let defaults = connection
+            .query("SELECT character_set_name, default_collate_name FROM information_schema.character_sets")
+            .await?;
+        Ok(Self { connection, flavour, databases, renamed, defaults })
+    }
+
+    /// What there is, by the names of the source.
+    pub(super) async fn list(&mut self) -> Result<BTreeSet<Thing>> {
+        let names: Vec<String> = self.databases.iter().map(|d| format!("'{d}'")).collect();
+        let sql = LIST.replace('@', &names.join(", "));
+        let found: Vec<(String, String, String)> = self.connection.query(sql).await.context("list what there is")?;
+        let thing = |(kind, database, name): (String, String, String)| {
+            let (kind, _) = KINDS.iter().find(|(k, _)| *k == kind)?;
+            Some(Thing { kind, database: self.plain(&database), name: self.plain(&name) })
+        };
+        Ok(found.into_iter().filter_map(thing).collect())
+    }
+
+    /// What it says of a thing, by the names of the source.
+    pub(super) async fn show(&mut self, thing: &Thing) -> Result<String> {
+        let place = self.place(thing);
+        let column = KINDS.iter().find(|(k, _)| *k == thing.kind).map_or(1, |(_, column)| *column);
+        // A view whose table is gone shows itself all the same; a table whose parent is gone too.
+        let shown: Result<Option<Row>, _> =
+            self.connection.query_first(format!("SHOW CREATE {} {place}", thing.kind)).await;
+        Ok(match shown {
+            Ok(Some(row)) => {
+                let more: Vec<String> = (0..row.len())
+                    .filter(|i| *i != column && !SKIPPED.contains(&row.columns_ref()[*i].name_str().as_ref()))
+                    .map(|i| text(&row, i))
+                    .collect();
+                self.plain(&format!("{} [{}]", self.usual(thing.kind, &text(&row, column)), more.join(" | ")))
+            }
+            Ok(None) => "nothing".to_owned(),
+            Err(mysql_async::Error::Server(error)) => self.plain(&format!("error: {error}")),
+            Err(error) => return Err(error).context("read a definition"),
+        })
+    }
+
+    /// Everything.
+    pub(super) async fn read(&mut self) -> Result<Definitions> {
+        let mut found = Definitions::new();
+        for thing in self.list().await? {
+            let shown = self.show(&thing).await?;
+            found.insert(thing, shown);
+        }
+        Ok(found)
+    }
+
+    /// Drops a thing without a word in the binlog.
+    pub(super) async fn remove(&mut self, thing: &Thing) -> Result<()> {
+        let place = self.place(thing);
+        let guards = if self.flavour.is_mariadb() { "" } else { ", gtid_next = AUTOMATIC" };
+        self.connection.query_drop(format!("SET sql_log_bin = 0, foreign_key_checks = 0{guards}")).await?;
+        let dropped = self.connection.query_drop(format!("DROP {} IF EXISTS {place}", thing.kind)).await;
+        self.connection.query_drop("SET sql_log_bin = 1, foreign_key_checks = 1").await?;
+        dropped.with_context(|| format!("drop {thing}"))
+    }
+
+    /// How this server calls it.
+    fn place(&self, thing: &Thing) -> String {
+        let own = |text: &str| {
+            self.renamed.iter().rev().fold(text.to_owned(), |text, (own, source)| match source.as_str() {
+                "" => text,
+                source => text.replace(source, own),
+            })
+        };
+        let tabular = matches!(thing.kind, "TABLE" | "VIEW" | "SEQUENCE");
+        let prefix: String = self
+            .renamed
+            .iter()
+            .filter(|(_, source)| tabular && source.is_empty())
+            .map(|(own, _)| own.as_str())
+            .collect();
+        match thing.kind {
+            "DATABASE" => quoted(&own(&thing.database)),
+            _ => format!("{}.{}", quoted(&own(&thing.database)), quoted(&format!("{prefix}{}", thing.name))),
+        }
+    }
+
+    /// A text with the names of the source.
+    fn plain(&self, text: &str) -> String {
+        self.renamed.iter().fold(text.to_owned(), |text, (own, source)| text.replace(own, source))
+    }
+
+    /// What Lutra changes by design is taken back: the guard of triggers, the state of events.
+    fn usual(&self, kind: &str, text: &str) -> String {
+        match kind {
+            "TRIGGER" => match text.split_once("IF @lutra_apply IS NULL THEN ") {
+                Some((head, body)) => format!("{head}{}", body.trim_end().trim_end_matches("; END IF")),
+                None => text.to_owned(),
+            },
+            "EVENT" => text.replace(" DISABLE ON REPLICA ", " ENABLE ").replace(" DISABLE ON SLAVE ", " ENABLE "),
+            "TABLE" => {
+                // The source counts on over rows that were refused; they are not in its binlog.
+                let text = match text.rsplit_once(" AUTO_INCREMENT=") {
+                    Some((before, after)) => {
+                        format!("{before}{}", after.trim_start_matches(|c: char| c.is_ascii_digit()))
+                    }
+                    None => text.to_owned(),
+                };
+                // The server writes the default collation of a character set out in its binlog's CREATE TABLE … SELECT,
+                // and a replica of its own then shows it.
+                self.defaults.iter().fold(text, |text, (charset, collation)| {
+                    text.replace(
+                        &format!("CHARACTER SET {charset} COLLATE {collation} "),
+                        &format!("CHARACTER SET {charset} "),
+                    )
+                })
+            }
+            _ => text.to_owned(),
+        }
+    }
+}
 
 fn text(row: &Row, at: usize) -> String {
     row.get_opt::<String, _>(at).and_then(Result::ok).unwrap_or_default()
-}
-
-fn plain(kind: &str, text: &str, defaults: &[(String, String)]) -> String {
-    match kind {
-        "TRIGGER" => match text.split_once("IF @lutra_apply IS NULL THEN ") {
-            Some((head, body)) => format!("{head}{}", body.trim_end().trim_end_matches("; END IF")),
-            None => text.to_owned(),
-        },
-        "EVENT" => text.replace(" DISABLE ON REPLICA ", " ENABLE ").replace(" DISABLE ON SLAVE ", " ENABLE "),
-        "TABLE" => {
-            let text = match text.rsplit_once(" AUTO_INCREMENT=") {
-                Some((before, after)) => format!("{before}{}", after.trim_start_matches(|c: char| c.is_ascii_digit())),
-                None => text.to_owned(),
-            };
-            // The server writes the default collation of a character set out in its binlog's CREATE TABLE … SELECT, and
-            // a replica of its own then shows it.
-            defaults.iter().fold(text, |text, (charset, collation)| {
-                text.replace(
-                    &format!("CHARACTER SET {charset} COLLATE {collation} "),
-                    &format!("CHARACTER SET {charset} "),
-                )
-            })
-        }
-        _ => text.to_owned(),
-    }
 }

@@ -1,27 +1,38 @@
-//! A corpus of DDL: statements of every kind that MySQL's manual has a synopsis for, put together by chance from a seed.
+//! A corpus of DDL: statements of every kind that the servers' manuals have a synopsis for, put together by chance from a
+//! seed.
 //!
 //! The generator keeps a rough model of what is there, so that most statements make sense; what the server refuses all the
 //! same is counted apart. Names, comments and strings are as nasty as the server allows. Everything happens in two
-//! databases, `<prefix>_a` and `<prefix>_b`, so that the same statements can be run again elsewhere, one by one.
+//! databases, `<prefix>_a` and `<prefix>_b`; a third one comes and goes, and a fourth, `<prefix>_x`, is not captured. Rows
+//! come and go meanwhile, so that conversions have something to convert. A [`Pass`] runs the corpus through a pipeline.
 
 mod alters;
 mod definitions;
+mod mariadb;
 mod objects;
+mod partitions;
+mod pass;
+mod programs;
+mod rows;
+mod session;
 mod tables;
+mod types;
 
+use partitions::Partitions;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-pub use definitions::{Definitions, read as definitions};
+use lutra_mysql::Flavour;
+pub use pass::{Pass, Plan, Routing};
 
 /// One statement, and the session it is run in.
 #[derive(Clone, Debug)]
 pub struct Statement {
     /// Default database.
     pub database: String,
-    /// `sql_mode`.
-    pub sql_mode: &'static str,
+    /// The `SET` statement of the session.
+    pub session: String,
     /// What it is about, for counting: `create table`, `alter event`, ….
     pub kind: &'static str,
     /// The text.
@@ -39,8 +50,12 @@ struct Table {
     checks: Vec<String>,
     foreign_keys: Vec<String>,
     partitions: Partitions,
-    /// Its engine has transactions: rows of others cannot be committed together with a checkpoint.
-    transactional: bool,
+    /// Rows of it can be carried. Those of an engine without transactions cannot be committed together with a checkpoint,
+    /// and those of a system-versioned table would bear the target's times.
+    rows: bool,
+    /// It has a primary key. Without one the order of its rows is the server's own, and numbers given to rows that are
+    /// there already (a new AUTO_INCREMENT column) would differ at the server's own replica too.
+    keyed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -48,16 +63,6 @@ struct Column {
     name: String,
     /// `int`, `text`, `json`, …: what may be done with it.
     class: &'static str,
-}
-
-/// How a table is divided.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Partitions {
-    None,
-    Hash,
-    /// By ranges of 100; the names are `p0`, `p1`, ….
-    Range(u32),
-    List(u32),
 }
 
 /// What else there is.
@@ -78,28 +83,28 @@ pub struct Generator {
     functions: Vec<Named>,
     triggers: Vec<Named>,
     events: Vec<Named>,
-    /// Databases made besides the two.
-    more: Vec<String>,
+    sequences: Vec<Named>,
+    /// Numbers of the tables in the database that nobody follows.
+    foreign: Vec<u32>,
+    /// Whether the third database is there.
+    third: bool,
     counter: u32,
+    /// `ANSI_QUOTES`, in the statement that is being made.
     ansi: bool,
+    /// `NO_BACKSLASH_ESCAPES`, too.
+    raw: bool,
+    flavour: Flavour,
+    /// Only tables, and databases: where tables get other names, what names them in a body is refused.
+    tables_only: bool,
     /// As it was before the statement made last.
     before: Option<Box<Generator>>,
 }
 
-const MODES: &[&str] = &[
-    "ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION",
-    "",
-    "ANSI_QUOTES",
-    "ANSI,TRADITIONAL",
-    "NO_BACKSLASH_ESCAPES",
-    "PIPES_AS_CONCAT,HIGH_NOT_PRECEDENCE,NO_UNSIGNED_SUBTRACTION",
-    "REAL_AS_FLOAT,IGNORE_SPACE,ALLOW_INVALID_DATES",
-    "NO_AUTO_VALUE_ON_ZERO,TIME_TRUNCATE_FRACTIONAL,STRICT_ALL_TABLES",
-];
-
 /// Ends of names that need quotes, and some that do not.
-const NASTY: &[&str] =
-    &["", "", "", "", " x", "`q", "\"d", ".dot", "-dash", "é", "日本", "$", "'s", "; drop", "/*c*/", "--"];
+const NASTY: &[&str] = &[
+    "", "", "", "", " x", "`q", "\"d", ".dot", "-dash", "é", "日本", "$", "'s", "; drop", "/*c*/", "--", " TO x", "#",
+    "\\",
+];
 
 /// Texts for comments and defaults, to be quoted.
 const TEXTS: &[&str] = &[
@@ -112,11 +117,13 @@ const TEXTS: &[&str] = &[
     "/* not a comment */ RENAME TO x",
     "ünïcode 日本語",
     "%s ${1} REFERENCES t (a)",
+    "back\\slash \\' and \\",
+    "new\nline\ttab",
 ];
 
 impl Generator {
     /// A generator; the same seed gives the same statements in other databases.
-    pub fn new(seed: u64, prefix: &str) -> Self {
+    pub fn new(seed: u64, prefix: &str, flavour: Flavour) -> Self {
         Self {
             rng: ChaCha8Rng::seed_from_u64(seed),
             prefix: prefix.to_owned(),
@@ -126,14 +133,24 @@ impl Generator {
             functions: Vec::new(),
             triggers: Vec::new(),
             events: Vec::new(),
-            more: Vec::new(),
+            sequences: Vec::new(),
+            foreign: Vec::new(),
+            third: false,
             counter: 0,
             ansi: false,
+            raw: false,
+            flavour,
+            tables_only: false,
             before: None,
         }
     }
 
-    /// The databases that statements are about.
+    /// The same without views, routines, triggers and events.
+    pub fn tables_only(self) -> Self {
+        Self { tables_only: true, ..self }
+    }
+
+    /// The databases that are captured.
     pub fn databases(prefix: &str) -> Vec<String> {
         ["a", "b", "c"].iter().map(|side| format!("{prefix}_{side}")).collect()
     }
@@ -147,41 +164,64 @@ impl Generator {
         }
     }
 
+    /// Forgets what is called so: it is not there any more.
+    pub fn forget(&mut self, name: &str) {
+        self.tables.retain(|t| t.name != name);
+        let others = [
+            &mut self.views,
+            &mut self.procedures,
+            &mut self.functions,
+            &mut self.triggers,
+            &mut self.events,
+            &mut self.sequences,
+        ];
+        for named in others {
+            named.retain(|n| n.name != name);
+        }
+    }
+
     /// The next statement.
     pub fn statement(&mut self) -> Statement {
         self.before = None;
         self.before = Some(Box::new(self.clone()));
-        let sql_mode = self.pick(MODES);
-        self.ansi = sql_mode.contains("ANSI");
+        let session = self.session();
         let side = self.pick(&['a', 'b']);
         let database = self.database(side);
         let (kind, text) = self.any(side);
         let text = if self.chance(6) { self.decorated(text) } else { text };
-        Statement { database, sql_mode, kind, text }
+        let session = session.text(&text, kind);
+        Statement { database, session, kind, text }
     }
 
     fn any(&mut self, side: char) -> (&'static str, String) {
         if self.tables.len() < 12 {
             return ("create table", self.create_table(side));
         }
-        match self.rng.random_range(0..100) {
-            0..=16 if self.tables.len() < 60 => ("create table", self.create_table(side)),
-            0..=19 => ("create table like", self.create_like(side)),
-            20..=22 => ("create table select", self.create_select(side)),
-            23..=58 => ("alter table", self.alter_table(side)),
-            59..=62 => ("create index", self.create_index(side)),
-            63..=64 => ("drop index", self.drop_index(side)),
-            65..=67 => ("rename table", self.rename(side)),
-            68..=69 => ("truncate table", self.truncate(side)),
-            70..=72 => ("drop table", self.drop_table(side)),
-            73..=77 => ("view", self.view(side)),
-            78..=82 => ("routine", self.routine(side)),
-            83..=86 => ("trigger", self.trigger(side)),
-            87..=90 => ("event", self.event(side)),
-            91..=92 => ("database", self.alter_database(side)),
-            93 => ("temporary table", self.temporary(side)),
-            94 => ("maintenance", self.maintenance(side)),
-            _ => ("insert", self.insert(side)),
+        if self.flavour.is_mariadb() && self.chance(8) {
+            return self.only_mariadb(side);
+        }
+        match self.number(0..200) {
+            0..=29 if self.tables.len() < 50 => ("create table", self.create_table(side)),
+            0..=34 => ("create table like", self.create_like(side)),
+            35..=41 => ("create table select", self.create_select(side)),
+            42..=95 => ("alter table", self.alter_table(side)),
+            96..=109 => ("alter partitions", self.alter_partitions(side)),
+            110..=115 => ("create index", self.create_index(side)),
+            116..=118 => ("drop index", self.drop_index(side)),
+            119..=124 => ("rename table", self.rename(side)),
+            125..=128 => ("truncate table", self.truncate(side)),
+            129..=133 => ("drop table", self.drop_table(side)),
+            134..=137 => ("database", self.alter_database(side)),
+            138..=139 => ("temporary table", self.temporary(side)),
+            140..=141 => ("maintenance", self.maintenance(side)),
+            142 => ("of the server", self.of_the_server()),
+            143..=145 => ("not captured", self.not_captured(side)),
+            146..=171 => ("rows", self.change_rows(side)),
+            _ if self.tables_only => ("alter table", self.alter_table(side)),
+            172..=179 => ("view", self.view(side)),
+            180..=187 => ("routine", self.routine(side)),
+            188..=193 => ("trigger", self.trigger(side)),
+            _ => ("event", self.event(side)),
         }
     }
 
@@ -222,6 +262,7 @@ impl Generator {
     /// A string literal of one of the texts.
     fn text(&mut self) -> String {
         let text = self.pick(TEXTS);
+        let text = if self.raw { text.to_owned() } else { text.replace('\\', "\\\\") };
         match () {
             () if !self.ansi && self.chance(3) => format!("\"{}\"", text.replace('"', "\"\"")),
             () => format!("'{}'", text.replace('\'', "''")),
@@ -243,9 +284,9 @@ impl Generator {
         self.tables[at].clone()
     }
 
-    /// A table with transactions, if there is one.
-    fn transactional(&mut self) -> Option<Table> {
-        let found: Vec<Table> = self.tables.iter().filter(|t| t.transactional).cloned().collect();
+    /// A table of which rows can be carried, if there is one.
+    fn with_rows(&mut self) -> Option<Table> {
+        let found: Vec<Table> = self.tables.iter().filter(|t| t.rows).cloned().collect();
         found.choose(&mut self.rng).cloned()
     }
 
@@ -262,13 +303,16 @@ impl Generator {
     /// Comments where the lexer allows them.
     fn decorated(&mut self, text: String) -> String {
         let Some((first, rest)) = text.split_once(' ') else { return text };
-        match self.number(0..7) {
+        // MariaDB passes 50700 to 99999 over, MySQL what is for MariaDB alone.
+        let own = if self.flavour.is_mariadb() { "/*M!100100" } else { "/*!80000" };
+        match self.number(0..8) {
             0 => format!("/* a ; b */ {first} {rest}"),
             1 => format!("{first} /* 'x */ {rest}"),
             2 => format!("{first} -- it's\n {rest}"),
             3 => format!("{first} # \"x\n {rest}"),
-            4 => format!("/*!80000 {first} */ {rest}"),
-            5 => format!("/*!99999 NEVER */ {first} {rest} ;"),
+            4 => format!("{own} {first} */ {rest}"),
+            5 => format!("/*!50001 {first}*/ /*+ no hint */\t\r\n{rest}"),
+            6 => format!("/*!99999 NEVER */ {first} {rest} ;"),
             _ => format!("{} /*!50001 */ {rest} -- end", first.to_lowercase()),
         }
     }

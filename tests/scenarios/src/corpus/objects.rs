@@ -1,10 +1,10 @@
-//! Views, routines, triggers, events, databases.
+//! Views and routines.
 
 use super::{Generator, Named};
 
 impl Generator {
     /// One of these, if there is one.
-    fn known(&mut self, of: fn(&Self) -> &Vec<Named>) -> Option<Named> {
+    pub(super) fn known(&mut self, of: fn(&Self) -> &Vec<Named>) -> Option<Named> {
         let length = of(self).len();
         let at = self.rng_at(length);
         of(self).get(at).cloned()
@@ -13,7 +13,21 @@ impl Generator {
     pub(super) fn view(&mut self, side: char) -> String {
         let table = self.table();
         let from = self.place(table.side, &table.name, side);
-        let body = match self.number(0..7) {
+        if !self.flavour.is_mariadb() && self.chance(8) {
+            return self.duality_view(side, &from);
+        }
+        let other = self.known(|g| &g.views).map_or_else(|| from.clone(), |v| self.place(v.side, &v.name, side));
+        let body = match self.number(0..12) {
+            7 => format!("SELECT * FROM {other}"),
+            8 => format!("(SELECT id FROM {from}) EXCEPT (SELECT 3) ORDER BY 1 LIMIT 5"),
+            9 => format!(
+                "SELECT d.x FROM (SELECT MAX(id) AS x FROM {from}) AS d WHERE EXISTS (SELECT 1 FROM {from} WHERE id = 1)"
+            ),
+            10 => format!(
+                "SELECT t.*, _latin1'x' COLLATE latin1_bin AS l, CASE WHEN id > 1 THEN 'a;b' ELSE \"q\" END AS c FROM {from} t"
+            ),
+            11 => format!("TABLE {from}")
+                .replace("TABLE", if self.flavour.is_mariadb() { "SELECT id FROM" } else { "TABLE" }),
             0 => format!("SELECT * FROM {from}"),
             1 => format!("SELECT t.id AS x, t.id + 1 AS `y z` FROM {from} AS t WHERE t.id > 0"),
             2 => format!("SELECT COUNT(*) AS n, MAX(id) FROM {from} GROUP BY id HAVING n > 1"),
@@ -38,16 +52,31 @@ impl Generator {
             _ => {
                 let name = self.fresh("v");
                 let place = self.place(side, &name, side);
+                let columns = if body.starts_with("WITH q") { " (one, two)" } else { "" };
                 self.views.push(Named { side, name });
                 let head = self.pick(&[
                     "",
                     "ALGORITHM = TEMPTABLE ",
                     "DEFINER = CURRENT_USER SQL SECURITY DEFINER ",
                     "DEFINER='nobody'@'nowhere' ",
+                    "OR REPLACE ALGORITHM=UNDEFINED DEFINER=`root`@`127.0.0.1` SQL SECURITY INVOKER ",
+                    "DEFINER=nobody@10.0.0.1 ",
                 ]);
-                format!("CREATE {head}VIEW {place} AS {body}{check}")
+                format!("CREATE {head}VIEW {place}{columns} AS {body}{check}")
             }
         }
+    }
+
+    /// MySQL's view of rows as JSON documents.
+    fn duality_view(&mut self, side: char, from: &str) -> String {
+        let name = self.fresh("j");
+        let place = self.place(side, &name, side);
+        self.views.push(Named { side, name });
+        let with = self.pick(&["", "WITH (INSERT, UPDATE, DELETE) "]);
+        let replace = self.pick(&["", "OR REPLACE "]);
+        format!(
+            "CREATE {replace}JSON RELATIONAL DUALITY VIEW {place} AS SELECT JSON_DUALITY_OBJECT({with}'_id': id) FROM {from}"
+        )
     }
 
     pub(super) fn routine(&mut self, side: char) -> String {
@@ -72,7 +101,11 @@ impl Generator {
                 let place = self.place(side, &name, side);
                 let target = self.place(table.side, &table.name, side);
                 self.procedures.push(Named { side, name });
-                let body = match self.number(0..4) {
+                let exists = self.pick(&["", "", "IF NOT EXISTS "]);
+                let body = match self.number(0..7) {
+                    4 => format!("SELECT id FROM {target} WHERE id IN (SELECT id FROM {target})"),
+                    5 => "BEGIN DECLARE c CURSOR FOR SELECT 1; OPEN c; CLOSE c; CREATE TEMPORARY TABLE x (a INT); DROP TEMPORARY TABLE x; END".to_owned(),
+                    6 => format!("BEGIN\r\n\tIF a > 1 THEN ALTER TABLE {target} COMMENT 'x'; ELSEIF a = 'it''s' THEN SET b = \"q\"; END IF;\n# end\nEND"),
                     0 => "SELECT 1".to_owned(),
                     1 => format!(
                         "BEGIN\n  -- it's a comment;\n  DECLARE x INT DEFAULT 0; /* ; */\n  WHILE x < 3 DO SET x = x + 1; END WHILE;\n  DELETE FROM {target} WHERE id = x;\nEND"
@@ -89,7 +122,7 @@ impl Generator {
                     "LANGUAGE SQL NOT DETERMINISTIC ",
                 ]);
                 format!(
-                    "CREATE PROCEDURE {place} (IN a INT, OUT b VARCHAR(10) CHARACTER SET latin1, INOUT c DECIMAL(5,2)) {attributes}{body}"
+                    "CREATE PROCEDURE {exists}{place} (IN a INT, OUT b VARCHAR(10) CHARACTER SET latin1, INOUT c DECIMAL(5,2)) {attributes}{body}"
                 )
             }
         }
@@ -122,99 +155,6 @@ impl Generator {
                     ),
                 }
             }
-        }
-    }
-
-    pub(super) fn trigger(&mut self, side: char) -> String {
-        match self.known(|g| &g.triggers) {
-            Some(found) if self.chance(3) => {
-                self.triggers.retain(|t| t.name != found.name);
-                let place = self.place(found.side, &found.name, side);
-                format!("DROP TRIGGER IF EXISTS {place}")
-            }
-            _ => {
-                let table = self.table();
-                let name = self.fresh("g");
-                let place = self.place(table.side, &name, side);
-                let on = self.place(table.side, &table.name, side);
-                self.triggers.push(Named { side: table.side, name });
-                let (timing, event) = (self.pick(&["BEFORE", "AFTER"]), self.pick(&["INSERT", "UPDATE", "DELETE"]));
-                let body = match self.number(0..4) {
-                    0 => "SET @seen = 1".to_owned(),
-                    1 => "BEGIN SET @a = 'it''s; -- no'; IF @a IS NULL THEN SET @b = 2; END IF; END".to_owned(),
-                    2 => "SET @x = (SELECT 1), @y = 2".to_owned(),
-                    _ => "x: BEGIN /* c */ DECLARE n INT; SET n = 1; LEAVE x; END x".to_owned(),
-                };
-                format!("CREATE TRIGGER {place} {timing} {event} ON {on} FOR EACH ROW {body}")
-            }
-        }
-    }
-
-    pub(super) fn event(&mut self, side: char) -> String {
-        match self.known(|g| &g.events) {
-            Some(found) if self.chance(2) => {
-                let place = self.place(found.side, &found.name, side);
-                match self.number(0..4) {
-                    0 => {
-                        self.events.retain(|e| e.name != found.name);
-                        format!("DROP EVENT IF EXISTS {place}")
-                    }
-                    1 => format!(
-                        "ALTER EVENT {place} {}",
-                        self.pick(&[
-                            "ENABLE",
-                            "DISABLE",
-                            "COMMENT 'ENABLE'",
-                            "ON COMPLETION PRESERVE",
-                            "ON SCHEDULE EVERY 2 DAY STARTS '2035-01-01 00:00:00'"
-                        ])
-                    ),
-                    2 => format!("ALTER EVENT {place} DO SET @z = 'it''s'"),
-                    _ => {
-                        let name = self.fresh("e");
-                        let to = self.place(found.side, &name, side);
-                        if let Some(event) = self.events.iter_mut().find(|e| e.name == found.name) {
-                            event.name = name;
-                        }
-                        format!("ALTER EVENT {place} RENAME TO {to}")
-                    }
-                }
-            }
-            _ => {
-                let name = self.fresh("e");
-                let place = self.place(side, &name, side);
-                self.events.push(Named { side, name });
-                let schedule = self.pick(&[
-                    "EVERY 1 DAY STARTS '2036-01-01 00:00:00'",
-                    "AT '2037-01-01 03:04:05'",
-                    "EVERY 2 WEEK STARTS '2034-02-03 01:00:00' ENDS '2036-02-03 01:00:00'",
-                    "EVERY '1:30' HOUR_MINUTE STARTS '2033-01-01 00:00:00'",
-                ]);
-                let kept = self.pick(&["", " ON COMPLETION PRESERVE", " ON COMPLETION NOT PRESERVE"]);
-                let state = self.pick(&["", "", " ENABLE", " DISABLE", " DISABLE ON REPLICA"]);
-                let comment = if self.chance(3) { format!(" COMMENT {}", self.text()) } else { String::new() };
-                let body = self.pick(&["SET @a = 1", "BEGIN SET @a = 'DO ENABLE'; DO SLEEP(0); END", "DO 1"]);
-                format!("CREATE EVENT {place} ON SCHEDULE {schedule}{kept}{state}{comment} DO {body}")
-            }
-        }
-    }
-
-    pub(super) fn alter_database(&mut self, side: char) -> String {
-        let third = format!("{}_c", self.prefix);
-        match self.number(0..6) {
-            0 => {
-                self.more.push(third.clone());
-                format!("CREATE DATABASE IF NOT EXISTS `{third}` CHARACTER SET latin1")
-            }
-            1 if self.more.pop().is_some() => format!("DROP SCHEMA IF EXISTS {third}"),
-            2 => format!(
-                "ALTER DATABASE {} {}",
-                self.database(side),
-                self.pick(&["CHARACTER SET utf8mb4", "COLLATE utf8mb4_bin", "DEFAULT CHARSET = latin1"])
-            ),
-            3 => format!("ALTER DATABASE {}", self.pick(&["COLLATE utf8mb4_0900_ai_ci", "CHARACTER SET utf8mb3"])),
-            4 => "ALTER SCHEMA DEFAULT ENCRYPTION = 'N'".to_owned(),
-            _ => format!("CREATE SCHEMA {third}"),
         }
     }
 }

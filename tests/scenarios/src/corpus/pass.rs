@@ -1,0 +1,424 @@
+//! The corpus through a pipeline: after each statement source and target must have the same definitions, and every so
+//! often the same rows.
+//!
+//! A fault does not end the pass: what differs is dropped at both sides, what the target refuses is skipped, and all faults
+//! are told at the end, up to a limit.
+#![allow(clippy::print_stderr, reason = "a test tells what it did")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use lutra_harness::oracle::{Comparison, Difference};
+use lutra_harness::{Home, Installation, Stack, StackSpec, mysql};
+use lutra_mysql::Flavour;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use super::definitions::{Definitions, Reader, Thing};
+use super::{Generator, Statement};
+use crate::world::{World, WorldOptions};
+
+/// How long a statement may take from source to target on a busy machine.
+const ARRIVAL: Duration = Duration::from_secs(60);
+/// When a stream that stands still is looked at more closely.
+const SUSPICION: Duration = Duration::from_secs(3);
+/// Statements between two comparisons of all rows.
+const BATCH: u32 = 50;
+/// After so many faults a pass ends.
+const FAULTS: usize = 12;
+
+/// Under which names the target has what the source has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routing {
+    /// The same.
+    Same,
+    /// Databases of other names.
+    Databases,
+    /// Databases and tables of other names.
+    Tables,
+}
+
+/// What a pass is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Its name.
+    pub name: &'static str,
+    /// Where its statements come from.
+    pub seed: u64,
+    /// How many statements the source must take.
+    pub statements: u32,
+    /// Whose source and target.
+    pub flavour: Flavour,
+    /// Names in the target.
+    pub routing: Routing,
+    /// On the servers that all tests share, instead of servers of its own.
+    pub shared: bool,
+}
+
+/// A pass under way.
+pub struct Pass {
+    plan: Plan,
+    world: World,
+    generator: Generator,
+    /// Runs the statements.
+    session: Conn,
+    /// Moves the marker whose arrival says that all before it has arrived.
+    marking: Conn,
+    marked: u32,
+    source: Reader,
+    target: Reader,
+    known: Definitions,
+    counts: BTreeMap<&'static str, (u32, u32)>,
+    compared: u64,
+    rows: u64,
+    faults: Vec<String>,
+    prefix: String,
+    routed: String,
+}
+
+/// A table name's beginning in the target, where tables are renamed.
+const PREFIX: &str = "zq_";
+
+impl Pass {
+    /// Runs a whole pass.
+    ///
+    /// # Errors
+    /// When source and target differ after a statement, or the target refuses one: each is named.
+    pub async fn run(plan: Plan) -> Result<()> {
+        let mut pass = Self::new(plan).await?;
+        let begun = Instant::now();
+        let ended = pass.statements().await;
+        pass.tell(begun.elapsed());
+        ended?;
+        ensure!(
+            pass.faults.is_empty(),
+            "{} faults (LUTRA_SEED={} repeats them):\n\n{}",
+            pass.faults.len(),
+            plan.seed,
+            pass.faults.join("\n\n")
+        );
+        pass.clean().await
+    }
+
+    async fn new(plan: Plan) -> Result<Self> {
+        // Two runs on one kept stack must not meet.
+        let prefix = format!("{}{:x}", plan.name, std::process::id());
+        let routed = if plan.routing == Routing::Same { prefix.clone() } else { format!("to{prefix}") };
+        let world = world(plan, &prefix, &routed).await?;
+        for url in [&world.source_url, &world.target_url] {
+            mysql::execute(url, &["SET GLOBAL log_bin_trust_function_creators = ON"]).await?;
+        }
+        let other = format!("{prefix}_x");
+        mysql::execute(
+            &world.source_url,
+            &[&format!("CREATE DATABASE {other}"), &format!("CREATE TABLE {other}.kept (a INT, v VARCHAR(20))")],
+        )
+        .await?;
+        world.apply().await?;
+        let mut marking = mysql::connect(&world.source_url).await?;
+        for side in ["a", "b"] {
+            marking.query_drop(format!("CREATE DATABASE `{prefix}_{side}`")).await?;
+        }
+        marking.query_drop(format!("CREATE TABLE `{prefix}_a`.marker (id INT PRIMARY KEY, n INT)")).await?;
+        marking.query_drop(format!("INSERT INTO `{prefix}_a`.marker VALUES (1, 0)")).await?;
+        let generator = Generator::new(plan.seed, &prefix, plan.flavour);
+        let generator = if plan.routing == Routing::Tables { generator.tables_only() } else { generator };
+        let mut renamed = Vec::new();
+        if plan.routing != Routing::Same {
+            renamed.push((routed.clone(), prefix.clone()));
+        }
+        if plan.routing == Routing::Tables {
+            renamed.push((PREFIX.to_owned(), String::new()));
+        }
+        let reader = async |url: &str, of: &str, renamed| {
+            Reader::new(mysql::connect(url).await?, plan.flavour, Generator::databases(of), renamed).await
+        };
+        Ok(Self {
+            session: mysql::connect(&world.source_url).await?,
+            source: reader(&world.source_url, &prefix, Vec::new()).await?,
+            target: reader(&world.target_url, &routed, renamed).await?,
+            plan,
+            world,
+            generator,
+            marking,
+            marked: 0,
+            known: Definitions::new(),
+            counts: BTreeMap::new(),
+            compared: 0,
+            rows: 0,
+            faults: Vec::new(),
+            prefix,
+            routed,
+        })
+    }
+
+    async fn statements(&mut self) -> Result<()> {
+        self.arrived("the marker's table").await?;
+        let (mut taken, mut made) = (0, 0);
+        while taken < self.plan.statements && self.faults.len() < FAULTS {
+            made += 1;
+            let statement = self.generator.statement();
+            let accepted = self.execute(&statement).await?;
+            self.generator.settle(accepted);
+            // MariaDB drops what it finds of a list, and then refuses the statement.
+            if !accepted && !self.plan.flavour.is_mariadb() {
+                continue;
+            }
+            taken += u32::from(accepted);
+            let what = format!(
+                "statement {made} ({}), in {}:\n  {};\n  {}",
+                statement.kind, statement.database, statement.session, statement.text
+            );
+            self.arrived(&what).await?;
+            let whole = taken % BATCH == 0 || taken == self.plan.statements;
+            self.compare(&what, whole).await?;
+            if whole && accepted {
+                self.compare_rows(&what).await?;
+                eprintln!(
+                    "{}: {taken} of {} statements, {} faults",
+                    self.plan.name,
+                    self.plan.statements,
+                    self.faults.len()
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a statement as its session would; whether the server took it.
+    async fn execute(&mut self, statement: &Statement) -> Result<bool> {
+        self.session.query_drop(format!("USE `{}`", statement.database)).await.context("choose the database")?;
+        self.session.query_drop(&statement.session).await.with_context(|| statement.session.clone())?;
+        let refused = self.session.query_drop(&statement.text).await.err();
+        let count = self.counts.entry(statement.kind).or_default();
+        count.0 += 1;
+        count.1 += u32::from(refused.is_some());
+        match refused {
+            None => Ok(true),
+            Some(mysql_async::Error::Server(error)) => {
+                if std::env::var_os("LUTRA_REFUSED").is_some() {
+                    eprintln!("refused: {error}\n  {}", statement.text);
+                }
+                Ok(false)
+            }
+            Some(error) => Err(error).with_context(|| statement.text.clone()),
+        }
+    }
+
+    /// Waits until the target has everything. A statement that it refused is a fault, and skipped.
+    async fn arrived(&mut self, what: &str) -> Result<()> {
+        self.marked += 1;
+        self.marking
+            .query_drop(format!("UPDATE `{}_a`.marker SET n = {}", self.prefix, self.marked))
+            .await
+            .context("move the marker")?;
+        let begun = Instant::now();
+        let table = if self.plan.routing == Routing::Tables { format!("{PREFIX}marker") } else { "marker".to_owned() };
+        let sql = format!("SELECT n FROM `{}_a`.{table}", self.routed);
+        let mut looked = begun;
+        loop {
+            let seen: Option<u32> = match self.target.connection.query_first(&sql).await {
+                Ok(seen) => seen,
+                // It is not there yet.
+                Err(mysql_async::Error::Server(_)) => None,
+                Err(error) => return Err(error).context("read the marker"),
+            };
+            if seen == Some(self.marked) {
+                return Ok(());
+            }
+            if looked.elapsed() > SUSPICION {
+                looked = Instant::now();
+                self.skip_refused(what).await?;
+                self.ensure_running(what).await?;
+            }
+            ensure!(begun.elapsed() < ARRIVAL, "not arrived after {ARRIVAL:?}: {what}\n{}", self.world.logs());
+            tokio::time::sleep(if begun.elapsed() < SUSPICION {
+                Duration::from_millis(3)
+            } else {
+                Duration::from_millis(100)
+            })
+            .await;
+        }
+    }
+
+    async fn skip_refused(&mut self, what: &str) -> Result<()> {
+        let pipeline = self.world.pipeline();
+        let Ok(text) = self.world.lutra(&["ddl", "list", &pipeline, "--json"]).await else { return Ok(()) };
+        let listed: serde_json::Value = serde_json::from_str(&text)?;
+        let failed = listed.as_array().into_iter().flatten().find(|s| s["state"] == "failed" && s["decision"] == "");
+        let Some(failed) = failed else { return Ok(()) };
+        self.faults.push(format!(
+            "{what}\nthe target refuses it: {}\n  as {}",
+            failed["reason"].as_str().unwrap_or_default(),
+            failed["statement"].as_str().unwrap_or_default()
+        ));
+        self.world.lutra(&["ddl", "skip", &pipeline, failed["unit"].as_str().unwrap_or_default()]).await?;
+        Ok(())
+    }
+
+    /// Fails when a task halted over anything but a refused statement.
+    async fn ensure_running(&self, what: &str) -> Result<()> {
+        let Ok(text) = self.world.lutra(&["status", "--json"]).await else { return Ok(()) };
+        let status: serde_json::Value = serde_json::from_str(&text)?;
+        let tasks =
+            status["pipelines"].as_array().into_iter().flatten().filter_map(|p| p["tasks"].as_array()).flatten();
+        for task in tasks {
+            let failure = &task["failure"];
+            let message = failure["message"].as_str().unwrap_or_default();
+            if failure["halted"] == true && !message.contains("statement") {
+                bail!("{} halted: {message}\n{what}\n{}", task["task"], self.faults.join("\n\n"));
+            }
+            if failure["halted"] == true && !task["task"].as_str().unwrap_or_default().starts_with("load/") {
+                bail!("{} halted: {message}\n{what}\n{}", task["task"], self.faults.join("\n\n"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares what there is by name, and the definitions that this statement changed at the source; `whole`: all.
+    async fn compare(&mut self, what: &str, whole: bool) -> Result<()> {
+        let (here, there) = tokio::try_join!(self.source.read(), self.target.list())?;
+        let mut differ: BTreeMap<Thing, [String; 2]> = BTreeMap::new();
+        for thing in there.iter().filter(|thing| !here.contains_key(thing)) {
+            differ.insert(thing.clone(), ["not there".to_owned(), self.target.show(thing).await?]);
+        }
+        for (thing, definition) in &here {
+            if !there.contains(thing) {
+                differ.insert(thing.clone(), [definition.clone(), "not there".to_owned()]);
+            } else if whole || self.known.get(thing) != Some(definition) {
+                self.compared += 1;
+                let shown = self.target.show(thing).await?;
+                if shown != *definition {
+                    differ.insert(thing.clone(), [definition.clone(), shown]);
+                }
+            }
+        }
+        self.known = here;
+        if differ.is_empty() {
+            return Ok(());
+        }
+        let told: Vec<String> = differ
+            .iter()
+            .map(|(thing, [here, there])| format!("{thing} differs\n  source: {here}\n  target: {there}"))
+            .collect();
+        self.fault(format!("{what}\n{}", told.join("\n")));
+        for thing in differ.keys() {
+            self.remove(thing).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes a fault.
+    fn fault(&mut self, text: String) {
+        eprintln!("fault: {text}\n");
+        self.faults.push(text);
+    }
+
+    /// Takes what differs away from both sides, so that the pass can go on.
+    async fn remove(&mut self, thing: &Thing) -> Result<()> {
+        if thing.kind == "DATABASE" && !thing.database.ends_with("_c") {
+            bail!("{thing} differs, and everything is in it:\n{}", self.faults.join("\n\n"));
+        }
+        self.source.remove(thing).await?;
+        self.target.remove(thing).await?;
+        self.generator.forget(&thing.name);
+        self.known.remove(thing);
+        Ok(())
+    }
+
+    /// Compares all rows.
+    async fn compare_rows(&mut self, what: &str) -> Result<()> {
+        let databases: BTreeSet<String> = self.known.keys().map(|t| t.database.clone()).collect();
+        let names: Vec<&str> = databases.iter().map(String::as_str).collect();
+        let mut comparison = Comparison::new(&self.world.source_url, &self.world.target_url).databases(&names);
+        if self.plan.routing != Routing::Same {
+            for database in &databases {
+                comparison = comparison.database(database, &database.replace(&self.prefix, &self.routed));
+            }
+        }
+        if self.plan.routing == Routing::Tables {
+            for thing in self.known.keys().filter(|t| matches!(t.kind, "TABLE" | "SEQUENCE")) {
+                let database = thing.database.replace(&self.prefix, &self.routed);
+                comparison = comparison.table(
+                    &format!("{}.{}", thing.database, thing.name),
+                    &format!("{database}.{PREFIX}{}", thing.name),
+                );
+            }
+        }
+        let report = comparison.run().await?;
+        self.rows += report.source_rows;
+        if report.is_equal() {
+            return Ok(());
+        }
+        self.fault(format!("between the {BATCH} statements up to {what}\n{report}"));
+        let tables: BTreeSet<String> = report
+            .differences
+            .iter()
+            .map(|difference| match difference {
+                Difference::MissingTable { target: table, .. }
+                | Difference::ExtraTable { target: table }
+                | Difference::MissingColumns { table, .. }
+                | Difference::Definition { table, .. }
+                | Difference::MissingRow { table, .. }
+                | Difference::ExtraRow { table, .. }
+                | Difference::Values { table, .. }
+                | Difference::TooMany { table } => table.replace(&self.routed, &self.prefix).replace(PREFIX, ""),
+            })
+            .collect();
+        let wrong = self.known.keys().filter(|t| tables.contains(&format!("{}.{}", t.database, t.name))).cloned();
+        for thing in wrong.collect::<Vec<_>>() {
+            self.remove(&thing).await?;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, took: Duration) {
+        let made: u32 = self.counts.values().map(|c| c.0).sum();
+        let refused: u32 = self.counts.values().map(|c| c.1).sum();
+        eprintln!(
+            "{} (seed {}, {:?}): {made} statements in {:.0} s, {} taken by the source, {refused} refused by it; {} definitions and {} rows \
+             compared, {} faults",
+            self.plan.name,
+            self.plan.seed,
+            self.plan.routing,
+            took.as_secs_f32(),
+            made - refused,
+            self.compared,
+            self.rows,
+            self.faults.len()
+        );
+        for (kind, (all, refused)) in &self.counts {
+            eprintln!("  {kind}: {all}, refused {refused}");
+        }
+    }
+
+    async fn clean(mut self) -> Result<()> {
+        for database in Generator::databases(&self.prefix).iter().chain(&[format!("{}_x", self.prefix)]) {
+            self.marking.query_drop(format!("DROP DATABASE IF EXISTS `{database}`")).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn world(plan: Plan, prefix: &str, routed: &str) -> Result<World> {
+    let to = if plan.routing == Routing::Tables { format!("{PREFIX}$1") } else { "$1".to_owned() };
+    let pairs = Generator::databases(prefix).into_iter().zip(Generator::databases(routed));
+    let routes: String =
+        pairs.map(|(from, into)| format!("    - match: \"{from}.*\"\n      to: \"{into}.{to}\"\n")).collect();
+    let options = WorldOptions {
+        databases: Generator::databases(prefix),
+        target_databases: Generator::databases(routed),
+        routes: if plan.routing == Routing::Same { String::new() } else { routes },
+        pipeline: "  triggers: guard".to_owned(),
+        ..WorldOptions::default()
+    };
+    if plan.shared {
+        return World::shared(plan.name, options).await;
+    }
+    let installation = Installation::ensure(&Home::from_env(), &|_| ())?;
+    let flavour =
+        if plan.flavour.is_mariadb() { lutra_harness::Flavour::MariaDb } else { lutra_harness::Flavour::MySql };
+    let spec = StackSpec::pair(plan.name).of(flavour, flavour).relaxed();
+    World::own(Stack::start(&installation, spec).await?, plan.name, options).await
+}
