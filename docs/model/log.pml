@@ -8,7 +8,7 @@
  *
  * Options: SKIPVOID  do not store records that are void when they land: no reader would look at them (for larger runs)
  *          TRUNC  an acknowledged tail of the log is lost once     PERM  sessions see the source in different commit orders
- *          DUP    producer not idempotent: repeats, reordering           (fail-over to a replica); they resume by GTID set
+ *                 (fail-over to a replica); they resume by GTID set
  *          TRANS  transformer between two logs, filters one transaction, streams parts, may put a heartbeat in the chain
  *          LIVE   the last session does not die
  * Broken on purpose: NO_READBACK NO_EPOCH NO_CHAIN NO_ESVOID SAME_EPOCH CK_NO_EPOCH ES_ANY TAIL_NO_CHAIN NO_ACKCHECK NO_GTIDCHK
@@ -219,10 +219,6 @@ proctype Net(byte s; byte g) WHEN {
     byte a, b, c, d, e, f, hi;
     end: do
     :: nempty(q[s]) -> land(s, g)
-#ifdef DUP
-    :: nempty(q[s]) && nfull(q[s]) && !truncated ->      /* a retry: the record lands and stays in flight, once */
-        atomic { q[s]?<a,b,c,d,e,f>; q[s]!a,b,c,d,e,f; truncated = 1; land(s, g) }
-#endif
     :: atomic { dead[s] && nempty(q[s]) -> do :: q[s]?a,b,c,d,e,f :: empty(q[s]) -> break od; a=0;b=0;c=0;d=0;e=0;f=0 }
     od
 }
@@ -320,7 +316,7 @@ init {
     timeout ->
 #if defined(TRANS)
     if :: fin[S-1] && !dead[SS-1] -> assert(tgt[0] == WANT && tgt[1] == WANT) :: else fi
-#elif !defined(TRUNC) && !defined(DUP)
+#elif !defined(TRUNC)
     if :: fin[S-1] -> assert(tgt[0] == WANT && tgt[1] == WANT) :: else fi;
 #ifdef LIVE
     assert(fin[S-1])
