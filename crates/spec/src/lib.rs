@@ -31,7 +31,8 @@ pub use document::{Document, Kind, Name, Spec};
 pub use parse::{Located, Violation, Violations, parse};
 pub use pattern::{Captures, TablePattern, TableTemplate, is_system_schema};
 pub use pipeline::{
-    ColumnRules, Compare, DdlPolicy, FullLoad, LoadSpec, OnConflict, PipelineSpec, PipelineStart, Route, TriggerPolicy,
+    ColumnRules, Compare, DdlPolicy, FullLoad, IndexTime, LoadSpec, OnConflict, PipelineSpec, PipelineStart, Route,
+    TriggerPolicy,
 };
 pub use secret::{Secret, SecretError, SecretRef};
 pub use server::{Address, AddressError, Connection, HostPort, Tls, TlsMode};

@@ -12,7 +12,8 @@ use crate::document::{Document, Kind, Name, Spec};
 use crate::node::{self, Node};
 use crate::pattern::{TablePattern, TableTemplate};
 use crate::pipeline::{
-    ColumnRules, Compare, DdlPolicy, FullLoad, LoadSpec, OnConflict, PipelineSpec, PipelineStart, Route, TriggerPolicy,
+    ColumnRules, Compare, DdlPolicy, FullLoad, IndexTime, LoadSpec, OnConflict, PipelineSpec, PipelineStart, Route,
+    TriggerPolicy,
 };
 use crate::secret::SecretRef;
 use crate::server::{Address, Tls, TlsMode};
@@ -310,10 +311,12 @@ fn pipeline(walk: &mut Walk, fields: &mut Fields<'_>) -> Option<PipelineSpec> {
     })
 }
 
-const DDL_POLICIES: [(&str, DdlPolicy); 4] = [
+const DDL_POLICIES: [(&str, DdlPolicy); 6] = [
     ("apply", DdlPolicy::Apply),
+    ("lenient", DdlPolicy::Lenient),
     ("hold", DdlPolicy::Hold),
     ("dead-letter", DdlPolicy::DeadLetter),
+    ("stop-table", DdlPolicy::StopTable),
     ("ignore", DdlPolicy::Ignore),
 ];
 
@@ -418,6 +421,7 @@ fn load(walk: &mut Walk, node: &Node, path: &str) -> LoadSpec {
     let batch_rows =
         fields.get("batch_rows").and_then(|n| walk.number(n, &at, 1, 1_000_000)).and_then(|n| u32::try_from(n).ok());
     let batch_bytes = bytes(walk, &mut fields, "batch_bytes", 1 << 10, 1 << 30);
+    let parked_bytes = bytes(walk, &mut fields, "parked_bytes", 1 << 10, 1 << 40);
     let at = fields.path("batch_age");
     let batch_age = fields.get("batch_age").and_then(|n| {
         let age = n.text().and_then(text::parse_duration).filter(|d| *d <= Duration::from_secs(60));
@@ -437,6 +441,7 @@ fn load(walk: &mut Walk, node: &Node, path: &str) -> LoadSpec {
         batch_rows: batch_rows.unwrap_or(default.batch_rows),
         batch_bytes: batch_bytes.unwrap_or(default.batch_bytes),
         batch_age: batch_age.unwrap_or(default.batch_age),
+        parked_bytes: parked_bytes.unwrap_or(default.parked_bytes),
         compare: compare.unwrap_or_default(),
         on_conflict: on_conflict.unwrap_or_default(),
         full,
@@ -458,12 +463,19 @@ fn full_load(walk: &mut Walk, node: &Node, path: &str) -> Option<FullLoad> {
     let chunk_rows = number(walk, "chunk_rows", 1, 100_000);
     let rows_per_second = number(walk, "rows_per_second", 1, 100_000_000);
     let source_threads = number(walk, "source_threads", 1, 100_000);
+    let at = fields.path("indexes");
+    let words = [("before", IndexTime::Before), ("after", IndexTime::After)];
+    let indexes = fields.get("indexes").and_then(|n| walk.word(n, &at, &words));
+    let at = fields.path("objects");
+    let objects = fields.get("objects").and_then(|n| walk.boolean(n, &at));
     fields.finish(walk);
     Some(FullLoad {
         readers: readers.unwrap_or(default.readers),
         chunk_rows: chunk_rows.unwrap_or(default.chunk_rows),
         rows_per_second,
         source_threads,
+        indexes: indexes.unwrap_or_default(),
+        objects: objects.unwrap_or(default.objects),
     })
 }
 

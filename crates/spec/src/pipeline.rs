@@ -106,6 +106,8 @@ pub struct LoadSpec {
     /// How long a batch may stay open for more transactions. Zero: it goes out as soon as nothing more is waiting.
     #[serde(with = "text::duration")]
     pub batch_age: Duration,
+    /// Bytes of changes that wait in `lutra.parked` behind held statements, at most: beyond that everything waits.
+    pub parked_bytes: u64,
     /// What an update or delete must find in the target.
     pub compare: Compare,
     /// What happens when it does not.
@@ -129,11 +131,33 @@ pub struct FullLoad {
     /// Nothing is read while more statements than that run at the source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_threads: Option<u32>,
+    /// When secondary indexes and foreign keys are made.
+    pub indexes: IndexTime,
+    /// Routines, views, triggers (as `triggers` says) and events are made behind the tables.
+    pub objects: bool,
+}
+
+/// When the secondary indexes of copied tables are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IndexTime {
+    /// With their tables.
+    #[default]
+    Before,
+    /// When all rows of their table are there, foreign keys too. Unique keys are made with the table all the same.
+    After,
 }
 
 impl Default for FullLoad {
     fn default() -> Self {
-        Self { readers: 2, chunk_rows: 4_000, rows_per_second: None, source_threads: None }
+        Self {
+            readers: 2,
+            chunk_rows: 4_000,
+            rows_per_second: None,
+            source_threads: None,
+            indexes: IndexTime::Before,
+            objects: true,
+        }
     }
 }
 
@@ -144,6 +168,7 @@ impl Default for LoadSpec {
             batch_rows: 4_000,
             batch_bytes: 4 * 1024 * 1024,
             batch_age: Duration::ZERO,
+            parked_bytes: 256 * 1024 * 1024,
             compare: Compare::Key,
             on_conflict: OnConflict::Halt,
             full: None,
@@ -178,10 +203,15 @@ pub enum DdlPolicy {
     /// It is applied to the target, rewritten for routed names. What fails there halts the pipeline.
     #[default]
     Apply,
-    /// It waits for a person, and everything behind it waits too: the order of the source is kept.
+    /// Applied so that nothing is lost: what would be dropped or emptied is kept under another name. What cannot be done
+    /// so, or fails, waits as with `hold`.
+    Lenient,
+    /// It waits for a person. What changes its tables is kept behind it in `lutra.parked`; other tables go on.
     Hold,
     /// Applied; what fails is set aside in `lutra.dead_letter`.
     DeadLetter,
+    /// Applied; where it fails, its tables are stopped: from there on nothing of them is applied, and the others go on.
+    StopTable,
     /// It is left out.
     Ignore,
 }
@@ -191,9 +221,11 @@ impl DdlPolicy {
     pub fn strictness(self) -> u8 {
         match self {
             Self::Apply => 0,
-            Self::DeadLetter => 1,
-            Self::Hold => 2,
-            Self::Ignore => 3,
+            Self::Lenient => 1,
+            Self::DeadLetter => 2,
+            Self::StopTable => 3,
+            Self::Hold => 4,
+            Self::Ignore => 5,
         }
     }
 }

@@ -62,6 +62,20 @@ impl RawBody {
         self.bytes.is_empty()
     }
 
+    /// Its encoding, branch included.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// A body from its encoding; what is in it is looked at when it is decoded.
+    ///
+    /// # Errors
+    /// [`WireError`] when its kind cannot be told.
+    pub fn from_bytes(bytes: Bytes) -> Result<Self, WireError> {
+        let kind = BodyKind::of_branch(Input::new(&bytes).long("the body's kind")?)?;
+        Ok(Self { kind, bytes })
+    }
+
     /// Decodes it; row images share the record's memory.
     ///
     /// # Errors

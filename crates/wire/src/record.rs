@@ -190,7 +190,7 @@ pub struct RowChange {
 /// A DDL statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ddl {
-    /// The statement's text, in the character set `context.character_set_client`.
+    /// The statement's text, in the character set `context.character_set_client`; see [`Ddl::unfit`].
     pub statement: Bytes,
     /// Default database of the session, empty where none.
     pub database: String,
@@ -200,6 +200,28 @@ pub struct Ddl {
     pub tables: Vec<TableName>,
     /// Session context.
     pub context: SessionContext,
+}
+
+/// Stands before and behind the reason in a statement that could not be rewritten. No server takes a statement that begins
+/// so, so that none of a source can look like it.
+const UNFIT: u8 = 1;
+
+impl Ddl {
+    /// The same statement, as one that could not be rewritten for the target: the target's policy says what becomes of it.
+    #[must_use]
+    pub fn unfit(self, reason: &str) -> Self {
+        let reason: Vec<u8> = reason.bytes().filter(|b| *b != UNFIT).collect();
+        let statement = [&[UNFIT], reason.as_slice(), &[UNFIT], self.statement.as_ref()].concat();
+        Self { statement: Bytes::from(statement), ..self }
+    }
+
+    /// Why it could not be rewritten, and its text at the source; none for one that can be run.
+    pub fn unfit_reason(&self) -> Option<(String, Bytes)> {
+        let rest = self.statement.strip_prefix(&[UNFIT])?;
+        let end = rest.iter().position(|b| *b == UNFIT)?;
+        let reason = String::from_utf8_lossy(rest.get(..end)?).into_owned();
+        Some((reason, self.statement.slice(end + 2..)))
+    }
 }
 
 /// A slice of a table's initial copy (P12).

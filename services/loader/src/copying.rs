@@ -11,8 +11,9 @@ use lutra_change::{Number, Operation, RowFlags, TableName};
 use lutra_mysql::Row;
 use lutra_mysql::sql::quote_text;
 use lutra_wire::record::{Chunk, Ddl, DdlKind};
-use lutra_wire::{ChunkStep, CopiedTable};
+use lutra_wire::{ChunkStep, CopiedTable, Definition, DefinitionKind};
 use rustc_hash::{FxHashMap, FxHashSet};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::error::LoadError;
@@ -27,6 +28,7 @@ pub const CREATE: [&str; 2] = [
      generation INT UNSIGNED NOT NULL, whole BOOLEAN NOT NULL, \
      state ENUM('defining','copying','done') CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
      row_count BIGINT UNSIGNED NOT NULL DEFAULT 0, \
+     deferred MEDIUMTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL COMMENT 'run when all rows are there', \
      PRIMARY KEY (task, database_name, table_name)) ENGINE=InnoDB",
     "CREATE TABLE IF NOT EXISTS `lutra`.`chunk` (\
      task VARCHAR(80) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
@@ -73,6 +75,8 @@ pub struct Define {
     pub tables: Vec<CopiedTable>,
     /// The statements, in order.
     pub statements: Vec<Ddl>,
+    /// It is what was put off for this table; else what is put off is only written down.
+    pub settles: Option<CopiedTable>,
 }
 
 /// What a chunk's body is.
@@ -99,6 +103,7 @@ pub fn step_of(number: Number, chunk: &Chunk) -> Result<ChunkPart, LoadError> {
             id: chunk.id,
             tables,
             statements: statements.iter().map(lutra_wire::Definition::to_ddl).collect(),
+            settles: None,
         }),
         ChunkStep::Rows { table, previous, last } => ChunkPart::Rows(ChunkInfo { id: chunk.id, table, previous, last }),
     })
@@ -122,6 +127,8 @@ pub struct Copies {
     pub tables: Vec<CopyRow>,
     /// Chunks that are in it.
     pub chunks: Vec<Uuid>,
+    /// Statements that wait for the last row of their table.
+    pub deferred: Vec<(CopiedTable, String)>,
 }
 
 impl Copies {
@@ -132,7 +139,7 @@ impl Copies {
             format!(
                 "SELECT l.database_name, l.table_name, l.generation, l.whole, l.state, l.row_count + COALESCE((SELECT \
                  SUM(c.row_count) FROM `lutra`.`chunk` c WHERE c.task = l.task AND c.database_name = l.database_name AND \
-                 c.table_name = l.table_name AND c.generation = l.generation), 0) FROM `lutra`.`load` l WHERE l.task = {task}"
+                 c.table_name = l.table_name AND c.generation = l.generation), 0), l.deferred FROM `lutra`.`load` l WHERE l.task = {task}"
             ),
             format!("SELECT id FROM `lutra`.`chunk` WHERE task = {task}"),
         ]
@@ -151,7 +158,12 @@ impl Copies {
             rows: row.u64(5).unwrap_or(0),
         };
         let chunk = |row: &Row| row.text(0).and_then(|id| id.parse().ok());
-        Self { tables: tables.iter().map(table).collect(), chunks: chunks.iter().filter_map(chunk).collect() }
+        let deferred = |row: &Row| Some((table(row).table, row.text(6)?.to_owned()));
+        Self {
+            tables: tables.iter().map(table).collect(),
+            chunks: chunks.iter().filter_map(chunk).collect(),
+            deferred: tables.iter().filter_map(deferred).collect(),
+        }
     }
 }
 
@@ -161,6 +173,10 @@ pub struct Copying {
     task: Arc<str>,
     tables: FxHashMap<TableName, CopiedTable>,
     chunks: FxHashSet<Uuid>,
+    /// Statements that wait for the last row of their table, or for DDL on it.
+    deferred: FxHashMap<TableName, (CopiedTable, Ddl)>,
+    /// Tables whose statements wait no longer.
+    due: Vec<TableName>,
     /// Shared with the units; made anew when it changes.
     set: Option<Arc<CopyingSet>>,
 }
@@ -169,9 +185,15 @@ impl Copying {
     /// What the target says.
     pub fn new(task: &str, copies: &Copies) -> Self {
         let open = copies.tables.iter().filter(|row| row.state == "copying");
-        let tables = open.map(|row| (row.table.name(), row.table.clone())).collect();
-        let mut copying =
-            Self { task: Arc::from(task), tables, chunks: copies.chunks.iter().copied().collect(), set: None };
+        let tables: FxHashMap<_, _> = open.map(|row| (row.table.name(), row.table.clone())).collect();
+        let deferred: FxHashMap<_, _> = copies
+            .deferred
+            .iter()
+            .map(|(table, text)| (table.name(), (table.clone(), deferred_ddl(&table.name(), text))))
+            .collect();
+        let due = deferred.keys().filter(|table| !tables.contains_key(table)).cloned().collect();
+        let chunks = copies.chunks.iter().copied().collect();
+        let mut copying = Self { task: Arc::from(task), tables, chunks, deferred, due, set: None };
         copying.changed();
         copying
     }
@@ -260,8 +282,29 @@ impl Copying {
     pub fn passed(&mut self, info: &ChunkInfo) {
         self.chunks.insert(info.id);
         if info.last && self.tables.remove(&info.table.name()).is_some() {
+            self.due.extend(self.deferred.get(&info.table.name()).map(|(table, _)| table.name()));
             self.changed();
         }
+    }
+
+    /// DDL comes: what was put off for its tables must be made first. A table that is renamed takes the foreign keys of
+    /// others with it.
+    pub fn before(&mut self, ddl: &Ddl) {
+        let all = ddl.tables.is_empty() || matches!(ddl.kind, DdlKind::RenameTable | DdlKind::DropDatabase);
+        let concerned = self.deferred.keys().filter(|table| all || ddl.tables.contains(table));
+        let news: Vec<TableName> = concerned.filter(|table| !self.due.contains(table)).cloned().collect();
+        self.due.extend(news);
+    }
+
+    /// Whether something put off is to be made now.
+    pub fn is_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// The next of what was put off and is to be made now.
+    pub fn take_due(&mut self) -> Option<Define> {
+        let (table, ddl) = self.due.pop().and_then(|table| self.deferred.remove(&table))?;
+        Some(Define { id: Uuid::nil(), tables: Vec::new(), statements: vec![ddl], settles: Some(table) })
     }
 
     /// Behind definitions.
@@ -269,6 +312,11 @@ impl Copying {
         self.chunks.insert(define.id);
         for table in &define.tables {
             self.tables.insert(table.name(), table.clone());
+            self.due.retain(|due| *due != table.name());
+            match define.deferred(table) {
+                Some(ddl) => self.deferred.insert(table.name(), (table.clone(), ddl.clone())),
+                None => self.deferred.remove(&table.name()),
+            };
         }
         self.changed();
     }
@@ -322,28 +370,81 @@ pub fn chunk_statements(task: &str, info: &ChunkInfo, rows: u64) -> Vec<String> 
     statements
 }
 
+impl Define {
+    /// What is put off for a table.
+    fn deferred(&self, table: &CopiedTable) -> Option<&Ddl> {
+        self.statements.iter().find(|ddl| is_deferred(ddl) && ddl.tables.first() == Some(&table.name()))
+    }
+
+    /// The statements that are run now.
+    pub fn to_run(&self) -> impl Iterator<Item = &Ddl> {
+        self.statements.iter().filter(|ddl| self.settles.is_some() || !is_deferred(ddl))
+    }
+}
+
+/// Of all that makes a table, only what is put off alters it.
+fn is_deferred(ddl: &Ddl) -> bool {
+    ddl.kind == DdlKind::AlterTable
+}
+
+/// A statement that was put off, as it was written down.
+fn deferred_ddl(table: &TableName, statement: &str) -> Ddl {
+    let definition = Definition {
+        kind: DefinitionKind::Deferred,
+        database: table.database.clone(),
+        tables: vec![(table.database.clone(), table.table.clone())],
+        statement: statement.to_owned(),
+        context: Definition::session(),
+    };
+    definition.to_ddl()
+}
+
 /// Writes the tables of a definition down, in that state.
 pub fn table_statements(task: &str, define: &Define, state: &str) -> Vec<String> {
     let task = quote_text(task);
+    if let Some(table) = &define.settles {
+        return vec![format!(
+            "UPDATE `lutra`.`load` SET deferred = NULL WHERE task = {task} AND database_name = {} AND table_name = {}",
+            quote_text(&table.database),
+            quote_text(&table.table)
+        )];
+    }
     let row = |table: &CopiedTable| {
+        let deferred = define.deferred(table).map(|ddl| String::from_utf8_lossy(&ddl.statement).into_owned());
         format!(
-            "REPLACE INTO `lutra`.`load` (task, database_name, table_name, generation, whole, state) VALUES ({task}, {}, {}, \
-             {}, {}, '{state}')",
+            "REPLACE INTO `lutra`.`load` (task, database_name, table_name, generation, whole, state, deferred) VALUES ({task}, \
+             {}, {}, {}, {}, '{state}', {})",
             quote_text(&table.database),
             quote_text(&table.table),
             table.generation,
-            table.whole
+            table.whole,
+            deferred.map_or_else(|| "NULL".to_owned(), |text| quote_text(&text))
         )
     };
     let mut statements: Vec<String> = define.tables.iter().map(row).collect();
     if state == "copying" {
-        statements.push(format!(
-            "INSERT INTO `lutra`.`chunk` (task, id, database_name, table_name, generation, row_count) VALUES ({task}, '{}', '', \
-             '', 0, 0)",
-            define.id
-        ));
+        statements.push(marker(&task, define.id));
     }
     statements
+}
+
+/// Writes down that a step without rows was done; `task` is quoted.
+fn marker(task: &str, id: Uuid) -> String {
+    format!(
+        "INSERT INTO `lutra`.`chunk` (task, id, database_name, table_name, generation, row_count) VALUES ({task}, '{id}', '', '', \
+         0, 0)"
+    )
+}
+
+/// The mark that a statement of a definition, which may not be repeated, was run: written down with it.
+pub fn statement_marker(task: &str, define: Uuid, index: usize) -> (Uuid, String) {
+    let mut hash = Sha256::new();
+    hash.update(define.as_bytes());
+    hash.update(index.to_be_bytes());
+    let mut bytes = [0; 16];
+    bytes.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
+    let id = uuid::Builder::from_custom_bytes(bytes).into_uuid();
+    (id, marker(&quote_text(task), id))
 }
 
 #[cfg(test)]
@@ -361,7 +462,7 @@ mod tests {
 
     fn copying() -> Copying {
         let row = CopyRow { table: table(1), state: "copying".into(), rows: 0 };
-        Copying::new("load/p", &Copies { tables: vec![row], chunks: Vec::new() })
+        Copying::new("load/p", &Copies { tables: vec![row], ..Copies::default() })
     }
 
     #[test]
@@ -391,8 +492,31 @@ mod tests {
         let statements = chunk_statements("load/p", &info(1, None, true), 7);
         assert!(statements[0].ends_with("'d', 't', 1, 7)"), "{statements:?}");
         assert!(statements[1].contains("SET state = 'done'") && statements[1].contains("generation = 1"));
-        let define = Define { id: Uuid::nil(), tables: vec![table(2)], statements: Vec::new() };
+        let define = Define { id: Uuid::nil(), tables: vec![table(2)], statements: Vec::new(), settles: None };
         assert_eq!(table_statements("load/p", &define, "defining").len(), 1);
         assert_eq!(table_statements("load/p", &define, "copying").len(), 2);
+    }
+
+    #[test]
+    fn what_is_put_off_comes_behind_the_last_row_or_before_ddl_on_its_table() {
+        let ddl = |table: &str| deferred_ddl(&TableName::new("d", table), "ALTER TABLE d.t ADD KEY k (k)");
+        let define =
+            |table: CopiedTable| Define { id: Uuid::nil(), statements: vec![ddl(&table.table)], tables: vec![table], settles: None };
+        let mut copying = Copying::new("load/p", &Copies::default());
+        copying.defined(&define(table(1)));
+        assert!(!copying.is_due());
+        copying.before(&ddl("other"));
+        assert!(!copying.is_due());
+        copying.passed(&info(1, None, true));
+        let due = copying.take_due().unwrap();
+        assert_eq!((due.settles, due.statements.len()), (Some(table(1)), 1));
+        assert!(copying.take_due().is_none());
+        copying.defined(&define(table(2)));
+        copying.before(&ddl("t"));
+        assert!(copying.is_due());
+        // A start that finds it written down and all rows there.
+        let copies = Copies { deferred: vec![(table(1), "ALTER TABLE d.t ADD KEY k (k)".to_owned())], ..Copies::default() };
+        assert!(Copying::new("load/p", &copies).is_due());
+        assert!(table_statements("load/p", &define(table(1)), "copying")[0].ends_with("'ALTER TABLE d.t ADD KEY k (k)')"));
     }
 }

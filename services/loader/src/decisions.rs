@@ -15,10 +15,10 @@ pub const CREATE: [&str; 2] = [
     "CREATE TABLE IF NOT EXISTS `lutra`.`ddl` (\
      task VARCHAR(80) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
      sequence BIGINT UNSIGNED NOT NULL, sub BIGINT UNSIGNED NOT NULL, \
-     state VARCHAR(16) CHARACTER SET ascii NOT NULL COMMENT 'held, failed, settled', \
+     state VARCHAR(16) CHARACTER SET ascii NOT NULL COMMENT 'held, parked, failed, stopped, settled', \
      reason TEXT CHARACTER SET utf8mb4 NULL, tables_named TEXT CHARACTER SET utf8mb4 NULL, \
      default_database VARCHAR(64) CHARACTER SET utf8mb4 NULL, statement LONGBLOB NOT NULL, \
-     decision VARCHAR(16) CHARACTER SET ascii NULL COMMENT 'approve, skip, replace, dead-letter', replacement LONGBLOB NULL, \
+     decision VARCHAR(16) CHARACTER SET ascii NULL COMMENT 'approve, skip, replace, or by policy', replacement LONGBLOB NULL, \
      noted_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, \
      PRIMARY KEY (task, sequence, sub)) ENGINE=InnoDB",
     "CREATE TABLE IF NOT EXISTS `lutra`.`dead_letter` (\
@@ -41,6 +41,17 @@ pub(crate) enum Decision {
     Replace(Vec<u8>),
     /// It is not run, and set aside.
     DeadLetter,
+    /// It is not run, and its tables are stopped.
+    StopTable,
+    /// It is not run now: it waits, and its tables with it.
+    Wait,
+    /// These are run in its place, so that nothing is lost.
+    Lenient(Vec<String>),
+}
+
+/// The decision that a policy makes where a statement failed.
+pub(crate) fn of_policy(word: &str) -> Option<Decision> {
+    parse(word, "")
 }
 
 /// The policies of a pipeline, by tables of the target.
@@ -122,12 +133,17 @@ fn parse(word: &str, hex: &str) -> Option<Decision> {
         "approve" => Some(Decision::Approve),
         "skip" => Some(Decision::Skip),
         "dead-letter" => Some(Decision::DeadLetter),
-        "replace" => {
-            let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-            hex.as_bytes().chunks(2).map(byte).collect::<Option<Vec<u8>>>().map(Decision::Replace)
-        }
+        "stop-table" => Some(Decision::StopTable),
+        "wait" => Some(Decision::Wait),
+        "replace" => unhex(hex).map(Decision::Replace),
+        "lenient" => serde_json::from_slice(&unhex(hex)?).ok().map(Decision::Lenient),
         _ => None,
     }
+}
+
+fn unhex(hex: &str) -> Option<Vec<u8>> {
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    hex.as_bytes().chunks(2).map(byte).collect()
 }
 
 fn literal(bytes: &[u8]) -> String {
@@ -149,6 +165,8 @@ pub(crate) fn note(
     decision: Option<&str>,
 ) -> String {
     let decision = decision.map_or_else(|| "NULL".to_owned(), quote_text);
+    // One that could not be rewritten is shown as the source has it.
+    let statement = ddl.unfit_reason().map_or_else(|| ddl.statement.clone(), |(_, statement)| statement);
     format!(
         "INSERT INTO `lutra`.`ddl` (task, sequence, sub, state, reason, tables_named, default_database, statement, decision) \
          VALUES ({}, {}, {}, '{state}', {reason}, {}, {}, {}, {decision}) \
@@ -158,8 +176,47 @@ pub(crate) fn note(
         number.sub,
         names(&ddl.tables),
         quote_text(&ddl.database),
-        literal(&ddl.statement),
+        literal(&statement),
         reason = quote_text(reason),
+    )
+}
+
+/// Why a statement waits or failed.
+pub(crate) async fn reason<C: TargetConnection>(
+    connection: &mut C,
+    owner: &Owner,
+    number: Number,
+) -> Result<String, Error> {
+    let sql = format!("SELECT reason FROM `lutra`.`ddl` WHERE {}", condition(owner, number));
+    Ok(connection.ask(&sql).await?.unwrap_or_default())
+}
+
+/// Whether it is noted that everything waits for that statement.
+pub(crate) async fn is_held<C: TargetConnection>(
+    connection: &mut C,
+    owner: &Owner,
+    number: Number,
+) -> Result<bool, Error> {
+    let sql =
+        format!("SELECT COUNT(*) FROM `lutra`.`ddl` WHERE {} AND state = 'held' AND decision IS NULL", condition(owner, number));
+    Ok(connection.ask(&sql).await?.as_deref() == Some("1"))
+}
+
+/// Writes down what is run in place of a statement.
+pub(crate) fn lenient(owner: &Owner, number: Number, statements: &[String]) -> String {
+    let text = serde_json::to_vec(statements).unwrap_or_default();
+    format!(
+        "UPDATE `lutra`.`ddl` SET decision = 'lenient', replacement = {} WHERE {}",
+        literal(&text),
+        condition(owner, number)
+    )
+}
+
+/// Opens the note of a statement again: a person may decide about it.
+pub(crate) fn open(owner: &Owner, number: Number, state: &str) -> String {
+    format!(
+        "UPDATE `lutra`.`ddl` SET state = '{state}', decision = NULL, replacement = NULL WHERE {}",
+        condition(owner, number)
     )
 }
 

@@ -2,8 +2,10 @@
 
 use lutra_change::Number;
 use lutra_mysql::sql::{quote_table, quote_text};
+use lutra_wire::record::{Ddl, DdlKind};
+use uuid::Uuid;
 
-use crate::copying::{CREATE, Define, table_statements};
+use crate::copying::{CREATE, Define, statement_marker, table_statements};
 use crate::ddl::{self, DdlState};
 use crate::error::LoadError;
 use crate::slot::{Owner, Place};
@@ -16,10 +18,12 @@ pub struct DefineJob {
     pub define: Define,
     /// Where its unit leads.
     pub place: Place,
+    /// More statements for the transaction that ends it.
+    pub also: Vec<String>,
 }
 
-/// Makes the tables and advances the slot row over the unit. After a crash it goes on with the statement whose intent is
-/// found, else from the first: each may be repeated.
+/// Makes the tables, and what lives beside them, and advances the slot row over the unit. After a crash it goes on with
+/// the statement whose intent is found, else from the first: those of tables may be repeated, the others are marked.
 ///
 /// # Errors
 /// [`LoadError::TableExists`], and those of [`ddl::apply`].
@@ -31,27 +35,140 @@ pub async fn apply<C: TargetConnection>(
     state: &mut DdlState,
     job: DefineJob,
 ) -> Result<(), LoadError> {
-    let DefineJob { define, place } = job;
+    let DefineJob { define, place, also } = job;
     let failed = |source| LoadError::Target { operation: "making the tables of a load", source };
     for statement in CREATE {
         connection.run_long(statement.as_bytes()).await.map_err(failed)?;
     }
-    let begun = ddl::intended(state, &define.statements);
-    if begun.is_none() && !is_begun(connection, owner, &define).await? {
+    let statements: Vec<Ddl> = define.to_run().cloned().collect();
+    let begun = ddl::intended(state, &statements);
+    let again = begun.is_some() || is_begun(connection, owner, &define).await?;
+    if !again {
         ensure_new(connection, &define).await?;
         let defining = table_statements(&owner.task, &define, "defining");
         let fence = owner.intend(slot, known, None, state.next);
         ddl::commit_all(connection, &fence, &defining).await?.then_some(()).ok_or_else(|| moved(owner, slot, known))?;
     }
-    for ddl in define.statements.iter().skip(begun.unwrap_or(0)) {
-        let next = ddl::run_one(connection, owner, slot, known, state, ddl, place.number).await?;
-        let done = owner.intend(slot, known, None, next);
-        ddl::commit_all(connection, &done, &[]).await?.then_some(()).ok_or_else(|| moved(owner, slot, known))?;
-        state.next = next;
+    // What was put off runs where a later start may stand elsewhere: its intent bears no number of the log.
+    let number = if define.settles.is_some() { Number::ZERO } else { place.number };
+    let mut step = Step { connection, owner, slot, known, state, number };
+    let is_object = |ddl: &Ddl| ddl.kind == DdlKind::Other;
+    for (at, ddl) in statements.iter().enumerate().skip(begun.unwrap_or(0)) {
+        if !is_object(ddl) {
+            step.run(ddl, &[]).await.map_err(|error| named(error, at, &define))?;
+        }
     }
-    let copying = table_statements(&owner.task, &define, "copying");
+    let objects = statements.iter().enumerate().filter(|(_, ddl)| is_object(ddl));
+    let refused = step.objects(objects.collect(), begun, define.id, again).await?;
+    let mut last = table_statements(&owner.task, &define, "copying");
+    last.extend(set_aside(owner, place.number, &refused));
+    last.extend(also);
     let advance = owner.advance(slot, known, &place);
-    ddl::commit_all(connection, &advance, &copying).await?.then_some(()).ok_or_else(|| moved(owner, slot, known))
+    ddl::commit_all(connection, &advance, &last).await?.then_some(()).ok_or_else(|| moved(owner, slot, known))
+}
+
+/// A statement that the target refused, with its reason.
+type Refused<'d> = (usize, &'d Ddl, String);
+
+struct Step<'s, C> {
+    connection: &'s mut C,
+    owner: &'s Owner,
+    slot: u16,
+    known: Number,
+    state: &'s mut DdlState,
+    number: Number,
+}
+
+impl<C: TargetConnection> Step<'_, C> {
+    /// Runs a statement; `marks` are written with the word that it is done.
+    async fn run(&mut self, ddl: &Ddl, marks: &[String]) -> Result<(), LoadError> {
+        let (owner, slot, known) = (self.owner, self.slot, self.known);
+        let next = ddl::run_one(self.connection, owner, slot, known, self.state, ddl, self.number).await?;
+        self.done(next, marks).await
+    }
+
+    /// Nothing is under way any more.
+    async fn done(&mut self, next: u64, marks: &[String]) -> Result<(), LoadError> {
+        let (owner, slot, known) = (self.owner, self.slot, self.known);
+        let done = owner.intend(slot, known, None, next);
+        let fits = ddl::commit_all(self.connection, &done, marks).await?;
+        self.state.next = next;
+        fits.then_some(()).ok_or_else(|| moved(owner, slot, known))
+    }
+
+    /// Makes routines, views, triggers and events. A view may stand on one behind it: what the target refuses is tried
+    /// again as long as others succeed. Gives what it refuses for good.
+    async fn objects<'d>(
+        &mut self,
+        objects: Vec<(usize, &'d Ddl)>,
+        begun: Option<usize>,
+        define: Uuid,
+        again: bool,
+    ) -> Result<Vec<Refused<'d>>, LoadError> {
+        let mut waiting: Vec<Refused<'d>> = objects.into_iter().map(|(at, ddl)| (at, ddl, String::new())).collect();
+        // An intent that is open is settled first.
+        waiting.sort_by_key(|(at, ..)| (Some(*at) != begun, *at));
+        loop {
+            let before = waiting.len();
+            let mut refused = Vec::new();
+            for (at, ddl, _) in waiting {
+                let (id, mark) = statement_marker(&self.owner.task, define, at);
+                if again && Some(at) != begun && self.is_marked(id).await? {
+                    continue;
+                }
+                match self.run(ddl, &[mark]).await {
+                    Ok(()) => {}
+                    Err(LoadError::Statement { source, .. }) => {
+                        let next = self.state.next;
+                        self.done(next, &[]).await?;
+                        refused.push((at, ddl, source.to_string()));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if refused.is_empty() || refused.len() == before {
+                return Ok(refused);
+            }
+            waiting = refused;
+        }
+    }
+
+    async fn is_marked(&mut self, id: Uuid) -> Result<bool, LoadError> {
+        let task = quote_text(&self.owner.task);
+        let sql = format!("SELECT COUNT(*) FROM `lutra`.`chunk` WHERE task = {task} AND id = '{id}'");
+        let found = self.connection.ask(&sql).await;
+        Ok(found.map_err(|source| LoadError::Target { operation: "reading lutra.chunk", source })?.as_deref() == Some("1"))
+    }
+}
+
+/// Says which of many statements failed.
+fn named(error: LoadError, at: usize, define: &Define) -> LoadError {
+    let tables = define.to_run().nth(at).map(|ddl| &ddl.tables);
+    let names = tables.into_iter().flatten().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match error {
+        LoadError::Statement { operation, number, source } => {
+            LoadError::Statement { operation: format!("{operation} that makes {names}"), number, source }
+        }
+        other => other,
+    }
+}
+
+/// What the target refused is set aside in its dead letters: no row depends on it, and a person may make it by hand.
+fn set_aside(owner: &Owner, number: Number, refused: &[Refused<'_>]) -> Option<String> {
+    let (_, _, first) = refused.first()?;
+    for (_, ddl, reason) in refused {
+        let begin: String = String::from_utf8_lossy(&ddl.statement).chars().take(120).collect();
+        tracing::error!(statement = begin, reason, "the target refuses what lives beside the tables; it is in lutra.dead_letter");
+    }
+    let texts: Vec<_> = refused.iter().map(|(_, ddl, _)| String::from_utf8_lossy(&ddl.statement)).collect();
+    Some(format!(
+        "INSERT INTO `lutra`.`dead_letter` (task, sequence, sub, kind, reason, body) VALUES ({}, {}, {}, 'objects', {}, {})",
+        quote_text(&owner.task),
+        number.sequence,
+        number.sub,
+        quote_text(&format!("{} statements of a full load, the first: {first}", refused.len())),
+        quote_text(&texts.join(";\n"))
+    ))
 }
 
 fn moved(owner: &Owner, slot: u16, known: Number) -> LoadError {

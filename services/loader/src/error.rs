@@ -1,6 +1,7 @@
 //! What can go wrong in a load, and what a person can do about it.
 
 use lutra_change::{Epoch, Number, TableName};
+use lutra_mysql::sql::quote_table;
 use lutra_wire::record::UnitTotals;
 
 /// A failed load.
@@ -33,6 +34,18 @@ pub enum LoadError {
         table: TableName,
         /// Their names.
         triggers: String,
+    },
+    /// A table whose rows cannot be rolled back.
+    #[error(
+        "rows of {table} cannot be applied: its engine {engine} has no transactions, so that they would not commit together with the \
+         checkpoint. `ALTER TABLE {} ENGINE=InnoDB` in the target, then resume the pipeline; or leave the table out with `exclude` in the \
+         source", quote_table(.table)
+    )]
+    NotTransactional {
+        /// The target table.
+        table: TableName,
+        /// Its engine.
+        engine: String,
     },
     /// A row datum could not be decoded.
     #[error("a row of {table} in unit {number} cannot be decoded")]
@@ -129,14 +142,6 @@ pub enum LoadError {
         /// What does not fit; none where nothing could tell.
         source: Option<Box<lutra_log::LogError>>,
     },
-    /// A secret or an address of the target does not resolve on this machine.
-    #[error("the target of {task} cannot be reached from this worker")]
-    Unresolved {
-        /// The task.
-        task: String,
-        /// Why not.
-        source: lutra_mysql::document::Unresolved,
-    },
     /// A unit is not what its writer wrote.
     #[error(
         "unit {number} was read as {} rows, {} bytes, CRC-32C {:08x}, but its writer counted {} rows, {} bytes, {:08x}: the log \
@@ -216,6 +221,14 @@ pub enum LoadError {
         /// Why.
         source: lutra_mysql::Error,
     },
+    /// A secret or an address of the target does not resolve on this machine.
+    #[error("the target of {task} cannot be reached from this worker")]
+    Unresolved {
+        /// The task.
+        task: String,
+        /// Why not.
+        source: lutra_mysql::document::Unresolved,
+    },
     /// The target server is not what is needed.
     #[error("the target is not fit: {reason}")]
     Unfit {
@@ -253,13 +266,42 @@ pub enum LoadError {
     },
     /// DDL that waits for a person.
     #[error(
-        "the statement of unit {number} on {tables} is held: `lutra ddl list PIPELINE` shows it; approve, skip or replace it"
+        "the statement of unit {number} on {tables} is held, and everything behind it, as {reason}: `lutra ddl list PIPELINE` shows \
+         it; approve, skip or replace it"
     )]
     Held {
         /// The unit.
         number: Number,
         /// What it is about.
         tables: String,
+        /// Why not only its tables wait.
+        reason: String,
+    },
+    /// A unit that cannot go on beside a held table.
+    #[error(
+        "unit {number} on {tables} waits for statements that are held before it, and everything behind it, as {reason}: `lutra ddl \
+         list PIPELINE` shows them; approve, skip or replace them"
+    )]
+    HeldBehind {
+        /// The unit.
+        number: Number,
+        /// What it is about.
+        tables: String,
+        /// Why it cannot go on.
+        reason: String,
+    },
+    /// DDL that could not be rewritten for the target.
+    #[error(
+        "the statement of unit {number} on {tables} cannot be rewritten for the target: {reason}. `lutra ddl replace PIPELINE {number} \
+         SQL` runs another one in its place, `lutra ddl skip` none"
+    )]
+    NotRewritten {
+        /// The unit.
+        number: Number,
+        /// What it is about.
+        tables: String,
+        /// Why.
+        reason: String,
     },
     /// DDL whose outcome cannot be told.
     #[error("the outcome of a DDL statement in the target cannot be told (unit {number}): {reason}")]
@@ -308,6 +350,15 @@ pub enum Disposition {
 }
 
 impl LoadError {
+    /// Why a statement was refused, where it was: its policy says what becomes of it.
+    pub fn refusal(&self) -> Option<String> {
+        match self {
+            Self::Statement { source, .. } => Some(source.to_string()),
+            Self::NotRewritten { reason, .. } => Some(format!("it cannot be rewritten for the target: {reason}")),
+            _ => None,
+        }
+    }
+
     /// What to do about it, and a hint for the operator.
     pub fn disposition(&self) -> (Disposition, &'static str) {
         use lutra_mysql::ErrorKind as Kind;
@@ -328,9 +379,6 @@ impl LoadError {
                 Disposition::Halt,
                 "`lutra adopt SOURCE --from-target --dry-run` shows where a new log would go on behind what the target has",
             ),
-            Self::Unresolved { .. } => {
-                (Disposition::Halt, "set the variable or file on every machine that runs a loader, then start it again")
-            }
             Self::Torn { .. } => (
                 Disposition::Halt,
                 "it is read again; if that does not help, `lutra adopt PIPELINE --from-target` starts a new log",
@@ -359,15 +407,25 @@ impl LoadError {
                 }
                 _ => (Disposition::Halt, "mend the cause in the target, then resume the pipeline"),
             },
-            Self::Held { .. } => (Disposition::Halt, "`lutra ddl approve|skip|replace PIPELINE UNIT`"),
+            Self::Unresolved { .. } => {
+                (Disposition::Halt, "set the variable or file on every machine that runs a loader, then start it again")
+            }
+            Self::Held { .. } | Self::HeldBehind { .. } => {
+                (Disposition::Halt, "`lutra ddl approve|skip|replace PIPELINE UNIT`")
+            }
+            Self::NotRewritten { .. } => {
+                (Disposition::Halt, "`lutra ddl replace PIPELINE UNIT SQL`, or skip it; for the future, mend the pipeline's rules")
+            }
             Self::NoTable { .. } => (Disposition::Halt, "create the table in the target, then resume the pipeline"),
             Self::TableExists { .. } => {
                 (Disposition::Halt, "remove the table from the target, then resume the pipeline")
             }
             Self::ChunkMissing { .. } => (Disposition::Halt, "`lutra load restart` the table"),
-            Self::Mapping { .. } | Self::NoCopyKey { .. } | Self::Triggers { .. } | Self::PartialImage { .. } => {
-                (Disposition::Halt, "change the target's table or the pipeline's rules")
-            }
+            Self::Mapping { .. }
+            | Self::NoCopyKey { .. }
+            | Self::Triggers { .. }
+            | Self::PartialImage { .. }
+            | Self::NotTransactional { .. } => (Disposition::Halt, "change the target's table or the pipeline's rules"),
             Self::Conflict(_) => {
                 (Disposition::Halt, "compare the row in source and target, mend it, then resume the pipeline")
             }

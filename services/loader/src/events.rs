@@ -1,10 +1,12 @@
 //! Telemetry: typed events, per batch and never per row; names are constants; no row value ever.
 #![allow(clippy::disallowed_macros, reason = "here they are made")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use lutra_change::{Number, TableName};
 use lutra_runtime::trace_context;
 
+use crate::blocked::{Block, BlockedTable};
 use crate::progress::{Lags, Progress};
 use crate::scheduler::batch::Planned;
 use crate::slot::Place;
@@ -29,6 +31,13 @@ pub const ATTEMPTS: &str = "lutra_loader_attempts_total";
 pub const LAGS: [&str; 4] =
     ["lutra_read_lag_seconds", "lutra_transit_lag_seconds", "lutra_apply_lag_seconds", "lutra_end_to_end_lag_seconds"];
 
+/// Row changes parked behind held statements.
+pub const PARKED: &str = "lutra_loader_rows_parked_total";
+/// Row changes of stopped tables, left out.
+pub const LEFT_OUT: &str = "lutra_loader_rows_left_out_total";
+/// Tables that changes do not reach now, by `state`: `held` or `stopped`.
+pub const BLOCKED: &str = "lutra_loader_blocked_tables";
+
 /// A batch is in the target.
 pub struct BatchCommitted<'a> {
     /// The pipeline.
@@ -37,6 +46,8 @@ pub struct BatchCommitted<'a> {
     pub rows: u64,
     /// Source transactions in it.
     pub transactions: u64,
+    /// Rows that it parked and left out.
+    pub aside: (u64, u64),
     /// Where the load stands.
     pub progress: &'a Progress,
 }
@@ -48,6 +59,10 @@ impl BatchCommitted<'_> {
         metrics::counter!(ROWS, &labels).increment(self.rows);
         metrics::counter!(TRANSACTIONS, &labels).increment(self.transactions);
         metrics::counter!(BATCHES, &labels).increment(1);
+        if self.aside != (0, 0) {
+            metrics::counter!(PARKED, &labels).increment(self.aside.0);
+            metrics::counter!(LEFT_OUT, &labels).increment(self.aside.1);
+        }
         LagsMeasured { pipeline: self.pipeline, lags: &self.progress.lags }.emit();
     }
 }
@@ -158,6 +173,61 @@ impl ConflictFound<'_> {
     }
 }
 
+/// The tables that changes do not reach now.
+pub struct BlockedTables<'a> {
+    /// The pipeline.
+    pub pipeline: &'a str,
+    /// The tables.
+    pub tables: &'a [BlockedTable],
+}
+
+impl BlockedTables<'_> {
+    /// Counts them.
+    pub fn emit(self) {
+        for block in [Block::Held, Block::Stopped] {
+            let found = self.tables.iter().filter(|t| t.block == block).count();
+            metrics::gauge!(BLOCKED, "pipeline" => self.pipeline.to_owned(), "state" => block.word()).set(u32::try_from(found).unwrap_or(u32::MAX));
+        }
+    }
+}
+
+/// A statement was set aside.
+pub struct SetAside<'a> {
+    /// Its unit.
+    pub number: Number,
+    /// What becomes of its tables.
+    pub block: Block,
+    /// The tables.
+    pub tables: &'a BTreeSet<TableName>,
+    /// Why.
+    pub reason: &'a str,
+}
+
+impl SetAside<'_> {
+    /// Tells it.
+    pub fn emit(self) {
+        let Self { number, block, tables, reason } = self;
+        let tables = tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        tracing::warn!(%number, tables, state = block.word(), reason, "a statement is set aside with its tables");
+    }
+}
+
+/// Tables are as usual again.
+pub struct GroupSettled {
+    /// Their group.
+    pub group: Number,
+    /// The tables.
+    pub tables: BTreeSet<TableName>,
+}
+
+impl GroupSettled {
+    /// Tells it.
+    pub fn emit(self) {
+        let tables = self.tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        tracing::info!(unit = %self.group, tables, "what was decided is carried out: changes reach the tables again");
+    }
+}
+
 /// A start of a load.
 pub struct AttemptBegun<'a> {
     /// The pipeline.
@@ -165,7 +235,7 @@ pub struct AttemptBegun<'a> {
     /// Its epoch.
     pub epoch: lutra_change::Epoch,
     /// Where the target stands.
-    pub number: lutra_change::Number,
+    pub number: Number,
     /// How DDL is made repeatable.
     pub ddl_by_gtid: bool,
 }

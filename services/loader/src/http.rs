@@ -11,6 +11,7 @@ use axum::{Json, Router};
 use lutra_change::{GtidSet, Number};
 use serde::{Deserialize, Serialize};
 
+use crate::blocked::{Block, BlockedTable};
 use crate::copying::CopyRow;
 use crate::progress::{Board, Lags, Progress};
 
@@ -24,7 +25,8 @@ struct Status {
     state: &'static str,
     number: Number,
     gtid_set: String,
-    lags: Lags,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lags: Option<Lags>,
     apply_lag_transactions: u64,
     rows_applied: u64,
     transactions_applied: u64,
@@ -34,6 +36,8 @@ struct Status {
     ddl_by_gtid: bool,
     /// The copies of tables: state and rows, by the table's name in the target.
     copies: std::collections::BTreeMap<String, serde_json::Value>,
+    /// Tables that changes do not reach now.
+    blocked: Vec<serde_json::Value>,
     last_error: Option<String>,
 }
 
@@ -44,7 +48,7 @@ impl Status {
             state: p.state,
             number: p.number,
             gtid_set: p.gtid_set.to_string(),
-            lags: p.lags,
+            lags: p.measured.then_some(p.lags),
             apply_lag_transactions: p.apply_lag_transactions,
             rows_applied: p.rows_applied,
             transactions_applied: p.transactions_applied,
@@ -53,6 +57,7 @@ impl Status {
             conflicts: p.conflicts,
             ddl_by_gtid: p.ddl_by_gtid,
             copies: p.copies.iter().map(copy_of).collect(),
+            blocked: p.blocked.iter().map(blocked_of).collect(),
             last_error: p.last_error.clone(),
         }
     }
@@ -61,6 +66,18 @@ impl Status {
 fn copy_of(row: &CopyRow) -> (String, serde_json::Value) {
     let copy = serde_json::json!({"state": row.state, "rows": row.rows, "generation": row.table.generation});
     (row.table.name().to_string(), copy)
+}
+
+/// A table that changes do not reach: `held` with what is parked for it and its like, `stopped` with what is left out of it.
+pub(crate) fn blocked_of(table: &BlockedTable) -> serde_json::Value {
+    let rows = if table.block == Block::Held { "rows_parked" } else { "rows_left_out" };
+    serde_json::json!({
+        "table": table.table.to_string(),
+        "state": table.block.word(),
+        "unit": table.group.to_string(),
+        "reason": table.reason,
+        rows: table.rows,
+    })
 }
 
 #[derive(Debug, Deserialize)]

@@ -13,6 +13,7 @@ use lutra_wire::{Fingerprint, RowDecoder, RowSchema, UnitDigest};
 use rustc_hash::FxHashMap;
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use crate::blocked::Aside;
 use crate::copying::{self, ChunkInfo, ChunkPart, UnitCopy};
 use crate::error::LoadError;
 use crate::scheduler::now_micros;
@@ -42,6 +43,12 @@ impl Schemas for SchemaTopic {
             operation: format!("fetching row schema {fingerprint}"),
             source: Box::new(source),
         })
+    }
+}
+
+impl<S: Schemas + Sync> Schemas for Arc<S> {
+    async fn get(&self, fingerprint: Fingerprint) -> Result<Arc<RowSchema>, LoadError> {
+        S::get(self, fingerprint).await
     }
 }
 
@@ -251,12 +258,12 @@ impl<R: ReadTransport, S: Schemas> Intake<R, S> {
         let empty = open.chunk.is_none() && open.segments.iter().all(|s| s.rows.is_empty());
         let copy = UnitCopy { chunk: open.chunk, ..UnitCopy::default() };
         let body = if empty { UnitBody::Nothing } else { UnitBody::Changes(open.segments) };
-        self.messages.send(Message::Unit(Box::new(Unit { end: self.end(part), body, copy }))).await.is_ok()
+        self.messages.send(Message::Unit(Box::new(Unit { end: self.end(part), body, copy, aside: Aside::default() }))).await.is_ok()
     }
 
     async fn send(&mut self, part: &LogPart, body: UnitBody) -> bool {
         let copy = UnitCopy::default();
-        self.messages.send(Message::Unit(Box::new(Unit { end: self.end(part), body, copy }))).await.is_ok()
+        self.messages.send(Message::Unit(Box::new(Unit { end: self.end(part), body, copy, aside: Aside::default() }))).await.is_ok()
     }
 
     fn end(&self, part: &LogPart) -> UnitEnd {

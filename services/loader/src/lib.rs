@@ -9,7 +9,7 @@
 //! | [`planner`] | batch -> statements; pure, on top of [`rows`], [`image`], [`mapping`] |
 //! | [`writer`] | statements -> committed target transaction; slot row and rows in one |
 //!
-//! Beside them: [`copying`] knows the tables whose rows are being copied, [`define`] makes them; [`target`] is the seam to the database, [`slot`] the checkpoint that lives in it, [`ddl`] what can not
+//! Beside them: [`blocked`] keeps tables that changes do not reach for now, [`copying`] knows the tables whose rows are being copied, [`define`] makes them; [`target`] is the seam to the database, [`slot`] the checkpoint that lives in it, [`ddl`] what can not
 //! share its transaction, [`load`] one attempt from taking the target on, [`service`] the wiring.
 //!
 //! # Rights that the target's account needs
@@ -23,9 +23,10 @@
 //! GRANT PROCESS ON *.* TO …;                                         -- without REPLICATION_APPLIER: to tell tables from their successors
 //! GRANT TRIGGER ON <each mapped database>.* TO …;                    -- to see triggers: those without Lutra's guard are refused
 //! GRANT CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, EVENT ON <each mapped database>.* TO …;   -- for these objects
-//! GRANT SET_ANY_DEFINER, ALLOW_NONEXISTENT_DEFINER, SYSTEM_USER ON *.* TO …;   -- which keep their definers
+//! GRANT SET_ANY_DEFINER, ALLOW_NONEXISTENT_DEFINER, SYSTEM_USER ON *.* TO …;   -- optional: objects whose definers are other accounts
 //! ```
 
+pub mod blocked;
 pub mod catalogue;
 pub mod config;
 pub mod copying;
@@ -39,6 +40,7 @@ pub mod http;
 pub mod image;
 pub mod intake;
 pub mod json_update;
+mod lenient;
 pub mod load;
 pub mod mapping;
 pub mod maps;

@@ -8,8 +8,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::blocked::Blocked;
+use crate::blocked::replay::RowTables;
 use crate::copying::Copying;
-use crate::ddl::DdlState;
+use crate::ddl::{self, DdlState};
 use crate::error::LoadError;
 use crate::events::AttemptBegun;
 use crate::intake::{GapSeen, Intake, Schemas};
@@ -42,6 +44,8 @@ pub struct LoadPlan {
     pub bookmarks: Vec<Bookmark>,
     /// Connections that write.
     pub connections: u16,
+    /// Bytes of changes that may be parked behind held statements.
+    pub parked_bytes: u64,
     /// How batches are made.
     pub scheduler: SchedulerOptions,
 }
@@ -61,7 +65,7 @@ pub struct Input<R, S> {
 ///
 /// # Errors
 /// What ended it: see [`LoadError::disposition`].
-pub async fn attempt<T: Target, R: ReadTransport, S: Schemas>(
+pub async fn attempt<T: Target, R: ReadTransport, S: Schemas + Sync>(
     target: Arc<T>,
     input: Input<R, S>,
     plan: LoadPlan,
@@ -72,6 +76,7 @@ pub async fn attempt<T: Target, R: ReadTransport, S: Schemas>(
     let owner = Arc::new(Owner { task: plan.task.clone(), cluster: plan.cluster.clone(), epoch });
     let (slots, capabilities) = target.take(&owner, plan.connections).await?;
     let copies = target.copies(&owner).await?;
+    let standing = target.standing(&plan.task).await?;
     let place = target::watermark(&slots).map(|s| s.place.clone()).unwrap_or_default();
     ensure_not_behind(&plan, &place)?;
     let other = another_log(&plan, &place);
@@ -87,12 +92,16 @@ pub async fn attempt<T: Target, R: ReadTransport, S: Schemas>(
     let start = ReaderStart::new(plan.log_id, read_from(plan.log_id, &place)).with_bookmarks(plan.bookmarks);
     let reader = LogReader::open(input.transport, start).await?;
     let (messages, waiting) = mpsc::channel(MESSAGES);
-    rooms.spawn(Intake::new(reader, input.schemas, messages, input.gaps).run());
+    let schemas = Arc::new(input.schemas);
+    rooms.spawn(Intake::new(reader, Arc::clone(&schemas), messages, input.gaps).run());
     let maps = MapCache::new(target);
     let copying = Copying::new(&plan.task, &copies);
     progress.send_modify(|p| p.copies = copies.tables);
+    let intent = slots.iter().find_map(|s| ddl::intended_unit(s.ddl_intent.as_deref()?));
+    let blocked = Blocked::new(&plan.task, &plan.scheduler.source, plan.parked_bytes, standing, intent);
     let scheduler = Scheduler::new(plan.scheduler, maps, writers, place, progress, stop)
         .with_copying(copying)
+        .with_blocked(blocked, RowTables::new(&schemas))
         .of_pipeline(&plan.pipeline);
     let ended = scheduler.run(waiting).await;
     match (rooms_end(ended, rooms).await, other) {

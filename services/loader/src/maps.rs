@@ -1,9 +1,10 @@
 //! The maps of the tables in use: compiled at first use, forgotten after DDL.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use lutra_change::Number;
+use lutra_change::{Number, TableName};
 use lutra_wire::schema::Fingerprint;
 use rustc_hash::FxHashMap;
 
@@ -27,6 +28,29 @@ impl<T: Target> MapCache<T> {
     /// No map yet.
     pub fn new(target: Arc<T>) -> Self {
         Self { target, compiled: FxHashMap::default(), copying: FxHashMap::default() }
+    }
+
+    /// The target.
+    pub fn target(&self) -> &T {
+        &self.target
+    }
+
+    /// These tables and all that foreign keys tie to them in the target.
+    ///
+    /// # Errors
+    /// The target's.
+    pub async fn tied(&self, tables: &BTreeSet<TableName>) -> Result<BTreeSet<TableName>, LoadError> {
+        let mut all = tables.clone();
+        let mut open: Vec<TableName> = tables.iter().cloned().collect();
+        while let Some(table) = open.pop() {
+            let related = self.target.table(&table).await?.map(|t| t.related).unwrap_or_default();
+            for other in related {
+                if all.insert(other.clone()) {
+                    open.push(other);
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// Forgets what the target's tables looked like.
@@ -74,7 +98,8 @@ impl<T: Target> MapCache<T> {
     /// The map of one row table.
     ///
     /// # Errors
-    /// [`LoadError::NoTable`], [`LoadError::Mapping`], [`LoadError::Triggers`], or the target's.
+    /// [`LoadError::NoTable`], [`LoadError::Mapping`], [`LoadError::Triggers`], [`LoadError::NotTransactional`], or the
+    /// target's.
     async fn of_table(&mut self, table: &RowTable, number: Number, copying: bool) -> Result<Arc<TableMap>, LoadError> {
         let compiled = if copying { &self.copying } else { &self.compiled };
         if let Some(map) = compiled.get(&table.fingerprint) {
@@ -87,6 +112,11 @@ impl<T: Target> MapCache<T> {
             return Err(LoadError::Triggers { table: table.name.clone(), triggers: target.triggers.join(", ") });
         }
         let map = Arc::new(TableMap { copying, ..TableMap::compile(table.schema.table(), &target)? });
+        // MySQL refuses such rows beside others anyway. On MariaDB a row that comes twice after a crash is noticed by its key.
+        let noticed = target.flavour.is_mariadb() && map.key.is_some();
+        if !target.transactional && !noticed {
+            return Err(LoadError::NotTransactional { table: table.name.clone(), engine: target.engine });
+        }
         if copying && map.key.is_none() {
             return Err(LoadError::NoCopyKey { table: table.name.clone() });
         }

@@ -7,6 +7,7 @@ use lutra_change::{GtidSet, Number};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::blocked::BlockedTable;
 use crate::copying::CopyRow;
 
 /// The lags of PROTOCOL.md, in seconds.
@@ -49,8 +50,12 @@ pub struct Progress {
     pub oldest_pending_at: Option<i64>,
     /// The lags as last measured.
     pub lags: Lags,
+    /// Whether they were measured at all.
+    pub measured: bool,
     /// The copies of tables (P12).
     pub copies: Vec<CopyRow>,
+    /// Tables that changes do not reach now.
+    pub blocked: Vec<BlockedTable>,
     /// How DDL is made repeatable.
     pub ddl_by_gtid: bool,
     /// The last error, with what to do.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lutra_change::{Number, TaskId};
 use lutra_coordination::{
-    Coordination, CoordinationConfig, Disposition as TaskDisposition, LogRef, ObservedState, TaskContext, TaskEnd,
+    Coordination, Disposition as TaskDisposition, LogRef, ObservedState, TaskContext, TaskEnd,
     TaskFailure, TaskHandle, TaskRunner, WorkerAgent, WorkerInfo,
 };
 use lutra_kafka::{GroupOffsets, KafkaConfig, KafkaLog, SchemaTopic};
@@ -32,8 +32,7 @@ pub async fn serve(context: Context, args: LoaderArgs) -> anyhow::Result<()> {
     let identity = context.worker_identity()?;
     let board = Board::default();
     let address = context.advertised(context.serve(crate::http::router(board.clone())).await?);
-    let zookeeper = CoordinationConfig::new(&context.common.zookeeper, &context.common.cluster);
-    let coordination = Coordination::connect(zookeeper).await?;
+    let Some(coordination) = Coordination::open(&context).await? else { return Ok(()) };
     let mut kafka = KafkaConfig::new(&context.common.kafka);
     kafka.properties = context.common.kafka_property_map();
     let info = WorkerInfo::new(context.service, &identity, &address, args.capacity);
@@ -174,6 +173,7 @@ fn detail(p: &Progress) -> serde_json::Value {
         "apply_lag_transactions": p.apply_lag_transactions,
         "lags": p.lags,
         "ddl_by_gtid": p.ddl_by_gtid,
+        "blocked": p.blocked.iter().map(crate::http::blocked_of).collect::<Vec<_>>(),
         "last_error": p.last_error,
     })
 }
@@ -240,6 +240,7 @@ impl Work {
             gtid: self.gtid,
             bookmarks,
             connections: load.connections.max(1),
+            parked_bytes: load.parked_bytes,
             scheduler: SchedulerOptions {
                 policy: BatchPolicy {
                     rows: usize::try_from(load.batch_rows).unwrap_or(usize::MAX),

@@ -176,6 +176,14 @@ impl Owner {
         out
     }
 
+    /// Stays at the number and says what else the transaction holds: changes the row, so that the mark is in the binlog.
+    pub fn mark(&self, slot: u16, known: Number, origins: &str, mark: &str) -> String {
+        let mut out =
+            format!("UPDATE `lutra`.`slot` SET origins={}, ranges={}", quote_text(origins), quote_text(mark));
+        self.condition(&mut out, slot, known);
+        out
+    }
+
     /// Advances over DDL that is done.
     pub fn advance_over_ddl(&self, slot: u16, known: Number, place: &Place, ddl_next: u64) -> String {
         let mut out = format!("UPDATE `lutra`.`slot` SET ddl_intent=NULL, ddl_next={ddl_next}, ");

@@ -8,6 +8,7 @@ use lutra_wire::record::{Ddl, RowChange, SourceState};
 use lutra_wire::{Fingerprint, RowDecoder, RowSchema};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use crate::blocked::Aside;
 use crate::copying::{ChunkInfo, Define, UnitCopy};
 
 /// A row schema with its compiled decoder.
@@ -66,6 +67,8 @@ pub struct Unit {
     pub body: UnitBody,
     /// What it has to do with the copy of tables (P12).
     pub copy: UnitCopy,
+    /// What of it does not reach its tables now.
+    pub aside: Aside,
 }
 
 /// What a unit does.

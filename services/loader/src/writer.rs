@@ -10,10 +10,10 @@ use lutra_mysql::{Error, ErrorKind};
 use tokio::sync::{mpsc, watch};
 
 use crate::crash::{self, Point, Rule};
-use crate::ddl::{self, DdlJob, DdlState};
+use crate::ddl::{self, DdlEnd, DdlJob, DdlState, ParkedJob};
 use crate::define::{self, DefineJob};
 use crate::error::LoadError;
-use crate::planner::Packet;
+use crate::planner::{Packet, SQL_MODE};
 use crate::rows::Session;
 use crate::scheduler::batch::{Batch, Planned};
 use crate::slot::{Owner, Place};
@@ -62,6 +62,24 @@ pub enum Job {
     Ddl(Box<DdlJob>),
     /// Tables whose copies follow, with nothing else under way.
     Define(Box<DefineJob>),
+    /// A parked statement, with nothing else under way.
+    Parked(Box<ParkedJob>),
+    /// Parked rows, with nothing else under way.
+    Replay {
+        /// Their statements, and those by which they are parked no more.
+        planned: Box<Planned>,
+        /// The sources that they come from.
+        origins: String,
+        /// Their units, as a mark that changes.
+        mark: String,
+    },
+    /// A place, and statements on Lutra's own tables that go with it.
+    Pass {
+        /// The place.
+        place: Box<Place>,
+        /// The statements.
+        statements: Vec<String>,
+    },
 }
 
 /// Why a batch did not commit.
@@ -94,6 +112,8 @@ pub enum Fault {
 pub enum Outcome {
     /// Done: committed, or (for pieces of a large unit) applied.
     Done,
+    /// A statement is done with, in one way or another.
+    Ddl(DdlEnd),
     /// Rolled back because a batch before it failed.
     Recalled,
     /// Rolled back.
@@ -158,8 +178,11 @@ impl<C: TargetConnection> Writer<C> {
             Job::More(planned) => self.more(&planned).await,
             Job::Finish(place) => self.finish(&place).await,
             Job::Abort => self.connection.rollback().await.map_err(|e| over("rolling back", e)),
-            Job::Ddl(job) => self.ddl(*job).await,
+            Job::Ddl(job) => return ended(self.ddl(*job).await),
+            Job::Parked(job) => return ended(self.parked(*job).await),
             Job::Define(job) => self.define(*job).await,
+            Job::Replay { planned, origins, mark } => return self.replay(&planned, &origins, &mark).await,
+            Job::Pass { place, statements } => self.pass_over(&place, &statements).await,
         };
         match done {
             Ok(()) => Outcome::Done,
@@ -263,7 +286,7 @@ impl<C: TargetConnection> Writer<C> {
                 return Err(Fault::Count { statement: part.statement, expected, found: *found });
             }
         }
-        let Some(error) = error else { return Ok(()) };
+        let Some(error) = error else { return self.warned(packet).await };
         let statement = counts.len().checked_sub(leading).and_then(|at| packet.parts.get(at)).map(|p| p.statement);
         Err(match error.kind() {
             ErrorKind::Deadlock | ErrorKind::LockWaitTimeout => Fault::Locked(error),
@@ -271,6 +294,28 @@ impl<C: TargetConnection> Writer<C> {
             ErrorKind::ReadOnly | ErrorKind::DiskFull | ErrorKind::Interrupted => over("applying rows", error),
             _ => Fault::Refused { statement, error },
         })
+    }
+
+    /// What a session that is not strict changed without an error is one: only what the row is lenient for may be warned of.
+    async fn warned(&mut self, packet: &Packet) -> Result<(), Fault> {
+        let Some(leniency) = &packet.lenient else { return Ok(()) };
+        let warnings = self.connection.warnings().await.map_err(|e| over("asking for warnings", e))?;
+        match warnings.into_iter().find(|w| !leniency.allows(w.code, &w.message)) {
+            None => Ok(()),
+            Some(warning) => {
+                let error = Error::Server {
+                    operation: "storing a row exactly",
+                    code: warning.code,
+                    state: "01000".to_owned(),
+                    // Others may quote a value.
+                    message: match warning.code {
+                        1265 | 1364 => warning.message,
+                        _ => "a value would be stored otherwise than it came".to_owned(),
+                    },
+                };
+                Err(Fault::Refused { statement: Some(leniency.statement), error })
+            }
+        }
     }
 
     fn moved(&self) -> LoadError {
@@ -283,9 +328,9 @@ impl<C: TargetConnection> Writer<C> {
     }
 
     async fn give_up(&mut self, fault: Fault) -> Outcome {
-        // The session may or may not have been set.
+        // The session may or may not have been set, and may have been lenient.
         self.session = Session::PLAIN;
-        let text = format!("ROLLBACK;{}", self.session.statement());
+        let text = format!("ROLLBACK;{};SET SESSION sql_mode='{SQL_MODE}'", self.session.statement());
         match self.connection.run(text.as_bytes()).await {
             Ok(_) => Outcome::Failed(fault),
             Err(failed) => match fault {
@@ -345,14 +390,52 @@ impl<C: TargetConnection> Writer<C> {
         Ok(())
     }
 
-    async fn ddl(&mut self, job: DdlJob) -> Result<(), Fault> {
+    async fn ddl(&mut self, job: DdlJob) -> Result<DdlEnd, Fault> {
         let number = job.place.number;
-        ddl::apply(&mut self.connection, &self.owner, self.slot, self.known, &mut self.ddl, job)
+        let end = ddl::apply(&mut self.connection, &self.owner, self.slot, self.known, &mut self.ddl, job)
             .await
             .map_err(Fault::Over)?;
         self.session = Session::PLAIN;
         self.known = number;
+        Ok(end)
+    }
+
+    async fn parked(&mut self, job: ParkedJob) -> Result<DdlEnd, Fault> {
+        let end = ddl::apply_parked(&mut self.connection, &self.owner, self.slot, self.known, &mut self.ddl, job)
+            .await
+            .map_err(Fault::Over)?;
+        self.session = Session::PLAIN;
+        Ok(end)
+    }
+
+    /// Rows that were parked: the slot row stays at its number, and is the fence all the same.
+    async fn replay(&mut self, planned: &Planned, origins: &str, mark: &str) -> Outcome {
+        let head = self.owner.mark(self.slot, self.known, origins, mark);
+        if let Err(fault) = self.transaction(&head, planned).await {
+            return self.give_up(fault).await;
+        }
+        crash::pass(Point::BeforeCommit);
+        match self.commit(self.known).await {
+            Ok(()) => Outcome::Done,
+            Err(fault) => Outcome::Failed(fault),
+        }
+    }
+
+    async fn pass_over(&mut self, place: &Place, statements: &[String]) -> Result<(), Fault> {
+        let head = self.owner.advance(self.slot, self.known, place);
+        if !ddl::commit_all(&mut self.connection, &head, statements).await.map_err(Fault::Over)? {
+            return Err(Fault::Over(self.moved()));
+        }
+        self.known = place.number;
+        crash::pass(Point::AfterCommit);
         Ok(())
+    }
+}
+
+fn ended(end: Result<DdlEnd, Fault>) -> Outcome {
+    match end {
+        Ok(end) => Outcome::Ddl(end),
+        Err(fault) => Outcome::Failed(fault),
     }
 }
 

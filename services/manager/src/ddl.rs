@@ -22,7 +22,8 @@ const DECIDE: &str = "UPDATE `lutra`.`ddl` SET decision = ?, replacement = ? \
 pub struct WaitingStatement {
     /// Number of its unit; by it the statement is approved, skipped or replaced.
     pub unit: String,
-    /// `held` by policy, or `failed` in the target.
+    /// `held` by policy with everything behind it, `parked` with its tables alone, `failed` in the target, or `stopped` with
+    /// its tables.
     pub state: String,
     /// Why.
     pub reason: String,
@@ -72,7 +73,7 @@ pub async fn list(manager: &Manager, pipeline: &str) -> Result<Vec<WaitingStatem
     Ok(rows.iter().map(statement).collect())
 }
 
-/// Decides about a statement, and has the load go on.
+/// Decides about a statement. The load goes on by itself, or is had to.
 pub async fn decide(
     manager: &Manager,
     pipeline: &str,
@@ -98,12 +99,16 @@ pub async fn decide(
     let values = vec![word.into(), replacement.into(), name.as_str().into(), sequence.into(), sub.into()];
     connection.exec(DECIDE, values).await.map_err(|e| failed(&target)(Box::new(e)))?;
     let listed = list(manager, pipeline).await?;
-    if !listed.iter().any(|s| s.unit == unit && s.decision == word) {
+    let Some(decided) = listed.iter().find(|s| s.unit == unit && s.decision == word) else {
         return Err(ManagerError::NotFound { what: "waiting statement with unit", name: unit.to_owned() });
+    };
+    // A load that goes on beside the statement sees the decision by itself. One that halted at it, or is about to, need not
+    // wait for its next try.
+    let goes_on = ["parked", "stopped"].contains(&decided.state.as_str());
+    if !goes_on || manager.store().snapshot().await?.failures.contains_key(&task) {
+        manager.store().request_restart(&task, "a person", serde_json::json!({ "ddl": word })).await?;
+        manager.reconcile().await?;
     }
-    // The load halted at it, or is about to: it need not wait for its next try.
-    manager.store().request_restart(&task, "a person", serde_json::json!({ "ddl": word })).await?;
-    manager.reconcile().await?;
     Ok(Decided { pipeline: pipeline.to_owned(), unit: unit.to_owned(), decision: word.to_owned() })
 }
 

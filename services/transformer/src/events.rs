@@ -3,7 +3,7 @@
 
 use lutra_change::{Epoch, Number};
 use lutra_log::AttemptEnd;
-use lutra_rules::NotRouted;
+use lutra_rules::{NotRouted, RuleFault};
 use lutra_wire::record::DdlKind;
 
 /// A transformation goes on at the end of its log.
@@ -54,6 +54,20 @@ impl DdlLeftOut<'_> {
             }
             _ => tracing::warn!(%number, ?kind, ?reason, "a DDL statement is left out"),
         }
+    }
+}
+
+/// A DDL statement of the source cannot be rewritten: the policy of its tables says what becomes of it.
+pub(crate) struct DdlNotRewritten<'a> {
+    pub(crate) number: Number,
+    pub(crate) kind: DdlKind,
+    pub(crate) fault: &'a RuleFault,
+}
+
+impl DdlNotRewritten<'_> {
+    pub(crate) fn emit(self) {
+        let Self { number, kind, fault } = self;
+        tracing::error!(%number, ?kind, %fault, "a DDL statement cannot be rewritten: it is left to the policy of its tables");
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use lutra_change::Number;
 use lutra_kafka::SchemaTopic;
-use lutra_rules::{DdlRoute, Rules, TableDecision, TablePlan};
-use lutra_wire::record::{Body, BodyKind, Changes, RawBody, RowChange, UnitTotals};
+use lutra_rules::{DdlRoute, RuleFault, Rules, TableDecision, TablePlan};
+use lutra_wire::record::{Body, BodyKind, Changes, Ddl, RawBody, RowChange, UnitTotals};
 use lutra_wire::{ChangesBuilder, Fingerprint, UnitDigest};
 
 use crate::error::TransformError;
@@ -244,14 +244,32 @@ impl RuleRoom {
         let Body::Ddl(ddl) = body.decode().map_err(|source| TransformError::Body { number, source })? else {
             return Ok(None);
         };
-        match self.rules.route_ddl(&ddl).map_err(|source| TransformError::Unfit { number, source })? {
-            DdlRoute::Pass => Ok(Some(body.clone())),
-            DdlRoute::Rewritten(ddl) => Ok(Some(RawBody::ddl(&ddl))),
-            DdlRoute::Left(reason) => {
+        match self.rules.route_ddl(&ddl) {
+            Ok(DdlRoute::Pass) => Ok(Some(body.clone())),
+            Ok(DdlRoute::Rewritten(ddl)) => Ok(Some(RawBody::ddl(&ddl))),
+            Ok(DdlRoute::Left(reason)) => {
                 crate::events::DdlLeftOut { number, kind: ddl.kind, reason: &reason }.emit();
                 Ok(None)
             }
+            Err(fault) => {
+                crate::events::DdlNotRewritten { number, kind: ddl.kind, fault: &fault }.emit();
+                Ok(Some(RawBody::ddl(&self.unfit(ddl, &fault))))
+            }
         }
+    }
+
+    /// A statement that cannot be rewritten, under the names that its tables bear in the target: the policy of those says
+    /// there what becomes of it.
+    fn unfit(&self, ddl: Ddl, fault: &RuleFault) -> Ddl {
+        let mut tables = Vec::new();
+        for table in &ddl.tables {
+            match self.rules.table(table) {
+                Ok(TableDecision::Pass) => tables.push(table.clone()),
+                Ok(TableDecision::Map(mapping)) => tables.push(mapping.to),
+                Ok(TableDecision::Drop) | Err(_) => {}
+            }
+        }
+        Ddl { tables, ..ddl }.unfit(&fault.to_string())
     }
 }
 

@@ -61,7 +61,7 @@ fn grants(documents: &[Document], output: &Output) {
             Spec::Target(target) => {
                 let databases = target_databases(documents, &document.name);
                 let databases: Vec<&str> = databases.iter().map(String::as_str).collect();
-                let grants = |flavour| checks::target_grants(&target.user, &databases, flavour);
+                let grants = |flavour| with_optional(checks::target_grants(&target.user, &databases, flavour), &target.user, flavour);
                 both(&format!("target {}", document.name), &grants);
             }
             Spec::Pipeline(_) => {}
@@ -69,17 +69,34 @@ fn grants(documents: &[Document], output: &Output) {
     }
     if documents.is_empty() {
         both("a source, for an account named lutra", &|flavour| checks::source_grants("lutra", flavour));
-        both("a target, for an account named lutra", &|flavour| checks::target_grants("lutra", &[], flavour));
+        both("a target, for an account named lutra", &|flavour| {
+            with_optional(checks::target_grants("lutra", &[], flavour), "lutra", flavour)
+        });
     }
     let value: Vec<Value> =
         accounts.iter().map(|(subject, statements)| json!({"subject": subject, "statements": statements})).collect();
     output.answer(&Value::from(value), |_| {
         let text = |(subject, statements): &(String, Vec<String>)| {
-            let lines: String = statements.iter().map(|s| format!("\n{};", s.trim_end_matches(';'))).collect();
-            format!("-- {subject}{lines}")
+            let line = |s: &String| if s.starts_with("--") { format!("\n{s};") } else { format!("\n{};", s.trim_end_matches(';')) };
+            let lines: String = statements.iter().map(line).collect();
+            let account = account(statements).unwrap_or_default();
+            format!("-- {subject}\n-- CREATE USER {account} IDENTIFIED BY '...';{lines}")
         };
         accounts.iter().map(text).collect::<Vec<_>>().join("\n\n")
     });
+}
+
+/// The statements, and as comments those that are needed only sometimes.
+fn with_optional(mut statements: Vec<String>, user: &str, flavour: Flavour) -> Vec<String> {
+    for (statement, reason) in checks::definer_grants(user, flavour) {
+        statements.push(format!("-- optional, where {reason}:\n--   {statement}"));
+    }
+    statements
+}
+
+/// To whom statements grant.
+fn account(statements: &[String]) -> Option<&str> {
+    statements.first()?.rsplit_once(" TO ").map(|(_, account)| account.trim_end_matches(';'))
 }
 
 fn described(report: &Value) -> String {

@@ -124,19 +124,21 @@ fn worker(worker: &Value) -> Vec<String> {
 
 /// Tasks as a table, failures below it.
 fn tasks<'v>(tasks: impl Iterator<Item = &'v Value>) -> String {
-    let (mut rows, mut failures) = (Vec::new(), Vec::new());
+    let (mut rows, mut failures, mut blocked) = (Vec::new(), Vec::new(), Vec::new());
     for task in tasks {
         let measured = task.get("measured").unwrap_or(&Value::Null);
         rows.push(vec![
             format!("  {}", text(task, "task")),
             text(task, "state").to_owned(),
             if text(task, "worker").is_empty() { "-".to_owned() } else { text(task, "worker").to_owned() },
-            lags(measured),
+            // What does not run measures nothing now.
+            if text(task, "state") == "RUNNING" { lags(measured) } else { "-".to_owned() },
             position(measured),
         ]);
         if !text(task, "note").is_empty() {
             failures.push(format!("  {} {}", text(task, "task"), text(task, "note")));
         }
+        blocked.extend(list(measured, "blocked").flat_map(|found| not_reached(found, text(task, "task"))));
         if let Some(failure) = task.get("failure") {
             failures.push(format!("  {} failed: {}", text(task, "task"), text(failure, "message")));
             if !text(failure, "hint").is_empty() {
@@ -147,6 +149,7 @@ fn tasks<'v>(tasks: impl Iterator<Item = &'v Value>) -> String {
     }
     let mut lines = vec![table(&["  TASK", "STATE", "WORKER", "LAG", "POSITION"], &rows)];
     lines.extend(failures);
+    lines.extend(blocked);
     lines.join("\n")
 }
 
@@ -155,6 +158,30 @@ fn next_try(failure: &Value, now: i64) -> Option<String> {
     let times = failure.get("failures").and_then(Value::as_u64).filter(|times| *times > 0)?;
     let left = failure.get("retry_at").and_then(Value::as_i64)?.saturating_sub(now).max(0) / 1_000;
     Some(format!("    failed {times} time(s); tried again in {left} s, or at once by: lutra start PIPELINE"))
+}
+
+/// A table that changes do not reach, why, and the way back.
+fn not_reached(blocked: &Value, task: &str) -> [String; 2] {
+    let pipeline = task.split_once('/').map_or(task, |(_, name)| name);
+    let number = |key: &str| blocked.get(key).and_then(Value::as_u64).unwrap_or(0);
+    let (table, unit) = (text(blocked, "table"), text(blocked, "unit"));
+    if text(blocked, "state") == "stopped" {
+        return [
+            format!(
+                "  table {table} is STOPPED since unit {unit}, {} rows left out: {}",
+                number("rows_left_out"),
+                text(blocked, "reason")
+            ),
+            format!(
+                "    what to do: `lutra load restart {pipeline} {table}` copies it anew, where the pipeline says `load: full`; or mend it \
+                 in the target, then `lutra ddl approve|skip|replace {pipeline} {unit}`"
+            ),
+        ];
+    }
+    [
+        format!("  table {table} is HELD since unit {unit}, {} rows parked: {}", number("rows_parked"), text(blocked, "reason")),
+        format!("    what to do: `lutra ddl list {pipeline}`, then approve, skip or replace"),
+    ]
 }
 
 /// Every lag that the worker measures, by its name: `read 0.012 s`.

@@ -1,20 +1,25 @@
 //! A batch: whole units that share one target transaction.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::blocked::{self, Aside};
 use crate::copying::{ChunkInfo, chunk_statements};
 use crate::mapping::TableMap;
 use crate::planner::{Conditions, Effort, Packet, Part, Script, Statement, plan, render};
 use crate::rows::{Maps, Session, WriteSet, Written};
 use crate::slot::Place;
 use crate::unit::{Unit, UnitBody, UnitEnd};
-use lutra_change::{GtidSet, RowFlags};
+use lutra_change::{GtidSet, RowFlags, TableName};
 use lutra_wire::record::{GtidState, SourceState};
 
 use crate::error::LoadError;
 
 /// Flags of a chunk's rows.
 const CHUNK_FLAGS: RowFlags = RowFlags(RowFlags::NO_FOREIGN_KEY_CHECKS);
+
+/// Statements on Lutra's own tables begin a packet of their own beyond that.
+const PACKET_BYTES: usize = 4 << 20;
 
 /// What a statement of a script does, for messages.
 #[derive(Clone, Debug)]
@@ -53,6 +58,9 @@ pub struct Batch {
     pub rows: u64,
     /// Source transactions in it.
     pub transactions: u64,
+    /// Row changes that it parks, and row changes that it leaves out. Those are counted in one row per table, so that two
+    /// such batches run one after the other.
+    pub aside: (u64, u64),
     /// Spans from the source's trace to the commit; closed when the batch is dropped.
     pub span: tracing::Span,
 }
@@ -158,29 +166,41 @@ impl Batch {
         maps: &Maps,
         compare_image: bool,
         effort: Effort,
+        task: &str,
     ) -> Result<Self, LoadError> {
         let written = write_out(&units, maps)?;
-        let planned = plan_units(&units, &written, compare_image, effort);
+        let planned = plan_units(&units, &written, compare_image, effort, task);
         let write_set = WriteSet::of(&written);
         let rows = u64::try_from(written.changes.len()).unwrap_or(u64::MAX);
         let transactions = units.iter().filter(|u| u.end.number.sub == 0).count();
         let transactions = u64::try_from(transactions).unwrap_or(u64::MAX);
         let span = crate::events::batch_span(&units, rows);
-        Ok(Self { place, planned, write_set, units, rows, transactions, span })
+        let aside = units.iter().fold((0, 0), |(parked, left_out), unit| {
+            (parked + unit.aside.parked_rows, left_out + unit.aside.left_out.values().sum::<u64>())
+        });
+        Ok(Self { place, planned, write_set, units, rows, transactions, aside, span })
     }
 
     /// Plans the same units anew.
     ///
     /// # Errors
     /// As [`Batch::plan`].
-    pub fn replan(&self, maps: &Maps, compare_image: bool, effort: Effort) -> Result<Planned, LoadError> {
-        Ok(plan_units(&self.units, &write_out(&self.units, maps)?, compare_image, effort))
+    pub fn replan(&self, maps: &Maps, compare_image: bool, effort: Effort, task: &str) -> Result<Planned, LoadError> {
+        Ok(plan_units(&self.units, &write_out(&self.units, maps)?, compare_image, effort, task))
     }
 }
 
-/// The rows' statements, and what is written down of chunks.
-fn plan_units(units: &[Unit], written: &Written, compare_image: bool, effort: Effort) -> Planned {
+/// The rows' statements, what is written down of chunks, and what is set aside.
+fn plan_units(units: &[Unit], written: &Written, compare_image: bool, effort: Effort, task: &str) -> Planned {
     let mut planned = plan_written(written, compare_image, effort);
+    let mut left_out: BTreeMap<&TableName, u64> = BTreeMap::new();
+    for unit in units {
+        unit.aside.statements.iter().for_each(|statement| planned.add_statement(statement));
+        unit.aside.left_out.iter().for_each(|(table, rows)| *left_out.entry(table).or_default() += rows);
+    }
+    for (table, rows) in left_out {
+        planned.add_statement(&blocked::sql::count(task, table, rows));
+    }
     for unit in units {
         if let (Some(info), Some(task)) = (&unit.copy.chunk, &unit.copy.task) {
             planned.add_chunk(task, info, u64::try_from(unit.rows()).unwrap_or(0));
@@ -192,15 +212,28 @@ fn plan_units(units: &[Unit], written: &Written, compare_image: bool, effort: Ef
 impl Planned {
     /// Adds what is written down of a chunk.
     pub(crate) fn add_chunk(&mut self, task: &str, info: &ChunkInfo, rows: u64) {
-        if self.script.packets.is_empty() {
+        for statement in chunk_statements(task, info, rows) {
+            self.add_statement(&statement);
+        }
+    }
+
+    /// Adds a statement on a table of Lutra's own.
+    pub(crate) fn add_statement(&mut self, statement: &str) {
+        if self.script.packets.last().is_none_or(|p| p.text.len() + statement.len() > PACKET_BYTES) {
             self.script.packets.push(Packet::default());
         }
         let Some(packet) = self.script.packets.last_mut() else { return };
-        for statement in chunk_statements(task, info, rows) {
-            packet.text.extend_from_slice(statement.as_bytes());
-            packet.text.push(b';');
-            packet.parts.push(Part { statement: self.labels.len(), expected: None });
-            self.labels.push(None);
+        packet.text.extend_from_slice(statement.as_bytes());
+        packet.text.push(b';');
+        packet.parts.push(Part { statement: self.labels.len(), expected: None });
+        self.labels.push(None);
+    }
+
+    /// Adds what is set aside of a piece of a unit.
+    pub(crate) fn add_aside(&mut self, task: &str, aside: &Aside) {
+        aside.statements.iter().for_each(|statement| self.add_statement(statement));
+        for (table, rows) in &aside.left_out {
+            self.add_statement(&blocked::sql::count(task, table, *rows));
         }
     }
 }

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use lutra_change::{Number, TableName};
 use lutra_runtime::{Backoff, BackoffPolicy};
+use lutra_spec::DdlPolicy;
+use lutra_wire::CopiedTable;
 
 use super::batch::{Batch, Planned, plan_written};
 use super::{POSITION_EVERY, Scheduler, Waiting};
+use crate::blocked::Aside;
 use crate::copying::Define;
-use crate::ddl::DdlJob;
 use crate::define::DefineJob;
 use crate::error::{Conflict, LoadError};
 use crate::events::OneByOne;
@@ -29,7 +31,7 @@ const PIECE_POLL: Duration = Duration::from_secs(3_600);
 
 impl<T: Target> Scheduler<T> {
     /// Sends a job to the writer that runs things alone, and waits for its answer.
-    async fn alone(&mut self, job: Job) -> Result<Outcome, LoadError> {
+    pub(super) async fn alone(&mut self, job: Job) -> Result<Outcome, LoadError> {
         self.give(ALONE, job).await?;
         loop {
             let report = self.writers.reports.recv().await.ok_or(LoadError::Ended("the writers"))?;
@@ -60,7 +62,7 @@ impl<T: Target> Scheduler<T> {
             let fault = match self.alone(job).await? {
                 Outcome::Done => break,
                 Outcome::Failed(fault) => fault,
-                Outcome::Recalled => continue,
+                Outcome::Recalled | Outcome::Ddl(_) => continue,
             };
             let effort = planned.as_ref().map_or(batch.planned.effort, |p| p.effort);
             match fault {
@@ -74,8 +76,9 @@ impl<T: Target> Scheduler<T> {
                 fault @ (Fault::Refused { .. } | Fault::Count { .. }) if effort == Effort::Sets => {
                     OneByOne { fault: &fault, planned: &batch.planned, place: &batch.place }.emit();
                     let maps = self.maps.of_units(&batch.units).await?;
+                    let compare_image = self.options.policy.compare_image;
                     planned =
-                        Some(Box::new(batch.replan(&maps, self.options.policy.compare_image, Effort::RowByRow)?));
+                        Some(Box::new(batch.replan(&maps, compare_image, Effort::RowByRow, self.blocked.task())?));
                 }
                 fault => {
                     let planned = planned.as_deref().unwrap_or(&batch.planned);
@@ -91,7 +94,7 @@ impl<T: Target> Scheduler<T> {
     }
 
     /// The error of a batch whose statements ran one by one, with everything before it committed.
-    fn conflict(&mut self, fault: Fault, planned: &Planned, place: &Place) -> LoadError {
+    pub(super) fn conflict(&mut self, fault: Fault, planned: &Planned, place: &Place) -> LoadError {
         use lutra_mysql::ErrorKind as Kind;
         let number = place.number;
         let (statement, what, source) = match fault {
@@ -132,7 +135,7 @@ impl<T: Target> Scheduler<T> {
         if !due || !self.flights.is_empty() || !self.again.is_empty() || self.place.number <= self.applied {
             return Ok(());
         }
-        let batch = Batch::plan(Vec::new(), self.place.clone(), &Maps::default(), false, Effort::Sets)?;
+        let batch = Batch::plan(Vec::new(), self.place.clone(), &Maps::default(), false, Effort::Sets, "")?;
         let id = self.next_id;
         match self.alone(Job::Batch { id, batch: Arc::new(batch), planned: None }).await? {
             Outcome::Done => {
@@ -143,7 +146,7 @@ impl<T: Target> Scheduler<T> {
             }
             Outcome::Failed(Fault::Over(error)) => Err(error),
             // The next one will do.
-            Outcome::Failed(_) | Outcome::Recalled => Ok(()),
+            Outcome::Failed(_) | Outcome::Recalled | Outcome::Ddl(_) => Ok(()),
         }
     }
 
@@ -151,41 +154,62 @@ impl<T: Target> Scheduler<T> {
     pub(super) async fn run_ddl(&mut self) -> Result<(), LoadError> {
         let Some(Waiting::Unit(unit)) = self.queue.pop_front() else { return Ok(()) };
         let mut unit = unit;
+        if let UnitBody::Ddl(ddl) = &unit.body
+            && self.meets_blocked(ddl, &unit.end).await?
+        {
+            return Ok(());
+        }
         self.copying.stamp(&mut unit)?;
         let ddl = match unit.body {
             UnitBody::Ddl(ddl) => ddl,
             UnitBody::Define(define) => return self.run_define(*define, &unit.end).await,
             _ => return Ok(()),
         };
+        let policy = self.options.policies.policy(&ddl.tables);
         self.place.origins.clear();
         self.advance(&unit.end);
-        if self.options.ignore_ddl {
+        if self.options.ignore_ddl && policy == DdlPolicy::Ignore {
             self.maps.forget();
             self.tally.position(self.next_id - 1, &self.place, true);
             return Ok(());
         }
-        let policy = self.options.policies.policy(&ddl.tables);
-        let job = DdlJob { ddl: *ddl, place: self.place.clone(), policy };
-        let outcome = self.alone(Job::Ddl(Box::new(job))).await?;
-        self.maps.forget();
-        self.settle(outcome)?;
+        self.run_statement(*ddl, policy, &unit.end).await?;
         self.applied = self.place.number;
         self.tally.applied_alone(&self.place, 0);
         Ok(())
     }
 
+    /// Makes what was put off until the rows of its table were there. Nothing is under way.
+    pub(super) async fn run_due(&mut self) -> Result<(), LoadError> {
+        while let Some(define) = self.copying.take_due() {
+            let job = DefineJob { define, place: self.place.clone(), also: Vec::new() };
+            let outcome = self.alone(Job::Define(Box::new(job))).await?;
+            self.maps.forget();
+            self.settle(outcome)?;
+            self.applied = self.place.number;
+            self.tally.applied_alone(&self.place, 0);
+        }
+        Ok(())
+    }
+
     /// Makes the tables whose copies follow, unless that was done.
     async fn run_define(&mut self, define: Define, end: &UnitEnd) -> Result<(), LoadError> {
+        let tables: Vec<TableName> = define.tables.iter().map(CopiedTable::name).collect();
+        let also = match self.blocked.made_anew(&tables, end.number) {
+            Err(error) => return Err(self.everything_waits(error).await?),
+            Ok(also) => also,
+        };
         self.place.origins.clear();
         self.advance(end);
         if self.copying.knows(define.id) {
             self.tally.position(self.next_id - 1, &self.place, true);
             return Ok(());
         }
-        let job = DefineJob { define: define.clone(), place: self.place.clone() };
+        let job = DefineJob { define: define.clone(), place: self.place.clone(), also };
         let outcome = self.alone(Job::Define(Box::new(job))).await?;
         self.maps.forget();
         self.settle(outcome)?;
+        self.blocked.were_made_anew(&tables);
         self.copying.defined(&define);
         self.applied = self.place.number;
         self.tally.applied_alone(&self.place, 0);
@@ -193,9 +217,9 @@ impl<T: Target> Scheduler<T> {
         Ok(())
     }
 
-    fn settle(&mut self, outcome: Outcome) -> Result<(), LoadError> {
+    pub(super) fn settle(&mut self, outcome: Outcome) -> Result<(), LoadError> {
         match outcome {
-            Outcome::Done | Outcome::Recalled => Ok(()),
+            Outcome::Done | Outcome::Recalled | Outcome::Ddl(_) => Ok(()),
             Outcome::Failed(Fault::Over(error)) => Err(error),
             Outcome::Failed(fault) => Err(self.conflict(fault, &Planned::nothing(Session::PLAIN), &self.place.clone())),
         }
@@ -216,6 +240,7 @@ impl<T: Target> Scheduler<T> {
         let mut maps = Maps::default();
         let mut begun = false;
         let mut rows = 0_u64;
+        let mut aside = Aside::default();
         loop {
             let piece = tokio::select! {
                 biased;
@@ -229,9 +254,15 @@ impl<T: Target> Scheduler<T> {
                     if chunk.is_none() && copying.is_some() {
                         self.copying.segment(&mut segment);
                     }
+                    // Its end is not read yet: what the log says of its origins is not known.
+                    self.blocked.segment(&mut segment, number, &[], &mut aside);
+                    if aside.parked_rows > 0 && self.blocked.is_full() {
+                        self.abort_large(begun).await?;
+                        return Err(self.no_room(number));
+                    }
                     self.maps.add(&segment, number, copying.as_deref(), &mut maps).await?;
                     rows += u64::try_from(segment.rows.len()).unwrap_or(0);
-                    self.large_rows(number, &segment, &maps, &mut begun).await?;
+                    self.large_rows(number, &segment, &maps, &mut aside, &mut begun).await?;
                 }
                 Some(Piece::End(end)) => {
                     self.place.origins.clear();
@@ -280,11 +311,14 @@ impl<T: Target> Scheduler<T> {
         number: Number,
         segment: &Segment,
         maps: &Maps,
+        aside: &mut Aside,
         begun: &mut bool,
     ) -> Result<(), LoadError> {
         let mut written = Written::default();
         written.add(segment, maps, number)?;
-        let planned = Box::new(plan_written(&written, self.options.policy.compare_image, Effort::Sets));
+        let mut planned = Box::new(plan_written(&written, self.options.policy.compare_image, Effort::Sets));
+        planned.add_aside(self.blocked.task(), aside);
+        aside.sent();
         if !std::mem::replace(begun, true) {
             let session = planned.sessions.0;
             let outcome = self.alone(Job::Begin { number, session }).await?;

@@ -5,7 +5,9 @@
 //! it and all behind it are rolled back, and it runs again alone: only then is its error judged (P10).
 
 pub mod batch;
+mod beside;
 mod exclusive;
+mod settle;
 mod tally;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,6 +19,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::blocked::Blocked;
+use crate::blocked::replay::RowTables;
 use crate::copying::{ChunkInfo, Copying};
 use crate::decisions::Policies;
 use crate::error::LoadError;
@@ -108,6 +112,9 @@ pub struct Scheduler<T> {
     tally: Tally,
     /// Tables that are being copied where `place` stands.
     copying: Copying,
+    /// Tables that changes do not reach there.
+    blocked: Blocked,
+    row_tables: RowTables,
     stop: CancellationToken,
 }
 
@@ -138,6 +145,8 @@ impl<T: Target> Scheduler<T> {
             place,
             tally,
             copying: Copying::default(),
+            blocked: Blocked::default(),
+            row_tables: RowTables::default(),
             stop,
         }
     }
@@ -153,6 +162,13 @@ impl<T: Target> Scheduler<T> {
     #[must_use]
     pub fn of_pipeline(mut self, pipeline: &str) -> Self {
         pipeline.clone_into(&mut self.tally.pipeline);
+        self
+    }
+
+    /// With tables that changes do not reach.
+    #[must_use]
+    pub fn with_blocked(mut self, blocked: Blocked, row_tables: RowTables) -> Self {
+        (self.blocked, self.row_tables) = (blocked, row_tables);
         self
     }
 
@@ -197,6 +213,7 @@ impl<T: Target> Scheduler<T> {
 
     /// Sends out whatever may go.
     async fn dispatch(&mut self) -> Result<(), LoadError> {
+        self.ask_for_decisions().await?;
         loop {
             if self.judge {
                 if !self.flights.is_empty() {
@@ -211,6 +228,7 @@ impl<T: Target> Scheduler<T> {
             }
             let Some(batch) = self.next_batch().await? else { return Ok(()) };
             let blocked = self.flights.iter().any(|f| match f.batch.write_set.meets(&batch.write_set) {
+                _ if f.batch.aside.1 > 0 && batch.aside.1 > 0 => !f.done,
                 Meeting::Nowhere => false,
                 // A batch that waits for its turn holds all its locks and needs none of those behind it.
                 Meeting::InKeys => !f.waiting && !f.done,
@@ -248,6 +266,24 @@ impl<T: Target> Scheduler<T> {
             return Ok(Some(batch));
         }
         loop {
+            if self.blocked.has_ready(self.place.number, self.copying.is_due()) {
+                if !self.flights.is_empty() {
+                    return Ok(None);
+                }
+                self.settle_groups().await?;
+            }
+            if let Some(Waiting::Unit(unit)) = self.queue.front()
+                && let UnitBody::Ddl(ddl) = &unit.body
+            {
+                self.copying.before(ddl);
+            }
+            if self.copying.is_due() {
+                if !self.flights.is_empty() {
+                    return Ok(None);
+                }
+                self.run_due().await?;
+                continue;
+            }
             let shape = match self.queue.front() {
                 None => {
                     self.commit_position().await?;
@@ -292,11 +328,15 @@ impl<T: Target> Scheduler<T> {
         }
         let units = self.take_units()?;
         if units.is_empty() {
+            self.ensure_room().await?;
+        }
+        if units.is_empty() {
             return Ok(None);
         }
         let maps = self.maps.of_units(&units).await?;
         let compare_image = self.options.policy.compare_image;
-        let batch = Batch::plan(units, self.place.clone(), &maps, compare_image, crate::planner::Effort::Sets)?;
+        let (place, effort) = (self.place.clone(), crate::planner::Effort::Sets);
+        let batch = Batch::plan(units, place, &maps, compare_image, effort, self.blocked.task())?;
         Ok(Some(Arc::new(batch)))
     }
 
@@ -343,7 +383,7 @@ impl<T: Target> Scheduler<T> {
                 _ => false,
             };
             let full = !units.is_empty() && (rows + unit.rows() > policy.rows || bytes + unit.bytes() > policy.bytes);
-            if !fits || (full && shape != Shape::Nothing) {
+            if !fits || (full && shape != Shape::Nothing) || self.blocked.is_full_for(unit) {
                 break;
             }
             rows += unit.rows();
@@ -354,6 +394,7 @@ impl<T: Target> Scheduler<T> {
             if let Some(Waiting::Unit(mut unit)) = self.queue.pop_front() {
                 let ends_copy = self.copying.ends_with(&unit);
                 self.copying.stamp(&mut unit)?;
+                self.blocked.stamp(&mut unit)?;
                 self.advance(&unit.end);
                 units.push(*unit);
                 // Behind the last chunk of a table other rules are in force.
@@ -383,7 +424,7 @@ impl<T: Target> Scheduler<T> {
                 }
                 Ok(())
             }
-            Outcome::Recalled => {
+            Outcome::Recalled | Outcome::Ddl(_) => {
                 self.put_again(report.id);
                 Ok(())
             }
@@ -426,6 +467,9 @@ impl<T: Target> Scheduler<T> {
             self.recall(from);
         }
         self.tally.measure(self.queue.len() + self.flights.len(), self.oldest_pending());
+        if let Some(news) = self.blocked.news() {
+            self.tally.blocked(news);
+        }
     }
 
     /// Commit time of the oldest unit that is not applied yet.

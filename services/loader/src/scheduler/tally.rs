@@ -8,8 +8,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::batch::Batch;
+use crate::blocked::BlockedTable;
 use crate::copying::{ChunkInfo, CopyRow, Define};
-use crate::events::{BatchCommitted, ConflictFound, LagsMeasured};
+use crate::events::{BatchCommitted, BlockedTables, ConflictFound, LagsMeasured};
 use crate::progress::Progress;
 use crate::slot::Place;
 
@@ -161,13 +162,15 @@ impl Tally {
                 p.lags.read_lag_seconds = seconds(last.appended_at - last.committed_at);
                 p.lags.transit_lag_seconds = seconds(last.taken_at - last.appended_at);
                 p.lags.apply_lag_seconds = seconds(now - first_taken);
+                p.measured = true;
                 let oldest = oldest_pending.unwrap_or(last.committed_at);
                 p.lags.end_to_end_lag_seconds = seconds(now + self.clock_offset - oldest);
             }
             p.oldest_pending_at = oldest_pending;
         });
         let (pipeline, progress) = (&self.pipeline, &self.progress.borrow());
-        BatchCommitted { pipeline, rows: batch.rows, transactions: batch.transactions, progress }.emit();
+        let (rows, transactions, aside) = (batch.rows, batch.transactions, batch.aside);
+        BatchCommitted { pipeline, rows, transactions, aside, progress }.emit();
     }
 
     /// Rows of DDL or a large unit are in.
@@ -185,7 +188,8 @@ impl Tally {
             p.last_error = None;
             p.state = "running";
         });
-        BatchCommitted { pipeline: &self.pipeline, rows, transactions: 1, progress: &self.progress.borrow() }.emit();
+        let (pipeline, progress) = (&self.pipeline, &self.progress.borrow());
+        BatchCommitted { pipeline, rows, transactions: 1, aside: (0, 0), progress }.emit();
     }
 
     /// The source lives: on an idle source the heartbeat's whole way is the lag.
@@ -194,6 +198,7 @@ impl Tally {
         self.clock_offset = clock_offset;
         self.heard = (Instant::now(), at);
         self.progress.send_modify(|p| {
+            p.measured = true;
             if p.oldest_pending_at.is_none() {
                 p.lags.read_lag_seconds = seconds(appended_at - at);
                 p.lags.transit_lag_seconds = seconds(now - appended_at);
@@ -220,6 +225,7 @@ impl Tally {
             if let Some(oldest) = oldest_pending {
                 p.lags.end_to_end_lag_seconds = seconds(now_micros() + offset - oldest);
             } else if silent {
+                p.measured = true;
                 p.lags.end_to_end_lag_seconds = seconds(now_micros() - heard_at);
             }
             changed
@@ -227,6 +233,12 @@ impl Tally {
         if measured {
             self.tell_lags();
         }
+    }
+
+    /// Tables that changes do not reach now.
+    pub(super) fn blocked(&mut self, tables: Vec<BlockedTable>) {
+        BlockedTables { pipeline: &self.pipeline, tables: &tables }.emit();
+        self.progress.send_modify(|p| p.blocked = tables);
     }
 
     pub(super) fn rerun(&mut self) {

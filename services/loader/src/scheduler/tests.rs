@@ -20,7 +20,7 @@ use super::*;
 use crate::catalogue::{TargetColumn, TargetKey, TargetTable};
 use crate::ddl::DdlState;
 use crate::slot::{Owner, Slot};
-use crate::target::{Capabilities, PacketError, TargetConnection};
+use crate::target::{Capabilities, PacketError, TargetConnection, Warning};
 use crate::unit::{RowTable, Segment};
 use crate::writer::Writer;
 
@@ -80,6 +80,8 @@ impl Target for Scripted {
         };
         Ok(Some(TargetTable {
             name: name.clone(),
+            engine: "InnoDB".to_owned(),
+            transactional: true,
             columns: vec![column("id"), column("v")],
             unique_keys: vec![TargetKey { name: "PRIMARY".to_owned(), columns: vec!["id".to_owned()], plain: true }],
             related: Vec::new(),
@@ -129,6 +131,10 @@ impl TargetConnection for Session {
 
     async fn run_long(&mut self, _: &[u8]) -> Result<(), Error> {
         Ok(())
+    }
+
+    async fn warnings(&mut self) -> Result<Vec<Warning>, Error> {
+        Ok(Vec::new())
     }
 
     async fn ask(&mut self, _: &str) -> Result<Option<String>, Error> {
@@ -234,7 +240,12 @@ impl Rig {
             origins: Vec::new(),
             trace: RecordHeaders::default(),
         };
-        let unit = Unit { end, body: UnitBody::Changes(vec![segment]), copy: crate::copying::UnitCopy::default() };
+        let unit = Unit {
+            end,
+            body: UnitBody::Changes(vec![segment]),
+            copy: crate::copying::UnitCopy::default(),
+            aside: crate::blocked::Aside::default(),
+        };
         self.messages.send(Message::Unit(Box::new(unit))).await.unwrap();
     }
 

@@ -7,6 +7,8 @@ use std::future::Future;
 use lutra_change::{Number, TableName};
 use lutra_mysql::{Error, Flavour};
 
+use crate::blocked::replay::ParkedItem;
+use crate::blocked::{ReadyGroup, Standing};
 use crate::catalogue::TargetTable;
 use crate::copying::Copies;
 use crate::error::LoadError;
@@ -19,6 +21,15 @@ pub struct PacketError {
     pub done: Vec<u64>,
     /// Why.
     pub error: Error,
+}
+
+/// What a session that is not strict only warned of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The server's number.
+    pub code: u16,
+    /// Its text.
+    pub message: String,
 }
 
 /// What the target can do, probed at the start.
@@ -53,6 +64,35 @@ pub trait Target: Send + Sync + 'static {
         async { Ok(Copies::default()) }
     }
 
+    /// What the target says of the task's blocked tables.
+    ///
+    /// # Errors
+    /// The target's.
+    fn standing(&self, _task: &str) -> impl Future<Output = Result<Standing, LoadError>> + Send {
+        async { Ok(Standing::default()) }
+    }
+
+    /// The groups of blocked tables whose first parked item need not wait.
+    ///
+    /// # Errors
+    /// The target's.
+    fn ready(&self, _task: &str) -> impl Future<Output = Result<Vec<ReadyGroup>, LoadError>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
+    /// The first parked items of a group.
+    ///
+    /// # Errors
+    /// The target's.
+    fn parked(
+        &self,
+        _task: &str,
+        _group: Number,
+        _limit: usize,
+    ) -> impl Future<Output = Result<Vec<ParkedItem>, LoadError>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
     /// A connection for that slot, holding the slot's lock.
     ///
     /// # Errors
@@ -73,6 +113,9 @@ pub trait TargetConnection: Send + 'static {
 
     /// Runs one statement that may take as long as it likes (DDL).
     fn run_long(&mut self, text: &[u8]) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// What the last statement warned of.
+    fn warnings(&mut self) -> impl Future<Output = Result<Vec<Warning>, Error>> + Send;
 
     /// One value, as text.
     fn ask(&mut self, text: &str) -> impl Future<Output = Result<Option<String>, Error>> + Send;

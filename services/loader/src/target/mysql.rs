@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lutra_change::TableName;
+use lutra_change::{Number, TableName};
 use lutra_mysql::catalogue::{self, TableDefinition};
-use lutra_mysql::{ConnectOptions, Connection, Error, ErrorKind, Flavour};
-use tokio::sync::Mutex;
+use lutra_mysql::{ConnectOptions, Connection, Error, ErrorKind, Flavour, Row};
+use tokio::sync::{Mutex, OnceCell};
 
-use super::{Capabilities, PacketError, Target, TargetConnection};
+use super::{Capabilities, PacketError, Target, TargetConnection, Warning};
+use crate::blocked::replay::ParkedItem;
+use crate::blocked::{ReadyGroup, Standing, sql as blocked};
 use crate::catalogue::{TargetColumn, TargetKey, TargetTable};
 use crate::copying::Copies;
 use crate::decisions;
@@ -30,12 +32,23 @@ pub struct MySqlTarget {
     servers: Vec<ConnectOptions>,
     /// For catalogue queries.
     reader: Mutex<Option<Connection>>,
+    /// Engines with transactions, in lower case; asked for once.
+    transactional: OnceCell<BTreeSet<String>>,
 }
 
 impl MySqlTarget {
     /// The target behind these addresses; the first that answers and takes writes is used.
     pub fn new(servers: Vec<ConnectOptions>) -> Self {
-        Self { servers, reader: Mutex::new(None) }
+        Self { servers, reader: Mutex::new(None), transactional: OnceCell::new() }
+    }
+
+    async fn read(&self, operation: &'static str, sql: &str) -> Result<Vec<Row>, LoadError> {
+        let mut reader = self.reader.lock().await;
+        let connection = match &mut *reader {
+            Some(connection) if !connection.is_disconnected() => connection,
+            gone => gone.insert(self.open().await?),
+        };
+        connection.query(sql).await.map_err(failed(operation))
     }
 
     async fn open(&self) -> Result<Connection, LoadError> {
@@ -56,7 +69,7 @@ async fn open_one(server: &ConnectOptions) -> Result<Connection, LoadError> {
     options.read_timeout = READ_TIMEOUT;
     options.init = vec![
         format!(
-            "SET SESSION sql_mode='{SQL_MODE}', time_zone='+00:00', innodb_lock_wait_timeout={LOCK_WAIT_SECONDS}, autocommit=1, {}",
+            "SET SESSION sql_mode='{SQL_MODE}', time_zone='+00:00', innodb_lock_wait_timeout={LOCK_WAIT_SECONDS}, autocommit=1, max_error_count=1024, {}",
             catalogue::TRIGGER_GUARD_MARK
         ),
         "SET NAMES utf8mb4".to_owned(),
@@ -118,6 +131,21 @@ impl Target for MySqlTarget {
         Ok(Copies::parse(&tables, &chunks))
     }
 
+    async fn standing(&self, task: &str) -> Result<Standing, LoadError> {
+        let [tables, parked] = blocked::select(task);
+        let tables = self.read("reading lutra.stopped", &tables).await?;
+        Ok(blocked::standing(&tables, &self.read("reading lutra.parked", &parked).await?))
+    }
+
+    async fn ready(&self, task: &str) -> Result<Vec<ReadyGroup>, LoadError> {
+        Ok(blocked::ready(&self.read("asking for decisions in lutra.ddl", &blocked::select_ready(task)).await?))
+    }
+
+    async fn parked(&self, task: &str, group: Number, limit: usize) -> Result<Vec<ParkedItem>, LoadError> {
+        let rows = self.read("reading lutra.parked", &blocked::select_items(task, group, limit)).await?;
+        Ok(rows.iter().map(ParkedItem::of).collect())
+    }
+
     async fn connect(&self, owner: &Owner, slot: u16) -> Result<MySqlConnection, LoadError> {
         let mut connection = self.open().await?;
         let sql = format!("SELECT GET_LOCK('{}', 10)", owner.lock_name(slot));
@@ -153,18 +181,21 @@ impl Target for MySqlTarget {
                                   changed ones. Such tables are not carried: leave it out with `exclude` in the source";
             return Err(LoadError::Mapping { table: name.clone(), reason: REASON.to_owned() });
         }
-        Ok(definition.map(|definition| describe(definition, flavour)))
+        let Some(definition) = definition else { return Ok(None) };
+        let engines = self.transactional.get_or_try_init(|| transactional_engines(connection));
+        let transactional = engines.await?.contains(&definition.engine.to_ascii_lowercase());
+        Ok(Some(TargetTable { transactional, ..describe(definition, flavour) }))
     }
 }
 
 /// Makes Lutra's tables where the account may; where it may not, they must be there.
 async fn create_tables(connection: &mut Connection) -> Result<(), LoadError> {
     const PRESENT: &str = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'lutra' \
-                           AND table_name IN ('slot', 'ddl', 'dead_letter')";
-    if connection.query_text(PRESENT).await.map_err(failed("looking for lutra.slot"))?.as_deref() == Some("3") {
+                           AND table_name IN ('slot', 'ddl', 'dead_letter', 'stopped', 'parked')";
+    if connection.query_text(PRESENT).await.map_err(failed("looking for lutra.slot"))?.as_deref() == Some("5") {
         return Ok(());
     }
-    for statement in slot::CREATE.into_iter().chain(decisions::CREATE) {
+    for statement in slot::CREATE.into_iter().chain(decisions::CREATE).chain(blocked::CREATE) {
         connection.execute(statement).await.map_err(failed("making lutra.slot"))?;
     }
     Ok(())
@@ -245,6 +276,12 @@ async fn probe(connection: &mut Connection) -> Result<Capabilities, LoadError> {
     Ok(Capabilities { ddl_by_gtid: allowed, flavour })
 }
 
+async fn transactional_engines(connection: &mut Connection) -> Result<BTreeSet<String>, LoadError> {
+    const SQL: &str = "SELECT LOWER(engine) FROM information_schema.engines WHERE transactions = 'YES'";
+    let rows = connection.query(SQL).await.map_err(failed("asking for the engines"))?;
+    Ok(rows.iter().map(|row| row.string(0)).collect())
+}
+
 /// The catalogue's answer in the loader's words.
 fn describe(table: TableDefinition, flavour: Flavour) -> TargetTable {
     let columns = table.columns.iter().map(|c| TargetColumn {
@@ -272,6 +309,8 @@ fn describe(table: TableDefinition, flavour: Flavour) -> TargetTable {
         self_referencing: table.foreign_keys.iter().any(|f| f.parent == table.name),
         triggers: table.triggers.iter().filter(|t| !t.guarded).map(|t| t.name.clone()).collect(),
         name: table.name,
+        engine: table.engine,
+        transactional: true,
         flavour,
     }
 }
@@ -301,6 +340,14 @@ impl TargetConnection for MySqlConnection {
 
     async fn ask(&mut self, text: &str) -> Result<Option<String>, Error> {
         self.connection.query_text(text).await
+    }
+
+    async fn warnings(&mut self) -> Result<Vec<Warning>, Error> {
+        let rows = self.connection.query("SHOW WARNINGS").await?;
+        // What is but a note is one to a strict session too.
+        let warnings = rows.iter().filter(|row| row.text(0) != Some("Note"));
+        let code = |text: Option<&str>| text.and_then(|code| code.parse().ok()).unwrap_or(0);
+        Ok(warnings.map(|row| Warning { code: code(row.text(1)), message: row.string(2) }).collect())
     }
 
     async fn commit(&mut self) -> Result<(), Error> {

@@ -154,6 +154,7 @@ impl Source {
                 gtid_set: &self.gtid_set,
                 added: None,
                 open_xa: Vec::new(),
+                definitions: None,
             }),
             committed_at: 1_700_000_000_000_000,
             read_at: 1_700_000_000_000_000,
@@ -274,6 +275,7 @@ pub async fn start(source: &Source, settings: LoadSettings) -> Load {
         gtid: true,
         bookmarks: Vec::new(),
         connections: settings.connections,
+        parked_bytes: 1 << 20,
         scheduler: SchedulerOptions {
             policy: BatchPolicy { rows: settings.rows, bytes: 4 << 20, compare_image: settings.compare_image },
             batch_age: Duration::ZERO,

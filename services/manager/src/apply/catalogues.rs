@@ -39,7 +39,7 @@ struct Table {
     engine: String,
     columns: Vec<Column>,
     key: Vec<String>,
-    /// Method and expression; empty where there are none.
+    /// Method and expression, then each by name and bound; empty where there are none.
     partitions: String,
     triggers: Vec<String>,
     /// Foreign keys that change rows of this table when their parent's rows change: columns and parent.
@@ -99,8 +99,10 @@ async fn read(connection: &mut Connection) -> lutra_mysql::Result<Snapshot> {
                            ORDER BY table_schema, table_name, ordinal_position";
     const KEYS: &str = "SELECT table_schema, table_name, column_name FROM information_schema.key_column_usage \
                         WHERE constraint_name = 'PRIMARY' ORDER BY table_schema, table_name, ordinal_position";
-    const PARTITIONS: &str = "SELECT DISTINCT table_schema, table_name, partition_method, partition_expression \
-                              FROM information_schema.partitions WHERE partition_name IS NOT NULL";
+    const PARTITIONS: &str = "SELECT table_schema, table_name, CONCAT_WS(' ', partition_method, partition_expression, \
+                              subpartition_method, subpartition_expression), CONCAT_WS(' ', partition_name, subpartition_name, \
+                              partition_description) FROM information_schema.partitions WHERE partition_name IS NOT NULL \
+                              ORDER BY table_schema, table_name, partition_ordinal_position, subpartition_ordinal_position";
     const TRIGGERS: &str =
         "SELECT event_object_schema, event_object_table, trigger_name FROM information_schema.triggers";
     const CASCADES: &str = "SELECT k.table_schema, k.table_name, GROUP_CONCAT(k.column_name ORDER BY k.ordinal_position), \
@@ -137,7 +139,11 @@ async fn read(connection: &mut Connection) -> lutra_mysql::Result<Snapshot> {
     }
     for row in connection.query(PARTITIONS).await? {
         if let Some(table) = tables.get_mut(&TableName::new(row.string(0), row.string(1))) {
-            table.partitions = format!("{} {}", row.string(2), row.string(3));
+            if table.partitions.is_empty() {
+                table.partitions = row.string(2);
+            }
+            table.partitions.push_str(", ");
+            table.partitions.push_str(&row.string(3));
         }
     }
     for row in connection.query(TRIGGERS).await? {
@@ -352,7 +358,8 @@ fn partitions(ways: &[Way<'_>], right: &Snapshot, findings: &mut Findings) {
     let found: Vec<String> = ways.iter().filter(unlike).map(|way| format!("{} -> {}", way.from, way.to)).collect();
     warn(
         &found,
-        "partitions differ, so that dropping, emptying or exchanging one at the source cannot be carried",
+        "partitions differ in method, names or bounds: dropping, emptying or exchanging one at the source leaves no rows in its binlog, \
+         and does something else in the target, or fails there",
         findings,
     );
 }
