@@ -87,6 +87,9 @@ fn column_type(column: &CatalogueColumn, collations: &Collations) -> Option<Colu
         "set" => T::Set { labels: labels(&column.column_type)?, collation },
         "json" => T::Json,
         "vector" => T::Vector { dimensions: first.unwrap_or(2_048) },
+        // MariaDB's; in its binlog, and as they are cast to BINARY, as their bytes.
+        "uuid" | "inet6" => T::Binary { bytes: 16 },
+        "inet4" => T::Binary { bytes: 4 },
         "geometry" => T::Geometry { kind: 0 },
         "point" => T::Geometry { kind: 1 },
         "linestring" => T::Geometry { kind: 2 },

@@ -66,7 +66,9 @@ pub enum DefinitionKind {
     Table,
     /// It removes a table that is made anew behind it.
     Removal,
-    /// A view, or anything else that comes behind the tables.
+    /// Indexes and foreign keys of a table: made when all its rows are there, or before the first DDL on it.
+    Deferred,
+    /// A routine, view, trigger or event, behind the tables.
     Other,
 }
 
@@ -85,7 +87,22 @@ pub struct Definition {
     pub context: SessionContext,
 }
 
+/// utf8mb4_general_ci, which every server knows.
+const UTF8MB4: u16 = 45;
+
 impl Definition {
+    /// The session in which a server's own words for a table make it.
+    pub fn session() -> SessionContext {
+        SessionContext {
+            sql_mode: Some(0),
+            character_set_client: Some(UTF8MB4),
+            collation_connection: Some(UTF8MB4),
+            no_foreign_key_checks: true,
+            explicit_defaults_for_timestamp: Some(true),
+            ..SessionContext::default()
+        }
+    }
+
     /// As the statement of a DDL unit.
     pub fn to_ddl(&self) -> Ddl {
         Ddl {
@@ -95,6 +112,7 @@ impl Definition {
                 DefinitionKind::Database => DdlKind::CreateDatabase,
                 DefinitionKind::Table => DdlKind::CreateTable,
                 DefinitionKind::Removal => DdlKind::DropTable,
+                DefinitionKind::Deferred => DdlKind::AlterTable,
                 DefinitionKind::Other => DdlKind::Other,
             },
             tables: self.tables.iter().map(|(database, table)| TableName::new(database, table)).collect(),

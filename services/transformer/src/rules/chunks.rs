@@ -3,7 +3,7 @@
 use lutra_change::{Number, TableName};
 use lutra_rules::{DdlRoute, TableDecision};
 use lutra_wire::record::{Body, Chunk, RawBody};
-use lutra_wire::{ChunkStep, CopiedTable, Definition};
+use lutra_wire::{ChunkStep, CopiedTable, Definition, DefinitionKind};
 
 use super::RuleRoom;
 use crate::error::TransformError;
@@ -62,7 +62,14 @@ impl RuleRoom {
 
     fn definition(&self, number: Number, statement: &Definition) -> Result<Option<Definition>, TransformError> {
         let ddl = statement.to_ddl();
-        let route = self.rules.route_ddl(&ddl).map_err(|source| TransformError::Unfit { number, source })?;
+        let route = match self.rules.route_ddl(&ddl) {
+            // No row depends on what lives beside the tables: a person may make it by hand.
+            Err(fault) if statement.kind == DefinitionKind::Other => {
+                tracing::error!(%number, %fault, "something beside the tables is not made in the target");
+                return Ok(None);
+            }
+            route => route.map_err(|source| TransformError::Unfit { number, source })?,
+        };
         Ok(match route {
             DdlRoute::Pass => Some(statement.clone()),
             DdlRoute::Rewritten(ddl) => Some(statement.rewritten(&ddl)),
