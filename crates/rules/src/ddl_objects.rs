@@ -89,7 +89,11 @@ impl Rules {
             edits.extend(definition.references.iter().filter(|r| r.role == Role::Named).map(|r| named(r, &home)));
             edits.extend(table.iter().filter_map(|t| Some((t.reference.bytes.clone(), qualified(t.target.as_ref()?)))));
         }
-        edits.extend(self.body_edits(statement, definition.body, ddl, &subject)?);
+        // The new name of an event stands in what counts as its body.
+        let of_a_name = |edit: &Edit| definition.references.iter().any(|r| within(&edit.0, &r.bytes));
+        edits.extend(
+            self.body_edits(statement, definition.body, ddl, &subject)?.into_iter().filter(|edit| !of_a_name(edit)),
+        );
         match (definition.object, definition.verb) {
             (Object::Trigger, Verb::Create) => edits.extend(guard(statement, definition)),
             (Object::Event, Verb::Create | Verb::Alter) => edits.extend(disabled(statement, definition)),
@@ -157,6 +161,10 @@ impl Rules {
     fn names_database(&self, name: &str) -> bool {
         self.routes.iter().any(|r| r.pattern.database_wildcards() == 0 && r.pattern.matches_database(name))
     }
+}
+
+fn within(inner: &Range<usize>, outer: &Range<usize>) -> bool {
+    outer.start <= inner.start && inner.end <= outer.end
 }
 
 fn bytes(statement: &Statement<'_>, at: usize) -> Range<usize> {

@@ -214,6 +214,10 @@ fn events_are_disabled_and_triggers_guarded() {
     assert_eq!(objects("[]", "ALTER EVENT e ENABLE"), "shop> ALTER EVENT e DISABLE ON SLAVE");
     assert_eq!(objects("[]", "ALTER EVENT e DO SET @x = 'ENABLE'"), "pass");
     assert_eq!(
+        objects("[{match: 'shop.*', to: 'crm.$1'}]", "ALTER EVENT shop.e RENAME TO shop.f DO DELETE FROM shop.t"),
+        "crm> ALTER EVENT `crm`.`e` RENAME TO `crm`.`f` DO DELETE FROM `crm`.t"
+    );
+    assert_eq!(
         objects(WHOLE, "CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1; -- end"),
         "crm> CREATE TRIGGER `crm`.`g` BEFORE INSERT ON `crm`.`t` FOR EACH ROW IF @lutra_apply IS NULL THEN SET NEW.a = 1; END IF; -- end"
     );

@@ -3,7 +3,7 @@
 use std::hash::Hasher as _;
 use std::sync::Arc;
 
-use lutra_change::{ColumnSet, Number, RowFlags, Value};
+use lutra_change::{ColumnSet, ColumnType, Number, RowFlags, Value};
 use lutra_mysql::{json, sql};
 use lutra_wire::record::RowChange;
 use lutra_wire::{Fingerprint, WireError};
@@ -12,7 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use crate::error::LoadError;
 use crate::image::{Arena, Image};
 use crate::json_update;
-use crate::mapping::{ExactForm, Folded, MappedKey, TableMap};
+use crate::mapping::{ExactForm, Folded, MappedColumn, MappedKey, TableMap};
 use crate::planner::{Change, fold_key};
 use crate::unit::{RowTable, Segment};
 
@@ -107,12 +107,17 @@ impl Written {
     fn write(&mut self, row: &RowChange, table: &RowTable, map: &Arc<TableMap>) -> Result<Change, WireError> {
         let mut lenient = false;
         let before = match &row.before {
-            Some(datum) => Some(self.image(table, map, datum, row.before_columns.as_ref(), &mut lenient)?),
+            Some(datum) => {
+                Some(self.image(table, map, datum, row.before_columns.as_ref(), Side::Before, &mut lenient)?)
+            }
             None => None,
         };
         lenient = false;
         let after = match &row.after {
-            Some(datum) => Some(self.image(table, map, datum, row.after_columns.as_ref(), &mut lenient)?),
+            Some(datum) => {
+                let side = Side::After(before);
+                Some(self.image(table, map, datum, row.after_columns.as_ref(), side, &mut lenient)?)
+            }
             None => None,
         };
         // A source that is not strict fills in what a column without default lacks; a strict session of ours would refuse.
@@ -131,6 +136,7 @@ impl Written {
         map: &TableMap,
         datum: &[u8],
         present: Option<&ColumnSet>,
+        side: Side,
         lenient: &mut bool,
     ) -> Result<Image, WireError> {
         let arena = &mut self.arena;
@@ -139,8 +145,11 @@ impl Written {
         let mut columns = map.columns.iter().peekable();
         let (mut before_time, mut bad_update) = (false, false);
         let all = table.decoder.table().columns.len();
+        let mut number = 0;
         table.decoder.decode(datum, |column, value| {
             if let Some(mapped) = columns.next_if(|c| c.source == column) {
+                let at = number;
+                number += 1;
                 before_time |= !map.flavour.is_mariadb() && matches!(value, Value::Timestamp(1..=999_999));
                 let absent = present.is_some_and(|p| !p.contains(column));
                 if let (Some(true), Value::Json(text)) = (present.map(|p| p.contains(all + column)), &value) {
@@ -152,10 +161,12 @@ impl Written {
                     arena.mark_expression(image);
                     return;
                 }
-                *lenient |= matches!(value, Value::Enum(0));
+                let unsaid = !absent && side.is_unsaid(&value, mapped, at, arena);
+                *lenient |= unsaid || matches!(value, Value::Enum(0));
                 let mut expression = false;
                 arena.put(image, |out| match &value {
                     _ if absent => {}
+                    _ if unsaid => out.extend_from_slice(b"DEFAULT"),
                     Value::Json(text) if mapped.exact == ExactForm::Json => {
                         expression = json::write_document(out, text);
                     }
@@ -177,6 +188,30 @@ impl Written {
             return Err(WireError::Malformed { what: "a TIMESTAMP", reason: reason.to_owned() });
         }
         Ok(image)
+    }
+}
+
+/// Which image of a change it is.
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    /// What the row was.
+    Before,
+    /// What it becomes, and what it was.
+    After(Option<Image>),
+}
+
+impl Side {
+    /// Whether the value is one that no literal says: the VECTOR without any number that a source which is not strict leaves
+    /// in a NOT NULL column. A session of ours that is not strict leaves the same there. A row that had it before keeps it.
+    fn is_unsaid(self, value: &Value<'_>, column: &MappedColumn, at: usize, arena: &Arena) -> bool {
+        let Self::After(before) = self else { return false };
+        if !matches!((value, &column.column_type), (Value::Bytes([]), ColumnType::Vector { .. })) || !column.needs_value
+        {
+            return false;
+        }
+        let mut empty = Vec::new();
+        sql::write_literal(&mut empty, value, &column.column_type);
+        before.is_none_or(|before| arena.column(before, at) != empty)
     }
 }
 
@@ -293,7 +328,7 @@ const RELATED: u64 = 0x6c75_7472_615f_666b;
 mod tests {
     #![allow(clippy::unwrap_used)]
     use bytes::Bytes;
-    use lutra_change::{Column, ColumnType, KeyPart, Operation, TableName, TableSchema};
+    use lutra_change::{Column, KeyPart, Operation, TableName, TableSchema};
     use lutra_wire::{RowDecoder, RowEncoder, RowSchema};
 
     use super::*;

@@ -10,6 +10,7 @@ use lutra_change::sql_statement::{Definition, Object, Role, Statement, Statement
 use lutra_change::{DdlKind, Gtid, TableName};
 use lutra_wire::record::{Ddl, PartEnd, RawBody};
 
+use super::wording::{in_its_charset, of_those_captured};
 use super::{Assembler, Output, UnitPart};
 use crate::error::AssembleError;
 
@@ -25,6 +26,9 @@ impl Assembler {
         if self.open.as_ref().is_some_and(|open| open.without_effect) {
             return self.uncaptured(Some(query.database));
         }
+        let in_group = self.mariadb && self.open.as_ref().is_some_and(|open| open.group);
+        let read = in_its_charset(query, in_group);
+        let query = read.as_ref().unwrap_or(query);
         let statement = Statement::new(query.statement, Lexis::of_context(&query.context))
             .ok_or(AssembleError::UnreadableStatement)?;
         match statement.kind() {
@@ -114,11 +118,13 @@ impl Assembler {
         if rows_follow && self.is_second_half(query)? {
             return Ok(());
         }
+        let captures = |t: &TableName| self.spec.captures(&t.database, &t.table);
+        let (captured, tables) = of_those_captured(query.statement, statement, query.database, captures);
         let text = match &statement.rows_follow {
             Some(words) => without(query.statement, words),
+            None if statement.list => captured,
             None => with_definer(query, parsed, statement),
         };
-        let tables = statement.tables(query.database);
         self.give_ddl(query, statement.kind, tables, &text, rows_follow)
     }
 

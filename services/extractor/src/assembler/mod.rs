@@ -11,6 +11,7 @@ mod open;
 mod table;
 mod tail;
 mod unit;
+mod wording;
 mod xa;
 
 use std::collections::VecDeque;
