@@ -1,5 +1,7 @@
 //! MySQL's binary JSON to the text that the server prints (`json_binary.h` and `Json_wrapper::to_string` of the MySQL
-//! source).
+//! source), with [marks](lutra_change::json) in front of scalars whose type that text does not tell.
+
+use lutra_change::JsonScalar;
 
 use crate::double;
 use crate::error::Fault;
@@ -93,6 +95,25 @@ impl<'o> Printer<'o> {
         write!(self.out, "{number}").map_err(|_| Fault { what: "a JSON number does not print", at: 0 })
     }
 
+    fn mark(&mut self, scalar: JsonScalar) {
+        self.out.extend_from_slice(scalar.marks());
+    }
+
+    /// The server takes whole numbers of 32 bits for signed ones and larger ones for unsigned ones when it parses text.
+    fn unsigned(&mut self, number: u64) -> Result<(), Fault> {
+        if u32::try_from(number).is_ok() {
+            self.mark(JsonScalar::Unsigned);
+        }
+        self.number(number)
+    }
+
+    fn signed(&mut self, number: i64) -> Result<(), Fault> {
+        if number > i64::from(u32::MAX) {
+            self.mark(JsonScalar::Signed);
+        }
+        self.number(number)
+    }
+
     /// A value of that kind that begins with `bytes`.
     pub(crate) fn value(&mut self, kind: u8, bytes: &[u8], depth: u32) -> Result<(), Fault> {
         let mut reader = Reader::new(bytes);
@@ -112,11 +133,11 @@ impl<'o> Printer<'o> {
                 Ok(())
             }
             kind::INT16 => self.number(reader.u16()? as i16),
-            kind::UINT16 => self.number(reader.u16()?),
+            kind::UINT16 => self.unsigned(reader.u16()?.into()),
             kind::INT32 => self.number(reader.u32()? as i32),
-            kind::UINT32 => self.number(reader.u32()?),
-            kind::INT64 => self.number(reader.u64()? as i64),
-            kind::UINT64 => self.number(reader.u64()?),
+            kind::UINT32 => self.unsigned(reader.u32()?.into()),
+            kind::INT64 => self.signed(reader.u64()? as i64),
+            kind::UINT64 => self.unsigned(reader.u64()?),
             kind::DOUBLE => {
                 let number = f64::from_le_bytes(reader.array()?);
                 double::print(number, self.out).ok_or_else(|| reader.fault("a JSON number is not finite"))
@@ -192,18 +213,21 @@ impl<'o> Printer<'o> {
                 }
                 let mut room = Text::default();
                 let text = text::decimal(&mut number, precision, scale, &mut room)?;
+                self.mark(JsonScalar::Decimal);
                 self.out.extend_from_slice(text.as_bytes());
                 Ok(())
             }
-            10 => self.temporal(bytes, Temporal::Date),
-            11 => self.temporal(bytes, Temporal::Time),
-            7 | 12 => self.temporal(bytes, Temporal::DateTime),
+            10 => self.temporal(bytes, Temporal::Date, JsonScalar::Date),
+            11 => self.temporal(bytes, Temporal::Time, JsonScalar::Time),
+            7 => self.temporal(bytes, Temporal::DateTime, JsonScalar::Timestamp),
+            12 => self.temporal(bytes, Temporal::DateTime, JsonScalar::DateTime),
             // A string that was stored as what it came from.
             253 => {
                 self.quoted(bytes);
                 Ok(())
             }
             _ => {
+                self.mark(JsonScalar::Bytes);
                 self.text("\"base64:type");
                 self.number(column_type)?;
                 self.out.push(b':');
@@ -214,11 +238,12 @@ impl<'o> Printer<'o> {
         }
     }
 
-    fn temporal(&mut self, bytes: &[u8], kind: Temporal) -> Result<(), Fault> {
+    fn temporal(&mut self, bytes: &[u8], kind: Temporal, scalar: JsonScalar) -> Result<(), Fault> {
         let mut reader = Reader::new(bytes);
         let packed = reader.u64()? as i64;
         let mut room = Text::default();
         text::json_temporal(packed, kind, &mut room).map_err(|what| reader.fault(what))?;
+        self.mark(scalar);
         self.out.push(b'"');
         self.out.extend_from_slice(room.as_str().as_bytes());
         self.out.push(b'"');
@@ -380,7 +405,7 @@ mod tests {
         assert_eq!(printed(&document).unwrap(), r#"{"a": 1, "b": [true, null]}"#);
         assert_eq!(printed(b"").unwrap(), "null");
         assert_eq!(printed(b"\x0c\x04a\"\x01\n").unwrap(), r#""a\"\u0001\n""#);
-        assert_eq!(printed(b"\x0f\xfc\x02\xff\xfe").unwrap(), r#""base64:type252://4=""#);
+        assert_eq!(printed(b"\x0f\xfc\x02\xff\xfe").unwrap(), "\t\t\t\t\t\t\t\t\"base64:type252://4=\"");
     }
 
     #[test]

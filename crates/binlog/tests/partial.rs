@@ -4,7 +4,7 @@
 mod common;
 
 use lutra_binlog::{Cell, DecodeError, Decoder, Event, EventData, Image, Inflater, Scratch, TableCache};
-use lutra_change::{Operation, Value};
+use lutra_change::{Operation, Value, json};
 
 /// The JSON columns of a row, as text.
 type Documents = Vec<Option<String>>;
@@ -45,7 +45,7 @@ impl Reading {
                 };
                 match cell {
                     Cell::Value(Value::Null) => {}
-                    Cell::Value(Value::Json(text)) => *slot = Some(text.to_owned()),
+                    Cell::Value(Value::Json(text)) => *slot = Some(json::printed(text).into_owned()),
                     Cell::Value(Value::Bytes(text)) => *slot = Some(String::from_utf8(text.to_vec()).unwrap()),
                     Cell::Value(other) => panic!("{other:?}"),
                     Cell::JsonUpdate(update) => {

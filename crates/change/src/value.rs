@@ -36,7 +36,8 @@ pub enum Value<'a> {
     /// CHAR, VARCHAR, TEXT in the column's own character set; BINARY (padded to its length), VARBINARY, BLOB; GEOMETRY
     /// as SRID and WKB; VECTOR as little-endian 32-bit floats.
     Bytes(&'a [u8]),
-    /// JSON, exactly as the server prints it.
+    /// JSON, exactly as the server prints it, and with marks in front of scalars whose type that text does not tell: see
+    /// [`json`](crate::json).
     Json(&'a str),
 }
 

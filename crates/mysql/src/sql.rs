@@ -155,9 +155,10 @@ pub fn write_literal(out: &mut Vec<u8>, value: &Value<'_>, column: &ColumnType) 
         Value::Decimal(text) if text.bytes().all(|b| b.is_ascii_digit() || b == b'-' || b == b'.') => {
             out.extend_from_slice(text.as_bytes());
         }
-        Value::Decimal(text) | Value::Date(text) | Value::Time(text) | Value::DateTime(text) | Value::Json(text) => {
+        Value::Decimal(text) | Value::Date(text) | Value::Time(text) | Value::DateTime(text) => {
             write_quoted(out, text.as_bytes());
         }
+        Value::Json(text) => write_quoted(out, lutra_change::json::printed(text).as_bytes()),
         Value::Timestamp(micros) => write_timestamp(out, micros, column),
         Value::Bit(bytes) => write_number(out, bytes.iter().take(8).fold(0u64, |n, &b| n << 8 | u64::from(b))),
         Value::Bytes(bytes) => write_bytes(out, bytes, column),

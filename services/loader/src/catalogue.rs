@@ -40,6 +40,10 @@ pub struct TargetKey {
 pub struct TargetTable {
     /// Full name.
     pub name: TableName,
+    /// Storage engine.
+    pub engine: String,
+    /// Whether the engine has transactions.
+    pub transactional: bool,
     /// Columns in table order.
     pub columns: Vec<TargetColumn>,
     /// Unique indexes, the primary key first.

@@ -23,6 +23,8 @@ pub struct Arena {
     ends: Vec<usize>,
     /// First column ends of images with values that are made from what the row holds.
     expressions: FxHashSet<usize>,
+    /// First column ends of images with JSON documents that are no literals.
+    documents: FxHashSet<usize>,
 }
 
 impl Arena {
@@ -54,6 +56,16 @@ impl Arena {
     /// Whether that was said of the image.
     pub fn holds_expression(&self, image: Image) -> bool {
         self.expressions.contains(&image.first)
+    }
+
+    /// A value of the image is a JSON document with types of its own: among the literals of a list it would become text.
+    pub fn mark_document(&mut self, image: Image) {
+        self.documents.insert(image.first);
+    }
+
+    /// Whether that was said of the image.
+    pub fn holds_document(&self, image: Image) -> bool {
+        !self.documents.is_empty() && self.documents.contains(&image.first)
     }
 
     /// The literal of one column; empty when the column is absent.

@@ -1,5 +1,6 @@
 //! What changed inside a JSON value, as an expression over what the row holds (partial JSON values without a base).
 
+use lutra_change::json::printed;
 use lutra_mysql::{Flavour, json, sql};
 use serde::de::IgnoredAny;
 use serde_json::Deserializer;
@@ -54,7 +55,7 @@ pub fn write(out: &mut Vec<u8>, column: &str, changes: &[JsonChange<'_>], flavou
         if let Some(value) = change.value {
             if flavour.is_mariadb() {
                 out.extend_from_slice(b",JSON_EXTRACT(");
-                sql::write_quoted(out, value.as_bytes());
+                sql::write_quoted(out, printed(value).as_bytes());
                 out.extend_from_slice(b",'$')");
             } else {
                 out.extend_from_slice(b",CAST(");
@@ -78,7 +79,7 @@ mod tests {
         write(&mut out, "`j`", &changes, Flavour::MySql);
         assert_eq!(
             String::from_utf8_lossy(&out),
-            r#"JSON_REMOVE(JSON_ARRAY_INSERT(JSON_INSERT(JSON_REPLACE(`j`,'$.a',CAST(JSON_REPLACE(CAST('0' AS JSON),'$',1.50) AS JSON)),'$."b}c"',CAST('{"x": "}]"}' AS JSON)),'$.l[0]',CAST('null' AS JSON)),'$.d')"#
+            r#"JSON_REMOVE(JSON_ARRAY_INSERT(JSON_INSERT(JSON_REPLACE(`j`,'$.a',CAST(JSON_REPLACE(CAST('0' AS JSON),'$',CAST('1.50' AS DECIMAL(3,2))) AS JSON)),'$."b}c"',CAST('{"x": "}]"}' AS JSON)),'$.l[0]',CAST('null' AS JSON)),'$.d')"#
         );
         assert_eq!(parse("[]"), Some(Vec::new()));
         for bad in

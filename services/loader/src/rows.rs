@@ -173,7 +173,7 @@ impl Written {
                     value => sql::write_literal(out, value, &mapped.column_type),
                 });
                 if expression {
-                    arena.mark_expression(image);
+                    arena.mark_document(image);
                 }
             }
         })?;
@@ -369,6 +369,8 @@ mod tests {
         };
         let target = TargetTable {
             name: name.clone(),
+            engine: "InnoDB".to_owned(),
+            transactional: true,
             columns: ["id", "u", "v"].map(target).to_vec(),
             unique_keys: keys.iter().map(|k| key(k)).collect(),
             related: Vec::new(),

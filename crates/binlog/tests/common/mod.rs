@@ -36,7 +36,7 @@ pub(crate) fn text(value: Value<'_>) -> String {
         Value::Enum(index) => index.to_string(),
         Value::Set(bits) => bits.to_string(),
         Value::Bit(bytes) | Value::Bytes(bytes) => shown(bytes),
-        Value::Json(json) => shown(json.as_bytes()),
+        Value::Json(json) => shown(lutra_change::json::printed(json).as_bytes()),
     }
 }
 

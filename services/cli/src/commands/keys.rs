@@ -54,9 +54,8 @@ fn print(value: &Value<'_>) -> String {
         Value::Enum(n) => n.to_string(),
         Value::Float(n) => n.to_string(),
         Value::Double(n) => n.to_string(),
-        Value::Decimal(text) | Value::Date(text) | Value::Time(text) | Value::DateTime(text) | Value::Json(text) => {
-            (*text).to_owned()
-        }
+        Value::Decimal(text) | Value::Date(text) | Value::Time(text) | Value::DateTime(text) => (*text).to_owned(),
+        Value::Json(text) => lutra_change::json::printed(text).into_owned(),
         Value::Bit(bytes) => hex(bytes),
         Value::Bytes(bytes) => match std::str::from_utf8(bytes) {
             Ok(text) if !text.contains(char::is_control) => text.to_owned(),

@@ -13,7 +13,7 @@ mod statement;
 mod tests;
 
 pub(crate) use fold::fold_key;
-pub use render::{Packet, Part, SQL_MODE, Script, render};
+pub use render::{Leniency, Packet, Part, SQL_MODE, Script, render};
 pub use statement::{Change, Statement};
 
 use std::sync::Arc;

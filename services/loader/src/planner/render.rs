@@ -3,6 +3,7 @@
 use super::statement::Statement;
 use crate::image::{Arena, Image};
 use crate::mapping::{ExactForm, JoinForm, MappedKey, TableMap};
+use lutra_change::ColumnType;
 use lutra_mysql::{Flavour, sql};
 
 /// Rows of one SQL statement: beyond that, parsing gains nothing and a lost lock costs more.
@@ -35,6 +36,51 @@ pub struct Packet {
     pub text: Vec<u8>,
     /// One entry per statement.
     pub parts: Vec<Part>,
+    /// Its last statement runs in a session that is not strict: what it may warn of.
+    pub lenient: Option<Leniency>,
+}
+
+/// What a row's statement may warn of in a session that is not strict; anything else would have been changed silently.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leniency {
+    /// Index of the [`Statement`].
+    pub statement: usize,
+    /// Columns in which the source holds the invalid member of an ENUM.
+    pub invalid: Vec<String>,
+    /// Columns without a default for which the source has no value.
+    pub without_value: Vec<String>,
+}
+
+impl Leniency {
+    fn of(statement: usize, map: &TableMap, columns: impl Iterator<Item = usize>, arena: &Arena, row: Image) -> Self {
+        let mut leniency = Self { statement, invalid: Vec::new(), without_value: Vec::new() };
+        for (at, column) in columns.filter_map(|at| Some((at, map.columns.get(at)?))) {
+            match arena.column(row, at) {
+                b"0" if matches!(column.column_type, ColumnType::Enum { .. }) => {
+                    leniency.invalid.push(column.name.clone());
+                }
+                b"" | b"DEFAULT" if column.needs_value => leniency.without_value.push(column.name.clone()),
+                _ => {}
+            }
+        }
+        leniency
+    }
+
+    /// Whether the statement may warn of that.
+    pub fn allows(&self, code: u16, message: &str) -> bool {
+        const TRUNCATED: u16 = 1265;
+        const NO_DEFAULT: u16 = 1364;
+        const DEPRECATED: u16 = 1287;
+        const DEPRECATED_FOR_GOOD: u16 = 1681;
+        let names = |columns: &[String]| columns.iter().any(|name| message.contains(&format!("'{name}'")));
+        match code {
+            TRUNCATED => names(&self.invalid),
+            NO_DEFAULT => names(&self.without_value),
+            // Words that the server will not know some day change no value.
+            DEPRECATED | DEPRECATED_FOR_GOOD => true,
+            _ => false,
+        }
+    }
 }
 
 /// All packets of a batch.
@@ -54,22 +100,41 @@ pub fn render(statements: &[Statement], arena: &Arena, compare_image: bool) -> S
                 writer.close(at, None);
             }
             Statement::Insert { map, rows, lenient } => {
-                writer.leniently(at, *lenient, |w| w.insert(at, map, rows, arena));
+                let leniency = lenient.then(|| of_inserted(at, map, rows, arena)).flatten();
+                writer.leniently(at, leniency, |w| w.insert(at, map, rows, arena));
             }
             Statement::Delete { map, rows } => writer.delete(at, map, rows, arena),
             Statement::Upsert { map, rows, exact, lenient } => {
-                writer.leniently(at, *lenient, |w| w.freely(!exact, |w| w.upsert(at, map, rows, arena)));
+                let leniency = lenient.then(|| of_inserted(at, map, rows, arena)).flatten();
+                writer.leniently(at, leniency, |w| w.freely(!exact, |w| w.upsert(at, map, rows, arena)));
             }
             Statement::Remove { map, rows } => writer.freely(true, |w| w.delete(at, map, rows, arena)),
             Statement::Patch { map, columns, rows, lenient } => {
-                writer.leniently(at, *lenient, |w| w.freely(true, |w| w.update(at, map, columns, rows, arena)));
+                let leniency = lenient.then(|| of_updated(at, map, columns, rows, arena)).flatten();
+                writer.leniently(at, leniency, |w| w.freely(true, |w| w.update(at, map, columns, rows, arena)));
             }
             Statement::Update { map, columns, rows, lenient } => {
-                writer.leniently(at, *lenient, |w| w.update(at, map, columns, rows, arena));
+                let leniency = lenient.then(|| of_updated(at, map, columns, rows, arena)).flatten();
+                writer.leniently(at, leniency, |w| w.update(at, map, columns, rows, arena));
             }
         }
     }
     writer.script
+}
+
+/// A row that needs leniency has a statement of its own.
+fn of_inserted(at: usize, map: &TableMap, rows: &[Image], arena: &Arena) -> Option<Leniency> {
+    rows.first().map(|row| Leniency::of(at, map, 0..map.columns.len(), arena, *row))
+}
+
+fn of_updated(
+    at: usize,
+    map: &TableMap,
+    columns: &[usize],
+    rows: &[(Image, Image)],
+    arena: &Arena,
+) -> Option<Leniency> {
+    rows.first().map(|(_, after)| Leniency::of(at, map, columns.iter().copied(), arena, *after))
 }
 
 struct Writer {
@@ -81,7 +146,7 @@ struct Writer {
 
 impl Writer {
     fn open(&mut self) -> &mut Vec<u8> {
-        if self.script.packets.last().is_none_or(|p| p.text.len() >= PACKET_BYTES) {
+        if self.script.packets.last().is_none_or(|p| p.text.len() >= PACKET_BYTES || p.lenient.is_some()) {
             self.script.packets.push(Packet::default());
         }
         let last = self.script.packets.len() - 1;
@@ -103,14 +168,18 @@ impl Writer {
         self.free = before;
     }
 
-    fn leniently(&mut self, statement: usize, lenient: bool, write: impl FnOnce(&mut Self)) {
-        if lenient {
-            self.set_mode(statement, LENIENT_SQL_MODE);
+    /// The statement ends its packet, so that its warnings can be asked for.
+    fn leniently(&mut self, statement: usize, leniency: Option<Leniency>, write: impl FnOnce(&mut Self)) {
+        let needed = leniency.filter(|l| !l.invalid.is_empty() || !l.without_value.is_empty());
+        if needed.is_none() {
+            return write(self);
         }
+        self.set_mode(statement, LENIENT_SQL_MODE);
         write(self);
-        if lenient {
-            self.set_mode(statement, SQL_MODE);
+        if let Some(packet) = self.script.packets.last_mut() {
+            packet.lenient = needed;
         }
+        self.set_mode(statement, SQL_MODE);
     }
 
     fn set_mode(&mut self, statement: usize, mode: &str) {
@@ -218,8 +287,9 @@ impl Writer {
     }
 
     fn update(&mut self, at: usize, map: &TableMap, columns: &[usize], rows: &[(Image, Image)], arena: &Arena) {
-        let literals =
-            rows.iter().all(|(_, after)| columns.iter().all(|&c| !arena.column(*after, c).is_empty()));
+        let literals = rows.iter().all(|(_, after)| {
+            !arena.holds_document(*after) && columns.iter().all(|&c| !arena.column(*after, c).is_empty())
+        });
         let joins = rows.len() >= JOIN_ROWS && !self.compare_image && map.joins_by_key() && literals;
         let plain = |key: &MappedKey| {
             let listable = |c: &usize| map.columns.get(*c).is_some_and(|c| c.listable);

@@ -37,6 +37,8 @@ fn map(keyed: bool) -> Arc<TableMap> {
         |name: &str, column: &str| TargetKey { name: name.to_owned(), columns: vec![column.to_owned()], plain: true };
     let table = TargetTable {
         name,
+        engine: "InnoDB".to_owned(),
+        transactional: true,
         columns: vec![column("id", None), column("u", Some("utf8mb4_0900_ai_ci")), column("v", None)],
         unique_keys: if keyed { vec![key("PRIMARY", "id"), key("u", "u")] } else { Vec::new() },
         related: Vec::new(),
@@ -340,4 +342,19 @@ fn an_update_sets_what_would_change_by_itself() {
     assert!(part.contains("SET `u`='c',`v`=`v` WHERE"), "{part}");
     let nothing: String = text(&[update(rows[0], rows[0], true)]);
     assert!(nothing.is_empty(), "{nothing}");
+}
+
+#[test]
+fn only_what_a_row_is_lenient_for_may_be_warned_of() {
+    let leniency = Leniency { statement: 0, invalid: vec!["e".to_owned()], without_value: vec!["w".to_owned()] };
+    assert!(leniency.allows(1265, "Data truncated for column 'e' at row 1"));
+    assert!(leniency.allows(1364, "Field 'w' doesn't have a default value"));
+    for (code, message) in [
+        (1265, "Data truncated for column 'n' at row 1"),
+        (1364, "Field 'e' doesn't have a default value"),
+        (1264, "Out of range value for column 'e' at row 1"),
+        (1366, "Incorrect integer value: 'e' for column 'w' at row 1"),
+    ] {
+        assert!(!leniency.allows(code, message), "{message}");
+    }
 }

@@ -14,7 +14,7 @@ pub(super) fn text(column_type: &ColumnType, cell: Cell<'_>, out: &mut String) {
             let mut bytes = Vec::new();
             let done = update.write(&mut bytes);
             out.push_str("changes ");
-            out.push_str(done.err().unwrap_or(&String::from_utf8_lossy(&bytes)));
+            out.push_str(done.err().unwrap_or(&lutra_change::json::printed(&String::from_utf8_lossy(&bytes))));
             return;
         }
     };
@@ -59,7 +59,7 @@ pub(super) fn json(column_type: &ColumnType, cell: Cell<'_>) -> Json {
         Cell::JsonUpdate(update) => {
             let mut bytes = Vec::new();
             match update.write(&mut bytes) {
-                Ok(()) => json!({"changes": String::from_utf8_lossy(&bytes)}),
+                Ok(()) => json!({"changes": lutra_change::json::printed(&String::from_utf8_lossy(&bytes))}),
                 Err(what) => json!({"changes": Json::Null, "error": what}),
             }
         }
@@ -74,9 +74,8 @@ fn json_of(column_type: &ColumnType, value: Value<'_>) -> Json {
         // By its own digits, not those of the double it becomes.
         Value::Float(number) => number.to_string().parse::<f64>().map_or(Json::Null, Json::from),
         Value::Double(number) => Json::from(number),
-        Value::Decimal(text) | Value::Date(text) | Value::Time(text) | Value::DateTime(text) | Value::Json(text) => {
-            Json::from(text)
-        }
+        Value::Decimal(text) | Value::Date(text) | Value::Time(text) | Value::DateTime(text) => Json::from(text),
+        Value::Json(text) => Json::from(&*lutra_change::json::printed(text)),
         Value::Timestamp(micros) => {
             let fsp = match column_type {
                 ColumnType::Timestamp { fsp } => usize::from(*fsp),
