@@ -1,5 +1,6 @@
 //! The run: work, faults, rests.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -21,7 +22,7 @@ use crate::watch::health::{Monitor, Record};
 use crate::watch::resources::BOUND;
 use crate::watch::sampler::Sampled;
 use crate::watch::{Pulse, Sampler, conserved, rest};
-use crate::workload::{self, Leg, Workload};
+use crate::workload::{self, Leg, Pace, Workload};
 
 /// Without progress for so long a fault strikes all the same; it is written down that it did.
 const IMPATIENCE: Duration = Duration::from_secs(15);
@@ -140,11 +141,11 @@ pub(crate) struct Working {
 
 impl Working {
     /// Starts all writers.
-    pub(crate) fn start(rig: &Rig, works: &Works, seed: u64, number: u64) -> Self {
+    pub(crate) fn start(rig: &Rig, works: &Works, seed: u64, number: u64, pace: &Pace) -> Self {
         let stop = CancellationToken::new();
         let writers = works.iter().map(|(work, db)| {
             let (url, database) = (rig.world.source_url.clone(), db.clone());
-            let writing = work.run(Leg { url, database, seed, number, stop: stop.clone() });
+            let writing = work.run(Leg { url, database, seed, number, stop: stop.clone(), pace: pace.clone() });
             #[allow(clippy::disallowed_methods, reason = "the run's own tasks, joined in `stop`")]
             let writer = tokio::spawn(writing);
             writer
@@ -173,6 +174,7 @@ struct Running<'c> {
     chronicle: &'c Chronicle,
     findings: Findings,
     pulse: Arc<Pulse>,
+    pace: Pace,
     auditor: Auditor,
     run: Run,
     campaign: &'c mut Campaign,
@@ -210,7 +212,7 @@ pub async fn run(
     };
     let sampler = Sampler::start(copy, findings.clone());
     let (pulse, began, record) = (Arc::clone(&sampler.pulse), Instant::now(), Arc::new(Mutex::new(Record::default())));
-    let stop = CancellationToken::new();
+    let (stop, pace) = (CancellationToken::new(), Pace::default());
     let monitor = Monitor {
         rig: &rig,
         bank: bank.clone(),
@@ -219,6 +221,7 @@ pub async fn run(
         bound: BOUND,
         record: Arc::clone(&record),
         shown: None,
+        pace: pace.clone(),
     };
     let mut running = Running {
         rig: &rig,
@@ -229,6 +232,7 @@ pub async fn run(
         chronicle,
         findings: findings.clone(),
         pulse: Arc::clone(&pulse),
+        pace: pace.clone(),
         auditor,
         run: Run { seed, began_at: now(), workloads: choice.workloads.clone(), ..Run::default() },
         campaign,
@@ -242,6 +246,9 @@ pub async fn run(
     };
     let (done, ()) = tokio::join!(working, watching);
     sampler.finish().await;
+    if done.is_err() {
+        keep_logs(&rig, chronicle.folder());
+    }
     let record = std::mem::take(&mut *record.lock().unwrap_or_else(PoisonError::into_inner));
     running.close(record, &done);
     done
@@ -259,7 +266,7 @@ impl Running<'_> {
         };
         let mut number = 1;
         while !spent(self) {
-            let working = Working::start(self.rig, self.works, self.seed, number);
+            let working = Working::start(self.rig, self.works, self.seed, number, &self.pace);
             let mut struck = Ok(());
             for _ in 0..budget.rest_every {
                 if spent(self) {
@@ -270,8 +277,9 @@ impl Running<'_> {
                     break;
                 }
             }
-            self.run.transactions += working.stop().await?;
+            let stopped = working.stop().await;
             struck?;
+            self.run.transactions += stopped?;
             self.rest(number).await?;
             number += 1;
         }
@@ -301,7 +309,7 @@ impl Running<'_> {
     async fn undisturbed(&mut self, number: u64) -> Result<()> {
         self.rig.world.caught_up(LIMIT).await?;
         let before = conserved::counters(self.rig).await?;
-        let working = Working::start(self.rig, self.works, self.seed, number);
+        let working = Working::start(self.rig, self.works, self.seed, number, &self.pace);
         tokio::time::sleep(UNDISTURBED).await;
         self.run.transactions += working.stop().await?;
         self.rest(number).await?;
@@ -463,6 +471,15 @@ impl Running<'_> {
         run.broken_off = done.as_ref().err().map(|error| format!("{error:#}"));
         findings::add(&mut self.campaign.invariants, &self.findings.all());
         self.campaign.runs.push(std::mem::take(run));
+    }
+}
+
+/// The services' logs go with the stack: of a run that was broken off they stay beside the report.
+fn keep_logs(rig: &Rig, folder: &Path) {
+    let logs = folder.join("logs");
+    let _ = std::fs::create_dir_all(&logs);
+    for (name, service) in &rig.world.services {
+        let _ = std::fs::copy(service.process().launch().log, logs.join(format!("{name}.log")));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -20,6 +20,7 @@ pub struct Chronicle {
 struct Inner {
     began: Instant,
     file: Mutex<File>,
+    folder: PathBuf,
     quiet: bool,
 }
 
@@ -39,7 +40,14 @@ impl Chronicle {
     pub fn open(path: &Path, quiet: bool) -> Result<Self> {
         let file = File::options().create(true).append(true).open(path);
         let file = Mutex::new(file.with_context(|| format!("open the log of decisions {}", path.display()))?);
-        Ok(Self { inner: Arc::new(Inner { began: Instant::now(), file, quiet }) })
+        let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
+        Ok(Self { inner: Arc::new(Inner { began: Instant::now(), file, folder, quiet }) })
+    }
+
+    /// Where it is written.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.inner.folder
     }
 
     /// Seconds since the run began.

@@ -22,6 +22,7 @@ use crate::watch::health::{Monitor, Record, STALL};
 use crate::watch::resources::{self, BOUND, Usage};
 use crate::watch::sampler::Sampled;
 use crate::watch::{Sampler, conserved, rest};
+use crate::workload::Pace;
 
 /// Workloads that controls need.
 const WORKLOADS: [&str; 3] = ["bank", "hot", "tpcc"];
@@ -301,7 +302,7 @@ async fn one(control: Control, rig: &Rig, works: &Works, seed: u64, findings: &F
         workloads: campaign::works("controls", &WORKLOADS.map(str::to_owned)),
     };
     let sampler = Sampler::start(copy, findings.clone());
-    let working = Working::start(rig, works, seed, 1_000 + control as u64);
+    let working = Working::start(rig, works, seed, 1_000 + control as u64, &Pace::default());
     tokio::time::sleep(Duration::from_millis(700)).await;
     let done = match control {
         Control::Stalled => stalled(rig, &sampler, &names, findings).await,
@@ -362,6 +363,7 @@ async fn stalled(rig: &Rig, sampler: &Sampler, names: &Names, findings: &Finding
         bound: BOUND,
         record: Arc::new(Mutex::new(Record::default())),
         shown,
+        pace: Pace::default(),
     };
     let stop = CancellationToken::new();
     let limit = async {
@@ -406,7 +408,7 @@ async fn ruin(control: Control, rig: &Rig, works: &Works, seed: u64, findings: &
     let names = Names::of(rig, works);
     let subject = Subject { task: names.task.clone(), bank: Some(names.bank.clone()), hot: None };
     let mut auditor = Auditor::begin(&rig.world.target_url, subject).await?;
-    let working = Working::start(rig, works, seed, 2_000 + control as u64);
+    let working = Working::start(rig, works, seed, 2_000 + control as u64, &Pace::default());
     rig.probe(Instant::now(), LIMIT).await?;
     let owner = rig.owner(Service::Loader).await?;
     if control == Control::Fence {

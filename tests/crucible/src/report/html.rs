@@ -203,7 +203,9 @@ fn plots(run: &Run) -> String {
     };
     let memory = Line { name: "memory of all services", colour: "#2a8c4a", points: of(|s| Some(s.mib as f64)) };
     let plot = |line: Line, unit: &str| over_time(&[line], &strokes(), run.seconds, unit);
-    format!("{}{}{}", plot(commits, "1/s"), plot(waiting, ""), plot(memory, "MiB"))
+    let pace = Line { name: "rest of the writers", colour: "#8a3fb0", points: of(|s| Some(f64::from(s.pace))) };
+    let plots = [plot(commits, "1/s"), plot(waiting, ""), plot(memory, "MiB"), plot(pace, "%")];
+    plots.concat()
 }
 
 fn peaks(run: &Run) -> String {

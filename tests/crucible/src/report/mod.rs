@@ -247,7 +247,7 @@ mod tests {
             skipped: 0,
             times: vec![0.2, 0.1, 1.5],
         };
-        let second = |at: f64| Second { at, commits: 20, waiting: Some(3), mib: 90 };
+        let second = |at: f64| Second { at, commits: 20, waiting: Some(3), mib: 90, pace: 100 };
         let mark = Mark {
             at: 2.5,
             name: "kill-loader".to_owned(),

@@ -15,6 +15,7 @@ use super::Pulse;
 use super::resources::{self, Usage};
 use crate::findings::{Findings, Invariant};
 use crate::rig::Rig;
+use crate::workload::Pace;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// So long nothing may move while all looks well.
@@ -35,6 +36,8 @@ pub struct Second {
     pub waiting: Option<i64>,
     /// Resident memory of all services together.
     pub mib: u64,
+    /// How long writers rested, in percent of the shortest rests.
+    pub pace: u32,
 }
 
 /// What a run recorded second by second.
@@ -62,6 +65,8 @@ pub struct Monitor<'r> {
     pub record: Arc<Mutex<Record>>,
     /// What is shown, where a control says so.
     pub shown: Option<Value>,
+    /// How fast writers are, which follows what waits.
+    pub pace: Pace,
 }
 
 impl Monitor<'_> {
@@ -76,9 +81,15 @@ impl Monitor<'_> {
             }
             let waiting = self.waiting(&mut source, &mut target).await;
             let count = self.pulse.count();
+            waiting.into_iter().for_each(|lines| self.pace.follow(lines));
             self.resources();
-            let now =
-                Second { at: began.elapsed().as_secs_f64(), commits: count - before, waiting, mib: self.memory() };
+            let now = Second {
+                at: began.elapsed().as_secs_f64(),
+                commits: count - before,
+                waiting,
+                mib: self.memory(),
+                pace: self.pace.percent(),
+            };
             self.record.lock().unwrap_or_else(PoisonError::into_inner).seconds.push(now);
             stalled_since = match (count > before, waiting) {
                 (false, Some(lines)) if lines > 0 => stalled_since.or_else(|| Some(Instant::now())),

@@ -40,16 +40,16 @@ fn transaction(db: &str, random: &mut ChaCha8Rng, n: u64) -> String {
         2 => format!(
             "BEGIN; SELECT u INTO @a FROM {table} WHERE {}; SELECT u INTO @b FROM {table} WHERE {}; \
              SELECT u INTO @c FROM {table} WHERE {}; UPDATE {table} SET u = -1 WHERE {}; \
-             UPDATE {table} SET u = @c WHERE {}; UPDATE {table} SET u = @b WHERE {}; \
-             UPDATE {table} SET u = @a, v = {n} WHERE {}; COMMIT",
+             UPDATE {table} SET u = @a WHERE {}; UPDATE {table} SET u = @b WHERE {}; \
+             UPDATE {table} SET u = @c, v = {n} WHERE {}; COMMIT",
             at(a),
             at(b),
             at(c),
             at(a),
-            // a holds -1: c's goes to b only after b's went to c.
-            at(a),
+            // Each takes what the one before it has just left.
+            at(b),
             at(c),
-            at(b)
+            at(a)
         ),
         3 => format!(
             "BEGIN; SELECT id, u INTO @i, @u FROM {table} WHERE {}; DELETE FROM {table} WHERE id = @i; \

@@ -15,8 +15,7 @@ use crate::findings::Invariant;
 /// Rows that carry a version, besides the hot one, which is 0.
 const KEYS: u32 = 50;
 /// The hot row's pace: 500 a second with release programs; debug ones follow a fifth of that beside the other workloads.
-const HOT_REST: Duration =
-    if cfg!(debug_assertions) { Duration::from_millis(10) } else { Duration::from_micros(1_700) };
+const HOT_REST: Duration = if cfg!(debug_assertions) { Duration::from_millis(8) } else { Duration::from_micros(1_700) };
 
 /// The hot row.
 pub(super) struct Hot;

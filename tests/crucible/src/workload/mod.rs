@@ -10,6 +10,8 @@ mod tpcc;
 mod types;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -37,6 +39,42 @@ pub struct Leg {
     pub number: u64,
     /// Told when it ends.
     pub stop: CancellationToken,
+    /// How long writers rest.
+    pub pace: Pace,
+}
+
+/// How much longer than at best all writers rest: a machine that cannot follow must fall behind by seconds, not minutes.
+#[derive(Clone, Debug)]
+pub struct Pace(Arc<AtomicU32>);
+
+impl Default for Pace {
+    fn default() -> Self {
+        // Debug programs follow half of what release programs do.
+        Self(Arc::new(AtomicU32::new(if cfg!(debug_assertions) { 200 } else { 100 })))
+    }
+}
+
+impl Pace {
+    /// Percent of the shortest rests.
+    #[must_use]
+    pub fn percent(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Slower where more transfers wait than the target takes in some seconds, and back to full speed behind it.
+    pub fn follow(&self, waiting: i64) {
+        let now = self.percent();
+        let next = match waiting {
+            400.. => now * 3 / 2,
+            ..80 => now * 9 / 10,
+            _ => now,
+        };
+        self.0.store(next.clamp(100, 2_000), Ordering::Relaxed);
+    }
+
+    fn rest(&self, shortest: Duration) -> Duration {
+        shortest * self.percent() / 100
+    }
 }
 
 /// What a workload wants to remember between two looks at its copy.
@@ -161,9 +199,7 @@ pub(crate) async fn write(
             // What was begun is rolled back with the connection.
             Ok(Err(_)) | Err(_) => conn = None,
         }
-        if !rest.is_zero() {
-            pause(leg, rest).await;
-        }
+        pause(leg, leg.pace.rest(rest)).await;
     }
     if let Some(conn) = conn {
         let _ = tokio::time::timeout(PATIENCE, conn.disconnect()).await;
@@ -176,6 +212,17 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn writers_slow_down_when_the_target_falls_behind_and_recover() {
+        let pace = Pace::default();
+        (0..40).for_each(|_| pace.follow(5_000));
+        assert_eq!(pace.percent(), 2_000);
+        pace.follow(200);
+        assert_eq!(pace.percent(), 2_000);
+        (0..60).for_each(|_| pace.follow(0));
+        assert_eq!(pace.percent(), 100);
+    }
 
     #[test]
     fn names_are_unique_and_fit_into_database_names() {

@@ -44,7 +44,7 @@ impl Workload for Sysbench {
                     }
                     Ok(Err(_)) | Err(_) => lane = None,
                 }
-                pause(&leg, REST).await;
+                pause(&leg, leg.pace.rest(REST)).await;
             }
             Ok(done)
         })
