@@ -197,7 +197,11 @@ impl Statement<'_> {
         let name_at = self.skip_if_exists(at);
         let nameless = name_at >= self.tokens.len() || self.is_any(name_at, &OPTIONS);
         let (kind, create_at) = match verb {
-            Verb::Create => (DdlKind::CreateDatabase, (name_at == at).then(|| self.start_of(at))),
+            Verb::Create => {
+                // MariaDB's `OR REPLACE` does not go with `IF NOT EXISTS`.
+                let plain = name_at == at && !self.is(at.saturating_sub(2), "REPLACE");
+                (DdlKind::CreateDatabase, plain.then(|| self.start_of(at)))
+            }
             Verb::Alter => (DdlKind::AlterDatabase, None),
             Verb::Drop => (DdlKind::DropDatabase, None),
         };
@@ -248,6 +252,7 @@ impl Statement<'_> {
         let create_at = (name_at == at).then(|| self.start_of(at));
         let subject = self.reference(name_at, Role::Subject)?;
         let mut next = subject.after;
+        let home = subject.database.clone();
         let mut references = vec![subject];
         if self.sign(next) == Some(b'(') && self.is(next + 1, "LIKE") {
             next += 1;
@@ -257,7 +262,7 @@ impl Statement<'_> {
         } else {
             for at in next..self.tokens.len() {
                 match () {
-                    () if self.is(at, "REFERENCES") => references.push(self.reference(at + 1, Role::Mentioned)?),
+                    () if self.is(at, "REFERENCES") => references.push(self.parent(at + 1, home.as_deref())?),
                     () if self.is(at, "UNION") => self.merged(at, &mut references)?,
                     () => {}
                 }
@@ -283,6 +288,13 @@ impl Statement<'_> {
         None
     }
 
+    /// The table that a foreign key leads to: without a database it is in the one of the table that has the key, wherever
+    /// the session stands.
+    fn parent(&self, at: usize, home: Option<&str>) -> Option<Reference> {
+        let reference = self.reference(at, Role::Mentioned)?;
+        Some(Reference { database: reference.database.or_else(|| home.map(str::to_owned)), ..reference })
+    }
+
     /// `UNION = (table, …)` of the MERGE engine.
     fn merged(&self, at: usize, references: &mut Vec<Reference>) -> Option<()> {
         let mut at = if self.sign(at + 1) == Some(b'=') { at + 2 } else { at + 1 };
@@ -299,7 +311,7 @@ impl Statement<'_> {
 
     fn alter_table(&self, at: usize) -> Option<Definition> {
         let subject = self.reference(self.skip_if_exists(at), Role::Subject)?;
-        let from = subject.after;
+        let (from, home) = (subject.after, subject.database.clone());
         let mut references = vec![subject];
         let mut depth = 0i32;
         for at in from..self.tokens.len() {
@@ -309,7 +321,10 @@ impl Statement<'_> {
                 _ => {}
             }
             let role = match () {
-                () if self.is(at, "REFERENCES") => Role::Mentioned,
+                () if self.is(at, "REFERENCES") => {
+                    references.push(self.parent(at + 1, home.as_deref())?);
+                    continue;
+                }
                 () if depth != 0 => continue,
                 () if self.is(at, "UNION") => {
                     self.merged(at, &mut references)?;

@@ -57,7 +57,7 @@ fn transaction_control_is_told_from_definitions() {
 fn tables_are_found_wherever_the_grammar_puts_them() {
     check(
         "create table if not exists `a b`.t (x int, foreign key (x) references u (y))",
-        "Create Table CreateTable: Subject a b.t, Mentioned -.u",
+        "Create Table CreateTable: Subject a b.t, Mentioned a b.u",
     );
     check("CREATE TABLE t LIKE s.u", "Create Table CreateTable: Subject -.t, Mentioned s.u");
     check("CREATE TABLE t (LIKE u)", "Create Table CreateTable: Subject -.t, Mentioned -.u");
@@ -71,6 +71,10 @@ fn tables_are_found_wherever_the_grammar_puts_them() {
     check("CREATE TEMPORARY TABLE t (x INT)", "temporary Create Table CreateTable: Subject -.t");
     check("DROP TEMPORARY TABLE t", "temporary Drop Table DropTable: Subject -.t");
     check("ALTER TABLE t RENAME COLUMN a TO b, RENAME TO s.u", "Alter Table RenameTable: Subject -.t, RenamedTo s.u");
+    check(
+        "ALTER TABLE s.t ADD FOREIGN KEY (x) REFERENCES u (y), ADD FOREIGN KEY (x) REFERENCES v.u (y)",
+        "Alter Table AlterTable: Subject s.t, Mentioned s.u, Mentioned v.u",
+    );
     check("ALTER TABLE t RENAME = u", "Alter Table RenameTable: Subject -.t, RenamedTo -.u");
     check("ALTER TABLE t RENAME INDEX a TO b, ADD c INT", "Alter Table AlterTable: Subject -.t");
     check("ALTER TABLE t RENAME KEY a TO b", "Alter Table AlterTable: Subject -.t");
