@@ -1,6 +1,6 @@
 //! Everything that a server says it has in some databases, by name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use lutra_harness::mysql::quoted;
@@ -18,8 +18,16 @@ pub(super) struct Thing {
     pub(super) name: String,
 }
 
-/// Definitions of everything.
-pub(super) type Definitions = BTreeMap<Thing, String>;
+impl Thing {
+    /// Whether a statement may be about it. Names begin with letters and a number of their own.
+    pub(super) fn is_named_in(&self, text: &str) -> bool {
+        let ends = self.name.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(self.name.len());
+        match self.kind {
+            "DATABASE" => text.contains("DATABASE") || text.contains("SCHEMA"),
+            _ => text.contains(self.name.get(..ends).unwrap_or_default()),
+        }
+    }
+}
 
 impl std::fmt::Display for Thing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -110,16 +118,6 @@ impl Reader {
             Err(mysql_async::Error::Server(error)) => self.plain(&format!("error: {error}")),
             Err(error) => return Err(error).context("read a definition"),
         })
-    }
-
-    /// Everything.
-    pub(super) async fn read(&mut self) -> Result<Definitions> {
-        let mut found = Definitions::new();
-        for thing in self.list().await? {
-            let shown = self.show(&thing).await?;
-            found.insert(thing, shown);
-        }
-        Ok(found)
     }
 
     /// Drops a thing without a word in the binlog.

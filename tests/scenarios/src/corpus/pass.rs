@@ -1,5 +1,5 @@
-//! The corpus through a pipeline: after each statement source and target must have the same definitions, and every so
-//! often the same rows.
+//! The corpus through a pipeline: after each statement source and target must have the same things with the same
+//! definitions where the statement names them, and after every fifty all the same definitions and rows.
 //!
 //! A fault does not end the pass: what differs is dropped at both sides, what the target refuses is skipped, and all faults
 //! are told at the end, up to a limit.
@@ -15,7 +15,7 @@ use lutra_mysql::Flavour;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
-use super::definitions::{Definitions, Reader, Thing};
+use super::definitions::{Reader, Thing};
 use super::{Generator, Statement};
 use crate::world::{World, WorldOptions};
 
@@ -23,7 +23,7 @@ use crate::world::{World, WorldOptions};
 const ARRIVAL: Duration = Duration::from_secs(60);
 /// When a stream that stands still is looked at more closely.
 const SUSPICION: Duration = Duration::from_secs(3);
-/// Statements between two comparisons of all rows.
+/// Statements between two comparisons of everything.
 const BATCH: u32 = 50;
 /// After so many faults a pass ends.
 const FAULTS: usize = 12;
@@ -68,7 +68,7 @@ pub struct Pass {
     marked: u32,
     source: Reader,
     target: Reader,
-    known: Definitions,
+    known: BTreeSet<Thing>,
     counts: BTreeMap<&'static str, (u32, u32)>,
     compared: u64,
     rows: u64,
@@ -143,7 +143,7 @@ impl Pass {
             generator,
             marking,
             marked: 0,
-            known: Definitions::new(),
+            known: BTreeSet::new(),
             counts: BTreeMap::new(),
             compared: 0,
             rows: 0,
@@ -172,7 +172,7 @@ impl Pass {
             );
             self.arrived(&what).await?;
             let whole = taken % BATCH == 0 || taken == self.plan.statements;
-            self.compare(&what, whole).await?;
+            self.compare(&what, &statement.text, whole).await?;
             if whole && accepted {
                 self.compare_rows(&what).await?;
                 eprintln!(
@@ -217,6 +217,7 @@ impl Pass {
         let table = if self.plan.routing == Routing::Tables { format!("{PREFIX}marker") } else { "marker".to_owned() };
         let sql = format!("SELECT n FROM `{}_a`.{table}", self.routed);
         let mut looked = begun;
+        let mut pause = Duration::from_millis(5);
         loop {
             let seen: Option<u32> = match self.target.connection.query_first(&sql).await {
                 Ok(seen) => seen,
@@ -233,12 +234,8 @@ impl Pass {
                 self.ensure_running(what).await?;
             }
             ensure!(begun.elapsed() < ARRIVAL, "not arrived after {ARRIVAL:?}: {what}\n{}", self.world.logs());
-            tokio::time::sleep(if begun.elapsed() < SUSPICION {
-                Duration::from_millis(3)
-            } else {
-                Duration::from_millis(100)
-            })
-            .await;
+            tokio::time::sleep(pause).await;
+            pause = pause.mul_f32(1.4).min(Duration::from_millis(100));
         }
     }
 
@@ -248,7 +245,7 @@ impl Pass {
         let listed: serde_json::Value = serde_json::from_str(&text)?;
         let failed = listed.as_array().into_iter().flatten().find(|s| s["state"] == "failed" && s["decision"] == "");
         let Some(failed) = failed else { return Ok(()) };
-        self.faults.push(format!(
+        self.fault(format!(
             "{what}\nthe target refuses it: {}\n  as {}",
             failed["reason"].as_str().unwrap_or_default(),
             failed["statement"].as_str().unwrap_or_default()
@@ -276,21 +273,21 @@ impl Pass {
         Ok(())
     }
 
-    /// Compares what there is by name, and the definitions that this statement changed at the source; `whole`: all.
-    async fn compare(&mut self, what: &str, whole: bool) -> Result<()> {
-        let (here, there) = tokio::try_join!(self.source.read(), self.target.list())?;
+    /// Compares what there is by name, and the definitions of what the statement names or made; `whole`: of everything.
+    async fn compare(&mut self, what: &str, text: &str, whole: bool) -> Result<()> {
+        let (here, there) = tokio::try_join!(self.source.list(), self.target.list())?;
         let mut differ: BTreeMap<Thing, [String; 2]> = BTreeMap::new();
-        for thing in there.iter().filter(|thing| !here.contains_key(thing)) {
+        for thing in there.difference(&here) {
             differ.insert(thing.clone(), ["not there".to_owned(), self.target.show(thing).await?]);
         }
-        for (thing, definition) in &here {
+        for thing in &here {
             if !there.contains(thing) {
-                differ.insert(thing.clone(), [definition.clone(), "not there".to_owned()]);
-            } else if whole || self.known.get(thing) != Some(definition) {
+                differ.insert(thing.clone(), [self.source.show(thing).await?, "not there".to_owned()]);
+            } else if whole || !self.known.contains(thing) || thing.is_named_in(text) {
                 self.compared += 1;
-                let shown = self.target.show(thing).await?;
-                if shown != *definition {
-                    differ.insert(thing.clone(), [definition.clone(), shown]);
+                let (source, target) = tokio::try_join!(self.source.show(thing), self.target.show(thing))?;
+                if source != target {
+                    differ.insert(thing.clone(), [source, target]);
                 }
             }
         }
@@ -329,7 +326,7 @@ impl Pass {
 
     /// Compares all rows.
     async fn compare_rows(&mut self, what: &str) -> Result<()> {
-        let databases: BTreeSet<String> = self.known.keys().map(|t| t.database.clone()).collect();
+        let databases: BTreeSet<String> = self.known.iter().map(|t| t.database.clone()).collect();
         let names: Vec<&str> = databases.iter().map(String::as_str).collect();
         let mut comparison = Comparison::new(&self.world.source_url, &self.world.target_url).databases(&names);
         if self.plan.routing != Routing::Same {
@@ -338,7 +335,7 @@ impl Pass {
             }
         }
         if self.plan.routing == Routing::Tables {
-            for thing in self.known.keys().filter(|t| matches!(t.kind, "TABLE" | "SEQUENCE")) {
+            for thing in self.known.iter().filter(|t| matches!(t.kind, "TABLE" | "SEQUENCE")) {
                 let database = thing.database.replace(&self.prefix, &self.routed);
                 comparison = comparison.table(
                     &format!("{}.{}", thing.database, thing.name),
@@ -366,7 +363,7 @@ impl Pass {
                 | Difference::TooMany { table } => table.replace(&self.routed, &self.prefix).replace(PREFIX, ""),
             })
             .collect();
-        let wrong = self.known.keys().filter(|t| tables.contains(&format!("{}.{}", t.database, t.name))).cloned();
+        let wrong = self.known.iter().filter(|t| tables.contains(&format!("{}.{}", t.database, t.name))).cloned();
         for thing in wrong.collect::<Vec<_>>() {
             self.remove(&thing).await?;
         }
