@@ -191,6 +191,7 @@ pub fn unhindered_statement(flavour: Flavour) -> &'static str {
     match flavour {
         Flavour::MySql => {
             "SET innodb_strict_mode = 0, auto_increment_increment = 1, auto_increment_offset = 1, lc_time_names = 0 \
+             /*!80011 , default_collation_for_utf8mb4 = DEFAULT*/ /*!80013 , sql_require_primary_key = 0*/ \
              /*!80030 , sql_generate_invisible_primary_key = 0*/ /*!80400 , restrict_fk_on_non_standard_key = 0*/"
         }
         Flavour::MariaDb => {
