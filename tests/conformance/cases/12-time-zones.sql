@@ -1,7 +1,7 @@
 -- case: 12
 -- title: TIMESTAMP across session time zones and the hour that comes twice
 CREATE TABLE t (id INT PRIMARY KEY, ts TIMESTAMP(3) NULL, dt DATETIME DEFAULT CURRENT_TIMESTAMP, u TIMESTAMP DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP);
-SET time_zone = '+14:00';
+SET time_zone = '+13:00';
 INSERT INTO t (id, ts) VALUES (1, '2024-07-01 00:00:00.123');
 SET time_zone = '-12:00';
 INSERT INTO t (id, ts) VALUES (2, '2024-07-01 00:00:00.123');

@@ -6,4 +6,4 @@ INSERT INTO t (id, g, gc) VALUES (2, ST_GeomFromText('GEOMETRYCOLLECTION EMPTY')
 INSERT INTO t (id, g) VALUES (3, ST_GeomFromText('POLYGON((0 0,0 1,1 1,0 0))', 3857)), (4, NULL);
 UPDATE t SET g = ST_GeomFromText('LINESTRING(10 20,30 40)', 4326) WHERE id IN (3, 4);
 DELETE FROM t WHERE id = 2;
--- @probe SELECT id, ST_SRID(g), HEX(ST_AsBinary(g)) FROM `{db}`.t ORDER BY id
+-- @probe SELECT id, ST_SRID(g), HEX(g) FROM `{db}`.t ORDER BY id

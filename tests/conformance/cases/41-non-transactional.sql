@@ -1,6 +1,6 @@
 -- case: 41
 -- title: Rows of a table without transactions
--- expect: refused GTID consistency
+-- expect: refused has no transactions
 -- source: mysql
 -- target: mysql
 -- note: rows of such a table cannot commit together with the checkpoint; `apply` names these tables: make them InnoDB or exclude them

@@ -1,5 +1,8 @@
 -- case: 42
 -- title: SAVEPOINT and ROLLBACK TO
+-- mariadb-mariadb: refused ROLLBACK TO
+-- mariadb-mysql: refused ROLLBACK TO
+-- note: MariaDB logs a ROLLBACK TO with what it undoes where a temporary table was made behind the savepoint
 CREATE TABLE t (id INT PRIMARY KEY, v INT);
 CREATE TABLE m (id INT PRIMARY KEY) ENGINE = MyISAM;
 BEGIN;

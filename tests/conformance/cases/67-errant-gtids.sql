@@ -1,3 +1,3 @@
 -- case: 67
 -- title: Fail-over to a server with other GTIDs
--- tested: services/extractor/tests/extraction.rs a_source_without_the_logs_transactions_is_refused_and_they_are_named
+-- tested: tests/scenarios/tests/positions.rs a_replica_with_transactions_of_its_own_takes_over_and_one_that_lacks_some_is_refused

@@ -1,3 +1,3 @@
 -- case: 68
 -- title: Restart while gtid_purged is not empty
--- tested: services/extractor/tests/extraction.rs a_second_start_goes_on_where_the_first_one_ended
+-- tested: tests/scenarios/tests/positions.rs a_purged_log_is_no_obstacle_to_who_has_read_it

@@ -1,3 +1,4 @@
 -- case: 72
 -- title: RESET BINARY LOGS, other names, numbers above 999999
--- pending: needs a server of its own in the suite
+-- tested: tests/scenarios/tests/positions.rs files_may_be_numbered_past_six_digits_and_renamed_and_a_reset_is_told
+-- note: a source that was reset does not have the log's transactions: the pipeline halts with `source_behind_log`

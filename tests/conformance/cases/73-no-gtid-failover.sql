@@ -1,4 +1,4 @@
 -- case: 73
 -- title: Fail-over without GTIDs
--- tested: services/extractor/tests/extraction.rs capture_can_begin_at_a_position_with_and_without_gtid
--- note: without GTIDs one server is followed; there is no fail-over, and the documentation says so
+-- tested: tests/scenarios/tests/positions.rs without_gtids_another_server_is_refused
+-- note: without GTIDs one server is followed; another one is refused by name

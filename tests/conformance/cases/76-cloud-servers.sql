@@ -1,3 +1,4 @@
 -- case: 76
 -- title: Padding of Aurora, heartbeat rows of RDS
--- pending: these servers cannot be run here; their events are decoded by the rules of the protocol
+-- tested: crates/binlog/tests/versions.rs what_amazon_adds_to_a_log_is_passed_over
+-- note: decoded, not run

@@ -1,3 +1,4 @@
 -- case: 81
 -- title: A reader slower than net_write_timeout
--- pending: no test yet that holds a reader back for longer than the server waits
+-- tested: tests/scenarios/tests/positions.rs a_reader_held_for_longer_than_the_server_waits_goes_on
+-- note: a dump session asks for an hour's patience

@@ -10,7 +10,10 @@
 //! | `expect` | `equal` (the default), or `refused TEXT`: a task halts with a message that holds the text |
 //! | `pending` | why it cannot be right yet; it is not run |
 //! | `tested` | `FILE FUNCTION`: the test elsewhere that proves it; it is not run here |
+//! | `mysql-mariadb`, `mariadb-mysql`, `mariadb-mariadb`, `copied` | as `expect`, on these servers, or where a full load brings the rows |
 //! | `note` | what a reader of the table should know |
+//!
+//! Besides the two words of `expect` there is `differs TEXT`: the target differs, and TEXT says how and why.
 //!
 //! Behind it stands SQL. It runs in a database of its own; `{db}` is that database's name, and `{db}_2` may be used beside
 //! it. Between statements, lines `-- @…` direct the run:
@@ -26,6 +29,7 @@
 //! | `-- @restart SERVICE` | kill a service and start it again |
 //! | `-- @probe SELECT …` | at the end, this query gives the same on both sides |
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -40,6 +44,8 @@ pub enum Expected {
     Equal,
     /// A task halts with a message that holds this text.
     Refused(String),
+    /// The target differs: how and why.
+    Differs(String),
     /// Not run: why it cannot be right yet.
     Pending(String),
     /// Not run here: file and function of the test that proves it.
@@ -78,6 +84,8 @@ pub struct Case {
     pub target: Option<Flavour>,
     /// How it ends where all is well.
     pub expected: Expected,
+    /// The same for some servers, by their names (`mysql-mariadb`), or for a full load (`copied`), where it ends otherwise.
+    pub exceptions: BTreeMap<String, Expected>,
     /// What a reader of the table should know.
     pub note: String,
     /// What is done.
@@ -116,6 +124,7 @@ impl Case {
             source: None,
             target: None,
             expected: Expected::Equal,
+            exceptions: BTreeMap::new(),
             note: String::new(),
             steps: Vec::new(),
             probes: Vec::new(),
@@ -147,11 +156,10 @@ impl Case {
                 let (file, function) = value.split_once(' ').context("tested: FILE FUNCTION")?;
                 self.expected = Expected::Tested(file.to_owned(), function.to_owned());
             }
-            "expect" => match value.split_once(' ') {
-                Some(("refused", text)) => self.expected = Expected::Refused(text.to_owned()),
-                None if value == "equal" => self.expected = Expected::Equal,
-                _ => bail!("`{value}` is neither `equal` nor `refused TEXT`"),
-            },
+            "expect" => self.expected = expected(value)?,
+            "mysql-mariadb" | "mariadb-mysql" | "mariadb-mariadb" | "copied" => {
+                self.exceptions.insert(key.to_owned(), expected(value)?);
+            }
             _ => bail!("there is no key `{key}`"),
         }
         Ok(())
@@ -206,11 +214,26 @@ impl Case {
         self.source.is_none_or(|wanted| wanted == source) && self.target.is_none_or(|wanted| wanted == target)
     }
 
+    /// How it ends on these servers (`mysql-mariadb`), or where it is copied (`copied`).
+    #[must_use]
+    pub fn expected_on(&self, servers: &str) -> &Expected {
+        self.exceptions.get(servers).unwrap_or(&self.expected)
+    }
+
     /// Whether it is run by this suite.
     #[must_use]
     pub fn is_run(&self) -> bool {
-        matches!(self.expected, Expected::Equal | Expected::Refused(_))
+        matches!(self.expected, Expected::Equal | Expected::Refused(_) | Expected::Differs(_))
     }
+}
+
+fn expected(value: &str) -> Result<Expected> {
+    Ok(match value.split_once(' ') {
+        Some(("refused", text)) => Expected::Refused(text.to_owned()),
+        Some(("differs", text)) => Expected::Differs(text.to_owned()),
+        None if value == "equal" => Expected::Equal,
+        _ => bail!("`{value}` is neither `equal`, `refused TEXT` nor `differs TEXT`"),
+    })
 }
 
 fn flavour(text: &str) -> Result<Flavour> {
@@ -227,12 +250,13 @@ mod tests {
 
     #[test]
     fn headers_statements_and_directions_are_told_apart() -> Result<()> {
-        let text = "-- case: 7\n-- title: dates\n-- source: mysql\n-- expect: refused no such thing\n\
+        let text = "-- case: 7\n-- title: dates\n-- source: mysql\n-- expect: refused no such thing\n-- copied: differs a little\n\
                     CREATE TABLE t (a INT); INSERT INTO t VALUES (1);\n-- @session b\n-- @fails\nSELECT;\n-- @settle\n\
                     -- @probe SELECT 1\nSELECT 2;\n";
         let case = Case::parse("07-dates", text)?;
         assert_eq!((case.number, case.source), (7, Some(Flavour::MySql)));
-        assert_eq!(case.expected, Expected::Refused("no such thing".to_owned()));
+        assert_eq!(case.expected_on("mysql-mysql"), &Expected::Refused("no such thing".to_owned()));
+        assert_eq!(case.expected_on("copied"), &Expected::Differs("a little".to_owned()));
         let run = |text: &str, fails| Step::Run(text.to_owned(), fails);
         assert_eq!(
             case.steps,

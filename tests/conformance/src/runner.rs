@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use lutra_harness::mysql::{connect, quoted};
 use lutra_harness::oracle::Comparison;
 use lutra_mysql::Flavour;
+use lutra_mysql::dialect::mariadb_collation;
 use lutra_scenarios::world::flavour;
 use lutra_scenarios::{World, WorldOptions};
 use mysql_async::prelude::Queryable;
@@ -30,6 +31,15 @@ pub struct Pair {
     pub target: Flavour,
 }
 
+impl Pair {
+    /// As case files name it: `mysql-mariadb`.
+    #[must_use]
+    pub fn key(self) -> String {
+        let name = |flavour| if flavour == Flavour::MySql { "mysql" } else { "mariadb" };
+        format!("{}-{}", name(self.source), name(self.target))
+    }
+}
+
 impl std::fmt::Display for Pair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let name = |flavour| if flavour == Flavour::MySql { "MySQL" } else { "MariaDB" };
@@ -44,6 +54,8 @@ pub enum Outcome {
     Equal,
     /// As expected: refused.
     Refused,
+    /// As expected: it differs.
+    Differs,
     /// Not as expected, and what was seen.
     Failed(String),
     /// It does not run on these servers, or is not run yet, or is tested elsewhere.
@@ -95,17 +107,25 @@ impl Suite {
         if !case.fits(pair.source, pair.target) {
             return Ok(Outcome::NotRun);
         }
-        let mut play = Play { world, case, pair, database: database(FOLLOWED, case), sessions: BTreeMap::new() };
+        let expected = case.expected_on(&pair.key());
+        let mut play =
+            Play { world, case, expected, pair, database: database(FOLLOWED, case), sessions: BTreeMap::new() };
         let ended = play.run().await;
         // What halted is gone with its services; the others find new ones.
         if halted(world).await?.is_some() || ended.is_err() {
             self.world = None;
         }
-        Ok(match (&case.expected, ended) {
-            (Expected::Refused(_), Ok(())) => Outcome::Refused,
-            (_, Ok(())) => Outcome::Equal,
-            (_, Err(error)) => Outcome::Failed(format!("{error:#}")),
-        })
+        Ok(outcome(expected, ended))
+    }
+}
+
+fn outcome(expected: &Expected, ended: Result<()>) -> Outcome {
+    match (expected, ended) {
+        (Expected::Refused(_), Ok(())) => Outcome::Refused,
+        (Expected::Differs(_), Ok(())) => Outcome::Failed("it is said to differ, and does not".to_owned()),
+        (Expected::Differs(_), Err(_)) => Outcome::Differs,
+        (_, Ok(())) => Outcome::Equal,
+        (_, Err(error)) => Outcome::Failed(format!("{error:#}")),
     }
 }
 
@@ -134,11 +154,16 @@ pub async fn copied(cases: &[Case]) -> Result<(Pair, Vec<Outcome>)> {
     let options = WorldOptions { databases, load: "    full: {}".to_owned(), ..WorldOptions::default() };
     let world = World::shared("confcopy", options).await?;
     let pair = Pair { source: flavour(&world.source_url).await?, target: flavour(&world.target_url).await? };
-    let fits = |case: &Case| case.expected == Expected::Equal && case.fits(pair.source, pair.target);
+    const KEY: &str = "copied";
+    let fits = |case: &Case| {
+        let runs = matches!(case.expected_on(KEY), Expected::Equal | Expected::Differs(_));
+        runs && case.fits(pair.source, pair.target)
+    };
     let mut plays = Vec::new();
     for case in cases {
         let database = database(COPIED, case);
-        let mut play = Play { world: &world, case, pair, database, sessions: BTreeMap::new() };
+        let expected = case.expected_on(KEY);
+        let mut play = Play { world: &world, case, expected, pair, database, sessions: BTreeMap::new() };
         if fits(case) {
             play.steps(false).await.with_context(|| format!("run {}", case.name))?;
         }
@@ -150,7 +175,7 @@ pub async fn copied(cases: &[Case]) -> Result<(Pair, Vec<Outcome>)> {
     for play in plays {
         outcomes.push(match fits(play.case) {
             false => Outcome::NotRun,
-            true => play.settle().await.map_or_else(|error| Outcome::Failed(format!("{error:#}")), |()| Outcome::Equal),
+            true => outcome(play.expected, play.settle().await),
         });
     }
     Ok((pair, outcomes))
@@ -179,6 +204,7 @@ async fn loaded(world: &World) -> Result<()> {
 struct Play<'w> {
     world: &'w World,
     case: &'w Case,
+    expected: &'w Expected,
     pair: Pair,
     database: String,
     sessions: BTreeMap<String, Conn>,
@@ -189,7 +215,7 @@ const TARGET: &str = "@target";
 impl Play<'_> {
     async fn run(&mut self) -> Result<()> {
         self.steps(true).await?;
-        match &self.case.expected {
+        match self.expected {
             Expected::Refused(text) => self.refused(text).await,
             _ => self.settle().await,
         }
@@ -276,7 +302,8 @@ impl Play<'_> {
         }
         let report = comparison.run().await?;
         ensure!(report.is_equal(), "{report}");
-        for query in OBJECTS {
+        let objects = if self.pair.source == self.pair.target { OBJECTS } else { NAMES };
+        for query in objects {
             let of = |name: &str| query.replace("{db}", &name.replace('\'', "''"));
             for name in &names {
                 self.same(&mut source, &mut target, &of(name)).await?;
@@ -300,7 +327,14 @@ impl Play<'_> {
         let query = "SELECT schema_name, default_collation_name FROM information_schema.schemata";
         let all: Vec<(String, String)> = connection.query(query).await?;
         let own = [self.database.clone(), format!("{}_2", self.database)];
-        Ok(all.into_iter().filter(|(name, _)| own.contains(&name.to_lowercase())).collect())
+        let own = all.into_iter().filter(|(name, _)| own.contains(&name.to_lowercase()));
+        // Across the families a collation may have another name.
+        let across = self.pair.source != self.pair.target;
+        let named = |collation: String| match mariadb_collation(&collation).filter(|_| across) {
+            Some(theirs) => theirs.to_owned(),
+            None => collation,
+        };
+        Ok(own.map(|(name, collation)| (name, named(collation))).collect())
     }
 }
 
@@ -308,6 +342,12 @@ impl Play<'_> {
 const OBJECTS: [&str; 2] = [
     "SELECT table_name, view_definition, check_option, is_updatable FROM information_schema.views WHERE table_schema = '{db}' ORDER BY 1",
     "SELECT routine_type, routine_name, routine_definition, sql_mode, database_collation FROM information_schema.routines WHERE routine_schema = '{db}' ORDER BY 1, 2",
+];
+
+/// The same across the families, which keep other texts.
+const NAMES: [&str; 2] = [
+    "SELECT table_name, check_option FROM information_schema.views WHERE table_schema = '{db}' ORDER BY 1",
+    "SELECT routine_type, routine_name FROM information_schema.routines WHERE routine_schema = '{db}' ORDER BY 1, 2",
 ];
 
 async fn rows(connection: &mut Conn, query: &str) -> Result<Vec<Vec<Value>>> {

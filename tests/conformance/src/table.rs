@@ -14,6 +14,9 @@ const END: &str = "<!-- end of results -->\n";
 const PAIRS: [&str; 5] =
     ["MySQL → MySQL", "MySQL → MySQL, copied", "MariaDB → MariaDB", "MySQL → MariaDB", "MariaDB → MySQL"];
 
+/// What a cell may say.
+const WORDS: [&str; 7] = ["equal", "refused", "differs", "passes", "pending", "**fails**", "-"];
+
 /// The file.
 #[must_use]
 pub fn path() -> PathBuf {
@@ -35,7 +38,7 @@ impl Results {
             let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
             let Some(name) = cells.get(2).map(|cell| cell.trim_matches('`').to_owned()) else { continue };
             for (pair, cell) in PAIRS.iter().zip(cells.iter().skip(3)) {
-                if !cell.is_empty() {
+                if WORDS.contains(cell) {
                     results.insert((name.clone(), (*pair).to_owned()), (*cell).to_owned());
                 }
             }
@@ -51,7 +54,7 @@ impl Results {
 
     /// Takes an outcome in.
     pub fn set(&mut self, case: &Case, pair: &str, outcome: &Outcome) {
-        self.0.insert((case.name.clone(), pair.to_owned()), word(case, outcome).to_owned());
+        self.0.insert((case.name.clone(), pair.to_owned()), word(case, pair, outcome).to_owned());
     }
 
     /// The table.
@@ -90,28 +93,39 @@ impl Results {
 
 /// The word that the table has for an outcome.
 #[must_use]
-pub fn word(case: &Case, outcome: &Outcome) -> &'static str {
+pub fn word(case: &Case, pair: &str, outcome: &Outcome) -> &'static str {
     match (outcome, &case.expected) {
         (Outcome::Equal, _) => "equal",
         (Outcome::Refused, _) => "refused",
+        (Outcome::Differs, _) => "differs",
         (Outcome::Failed(_), _) => "**fails**",
         (Outcome::NotRun, Expected::Pending(_)) => "pending",
-        (Outcome::NotRun, Expected::Tested(..)) => "passes",
+        // The tests that are named run on MySQL, or on no server.
+        (Outcome::NotRun, Expected::Tested(..)) if pair == PAIRS[0] => "passes",
         (Outcome::NotRun, _) => "-",
     }
 }
 
 fn note(case: &Case) -> String {
-    let why = match &case.expected {
+    let why = |expected: &Expected| match expected {
         Expected::Refused(text) => format!("halts with “{text}”"),
+        Expected::Differs(how) => how.clone(),
         Expected::Pending(why) => why.clone(),
         Expected::Tested(file, function) => format!("tested by `{function}` in `{file}`"),
         Expected::Equal => String::new(),
     };
-    match (why.is_empty(), case.note.is_empty()) {
-        (false, false) => format!("{why}; {}", case.note),
-        (true, _) => case.note.clone(),
-        _ => why,
+    let exceptions = case.exceptions.iter().map(|(on, expected)| (on.as_str(), why(expected)));
+    let exceptions = exceptions.filter(|(_, why)| !why.is_empty()).map(|(on, why)| format!("{}: {why}", name_of(on)));
+    let all: Vec<String> = [why(&case.expected), case.note.clone()].into_iter().chain(exceptions).collect();
+    all.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+fn name_of(servers: &str) -> &str {
+    match servers {
+        "mysql-mariadb" => PAIRS[3],
+        "mariadb-mysql" => PAIRS[4],
+        "mariadb-mariadb" => PAIRS[2],
+        other => other,
     }
 }
 

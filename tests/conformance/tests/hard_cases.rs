@@ -90,7 +90,7 @@ fn hold(pair: &str, all: &[Case], chosen: &[Case], outcomes: &[Outcome]) -> Resu
     let mut results = Results::parse(&text);
     let mut unlike = Vec::new();
     for (case, outcome) in chosen.iter().zip(outcomes) {
-        let (kept, found) = (results.kept(case, pair).to_owned(), table::word(case, outcome));
+        let (kept, found) = (results.kept(case, pair).to_owned(), table::word(case, pair, outcome));
         if kept != found {
             unlike.push(format!("{}: the page says `{kept}`, seen: {found} {outcome:?}", case.name));
         }
