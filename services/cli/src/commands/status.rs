@@ -144,6 +144,9 @@ fn tasks<'v>(tasks: impl Iterator<Item = &'v Value>) -> String {
             if !text(failure, "hint").is_empty() {
                 failures.push(format!("    what to do: {}", text(failure, "hint")));
             }
+            if !text(failure, "runbook").is_empty() {
+                failures.push(format!("    more: deploy/runbooks/{}.md", text(failure, "runbook")));
+            }
             failures.extend(next_try(failure, jiff::Timestamp::now().as_millisecond()));
         }
     }
@@ -173,7 +176,7 @@ fn not_reached(blocked: &Value, task: &str) -> [String; 2] {
                 text(blocked, "reason")
             ),
             format!(
-                "    what to do: `lutra load restart {pipeline} {table}` copies it anew, where the pipeline says `load: full`; or mend it \
+                "    what to do: `lutra load restart --pipeline {pipeline} TABLE` (its name at the source) copies it anew, where the pipeline says `load: full`; or mend it \
                  in the target, then `lutra ddl approve|skip|replace {pipeline} {unit}`"
             ),
         ];

@@ -358,7 +358,14 @@ impl Blocked {
 
     /// The statements that add a DDL statement to groups that it meets, which are one from then on; `new` are tables that
     /// join it. Of stopped tables the statement is left out.
-    pub fn join(&self, block: Block, groups: &BTreeSet<Number>, new: &BTreeSet<TableName>, ddl: &Ddl, end: &UnitEnd) -> Vec<String> {
+    pub fn join(
+        &self,
+        block: Block,
+        groups: &BTreeSet<Number>,
+        new: &BTreeSet<TableName>,
+        ddl: &Ddl,
+        end: &UnitEnd,
+    ) -> Vec<String> {
         let Some(first) = groups.first().copied() else { return Vec::new() };
         let mut statements = Vec::new();
         for other in groups.iter().skip(1) {

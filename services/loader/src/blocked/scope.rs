@@ -76,9 +76,8 @@ impl Scope {
 
     /// Why nothing but its tables cannot wait for it; tables that foreign keys tie to it are looked at elsewhere.
     pub fn waits_alone(&self) -> Result<(), String> {
-        let names = |tables: &BTreeSet<TableName>| {
-            tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-        };
+        let names =
+            |tables: &BTreeSet<TableName>| tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         match self.object {
             Some(Object::Table) if self.own.is_empty() => Err("it names no table of the target".to_owned()),
             Some(Object::Table) if !self.mentioned.is_empty() => {

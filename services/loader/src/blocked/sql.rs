@@ -199,7 +199,7 @@ pub fn standing(tables: &[Row], parked: &[Row]) -> Standing {
     Standing { tables: tables.iter().map(table).collect(), parked: parked.iter().map(sum).collect::<BTreeMap<_, _>>() }
 }
 
-/// The groups whose first item is no statement that waits for a decision.
+/// The groups whose first item is no statement that waits for a decision, and those that have none left.
 pub fn select_ready(task: &str) -> String {
     let task = quote_text(task);
     format!(
@@ -208,7 +208,10 @@ pub fn select_ready(task: &str) -> String {
          WHERE p.task = {task} AND NOT EXISTS (SELECT 1 FROM `lutra`.`parked` e WHERE e.task = p.task AND \
          e.group_sequence = p.group_sequence AND e.group_sub = p.group_sub AND (e.sequence < p.sequence OR e.sequence = p.sequence AND \
          (e.sub < p.sub OR e.sub = p.sub AND e.ordinal < p.ordinal))) \
-         AND NOT (p.kind = 'ddl' AND d.state IS NOT NULL AND d.state IN ('held', 'parked', 'stopped') AND d.decision IS NULL)"
+         AND NOT (p.kind = 'ddl' AND d.state IS NOT NULL AND d.state IN ('held', 'parked', 'stopped') AND d.decision IS NULL) \
+         UNION SELECT s.group_sequence, s.group_sub, s.group_sequence, s.group_sub FROM `lutra`.`stopped` s WHERE s.task = {task} \
+         AND NOT EXISTS (SELECT 1 FROM `lutra`.`parked` p WHERE p.task = s.task AND p.group_sequence = s.group_sequence AND \
+         p.group_sub = s.group_sub)"
     )
 }
 

@@ -36,7 +36,10 @@ fn a_statement_meets_what_it_changes_and_what_it_refers_to() {
     let meets = |statement: &str, tables: &[&str]| blocked.meets(&Scope::of(&ddl(statement, tables)));
     assert_eq!(meets("ALTER TABLE x ADD v INT", &["x"]), Meets::Nothing);
     assert_eq!(meets("ALTER TABLE a ADD v INT", &["a"]), Meets::Groups(Block::Held, groups(&[7])));
-    assert_eq!(meets("RENAME TABLE a TO t, b TO a", &["a", "t", "b", "a"]), Meets::Groups(Block::Held, groups(&[7, 9])));
+    assert_eq!(
+        meets("RENAME TABLE a TO t, b TO a", &["a", "t", "b", "a"]),
+        Meets::Groups(Block::Held, groups(&[7, 9]))
+    );
     assert_eq!(meets("CREATE TABLE x LIKE a", &["x"]), Meets::Groups(Block::Held, groups(&[7])));
     assert_eq!(meets("DROP TABLE c, x", &["c", "x"]), Meets::Groups(Block::Stopped, groups(&[8])));
     let everything = |statement: &str, tables: &[&str]| matches!(meets(statement, tables), Meets::Everything(_));
@@ -92,7 +95,8 @@ fn a_table_that_is_copied_anew_is_stopped_no_more() {
 #[test]
 fn what_was_under_way_is_settled_first_and_never_before_a_statement_of_the_log() {
     let ready = |n| ReadyGroup { group: Number::new(n, 0), head: Number::new(n, 0) };
-    let mut parked = Blocked { intent: Some(Number::new(9, 0)), ..blocked(&[("a", Block::Held, 7), ("b", Block::Held, 9)]) };
+    let mut parked =
+        Blocked { intent: Some(Number::new(9, 0)), ..blocked(&[("a", Block::Held, 7), ("b", Block::Held, 9)]) };
     parked.answered(vec![ready(7), ready(9)]);
     assert_eq!(parked.next_ready(Number::new(20, 0)), Some(ready(9)));
     let mut of_log = Blocked { intent: Some(Number::new(21, 0)), ..blocked(&[("a", Block::Held, 7)]) };
