@@ -6,9 +6,9 @@ use lutra_change::{BinlogPosition, Number, Operation, RowFlags};
 use lutra_log::TransportFactory;
 use lutra_wire::record::{PartEnd, RawBody};
 use lutra_wire::{ChangesBuilder, Fingerprint, UnitDigest};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::window::{FoldedRow, ReadRow};
+use super::window::{FoldedRow, ReadRow, Watched};
 use super::{Answer, Ask, ChunkRows, ChunkUnit, Opened};
 use crate::assembler::{Assembler, Output};
 use crate::error::ExtractError;
@@ -33,6 +33,9 @@ pub struct Desk {
     asks: mpsc::Receiver<Ask>,
     /// Chunks that wait for the stream to pass them.
     waiting: Vec<ChunkUnit>,
+    /// Windows that wait for the end of the transaction that is being read: one opened in its middle would not see the
+    /// rows that came before.
+    opening: Vec<(Watched, oneshot::Sender<Opened>)>,
     /// Where the source says it has sent everything up to.
     heard: Option<BinlogPosition>,
     durable: watch::Sender<Number>,
@@ -63,7 +66,14 @@ impl Desk {
     pub fn new() -> (Self, DeskHandle) {
         let (sender, asks) = mpsc::channel(ASKS);
         let (durable, seen) = watch::channel(Number::ZERO);
-        let desk = Self { asks, waiting: Vec::new(), heard: None, durable, builder: ChangesBuilder::new() };
+        let desk = Self {
+            asks,
+            waiting: Vec::new(),
+            opening: Vec::new(),
+            heard: None,
+            durable,
+            builder: ChangesBuilder::new(),
+        };
         (desk, DeskHandle { asks: sender, durable: seen })
     }
 
@@ -75,9 +85,9 @@ impl Desk {
         }
     }
 
-    /// Whether chunks wait.
+    /// Whether chunks or windows wait.
     pub fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() || !self.opening.is_empty()
     }
 
     /// The source's heartbeat: it has sent everything up to there.
@@ -104,15 +114,12 @@ impl Desk {
         match ask {
             Ask::Open { watched, end, reply } => {
                 let stream = room.assembler.position();
-                let opened = if is_level(&self.reached(&stream), &end, lag_seconds) && !room.assembler.looks_again() {
-                    let executed = room.assembler.gtid_set().clone();
-                    Opened::Window { window: room.assembler.windows().open(watched), executed }
-                } else {
-                    Opened::Behind
-                };
-                if let Err(Opened::Window { window, .. }) = reply.send(opened) {
-                    room.assembler.windows().close(window);
+                if is_level(&self.reached(&stream), &end, lag_seconds) && !room.assembler.looks_again() {
+                    self.opening.push((watched, reply));
+                    return self.publish_due(room).await;
                 }
+                // A reader that is gone needs no answer.
+                let _ = reply.send(Opened::Behind);
                 Ok(())
             }
             Ask::Close(window) => {
@@ -126,7 +133,7 @@ impl Desk {
         }
     }
 
-    /// Publishes the chunks that the stream has passed, if it stands between two transactions.
+    /// Publishes the chunks that the stream has passed and opens windows, if it stands between two transactions.
     pub async fn publish_due<F: TransportFactory, S: SchemaStore>(
         &mut self,
         room: Room<'_, F, S>,
@@ -137,8 +144,12 @@ impl Desk {
         let reached = self.reached(&room.assembler.position());
         let is_due = |unit: &ChunkUnit| compare(&reached, &unit.high) != Ordering::Less;
         while let Some(at) = self.waiting.iter().position(is_due) {
-            let unit = self.waiting.swap_remove(at);
+            // In the order in which they were handed in.
+            let unit = self.waiting.remove(at);
             self.publish(unit, room.assembler, room.publisher, room.counters).await?;
+        }
+        for (watched, reply) in self.opening.drain(..) {
+            open(watched, reply, room.assembler);
         }
         Ok(())
     }
@@ -216,6 +227,15 @@ impl Desk {
         publisher.output(Output::Part(Box::new(part)), assembler, counters).await?;
         let _ = reply.send(Answer::Published { number, rows: parts.rows, before });
         Ok(())
+    }
+}
+
+/// Opens a window where the stream stands, between two transactions.
+fn open(watched: Watched, reply: oneshot::Sender<Opened>, assembler: &mut Assembler) {
+    let (executed, place) = (assembler.gtid_set().clone(), assembler.position());
+    let window = assembler.windows().open(watched);
+    if reply.send(Opened::Window { window, executed, place }).is_err() {
+        assembler.windows().close(window);
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::time::MissedTickBehavior;
 
 use self::state::{Shared, Table, chunk_id};
 use super::desk::DeskHandle;
+use super::objects;
 use super::plan::{self, ReadPlan};
 use super::reader::Reader;
 use super::window::Watched;
@@ -157,8 +158,13 @@ impl Job {
     async fn look_at_all(&self, reader: &mut Reader, rules: &Rules) -> Result<(Vec<Table>, ChunkStep), SnapshotError> {
         let wanted = plan::tables(reader.connection(), &self.spec, rules).await?;
         let names: Vec<_> = wanted.iter().map(|w| w.name.clone()).collect();
-        let statements = plan::definitions(reader.connection(), &names, false).await?;
+        let full = self.full();
+        let mut statements = plan::definitions(reader.connection(), &names, false, full.indexes).await?;
         let collations = lutra_mysql::catalogue::Collations::read(reader.connection()).await?;
+        if full.objects {
+            let databases = plan::databases_of(&names);
+            statements.extend(objects::objects(reader.connection(), &databases, &collations).await?);
+        }
         let (mut tables, mut copied) = (Vec::new(), Vec::new());
         for table in &wanted {
             let text = String::new();
@@ -182,6 +188,20 @@ impl Job {
         rows: ChunkRows,
         schema: Option<Arc<lutra_wire::RowSchema>>,
     ) -> Result<Answer, SnapshotError> {
+        let answer = self.submit(window, high, id, step, rows, schema).await?;
+        answer.await.map_err(|_| SnapshotError::Ended)
+    }
+
+    /// Hands a chunk to the desk; the answer comes when the stream has passed it.
+    async fn submit(
+        &self,
+        window: u64,
+        high: lutra_change::BinlogPosition,
+        id: uuid::Uuid,
+        step: ChunkStep,
+        rows: ChunkRows,
+        schema: Option<Arc<lutra_wire::RowSchema>>,
+    ) -> Result<oneshot::Receiver<Answer>, SnapshotError> {
         let (reply, answer) = oneshot::channel();
         let table = match &step {
             ChunkStep::Rows { table, .. } => table.name(),
@@ -190,7 +210,7 @@ impl Job {
         let addressee = self.pipeline.clone();
         let unit = ChunkUnit { window, high, id, addressee, step, table, schema, rows, reply };
         self.desk.asks.send(Ask::Publish(Box::new(unit))).await.map_err(|_| SnapshotError::Ended)?;
-        answer.await.map_err(|_| SnapshotError::Ended)
+        Ok(answer)
     }
 }
 

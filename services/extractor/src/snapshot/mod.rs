@@ -5,6 +5,7 @@
 //! | [`conductor`] | what pipelines want -> one [`job`] per pipeline |
 //! | [`job`] | a pipeline's tables -> chunk after chunk, and how far they are in the log for good |
 //! | [`reader`](mod@reader) | one slice of a table, read at the source -> rows as the stream has them ([`encode`]) |
+//! | [`plan`], [`objects`] | tables, and what lives beside them -> how they are made and read |
 //! | [`desk`] | chunks that were read -> units, once the stream has passed them |
 //! | [`window`] | the stream's changes meanwhile -> folded into the rows |
 //!
@@ -15,6 +16,7 @@ pub mod conductor;
 pub mod desk;
 pub mod encode;
 pub mod job;
+pub mod objects;
 pub mod plan;
 pub mod reader;
 pub mod window;
@@ -56,6 +58,8 @@ pub enum Opened {
         window: u64,
         /// Everything that the stream has seen: to be executed at the server before anything is read.
         executed: GtidSet,
+        /// Where the stream stands.
+        place: BinlogPosition,
     },
     /// The stream is behind: nothing is read until it is level again.
     Behind,
@@ -152,6 +156,29 @@ pub enum SnapshotError {
         /// How long it had.
         seconds: u32,
     },
+    /// A table that no load copies.
+    #[error(
+        "{table} is a {kind} table, which a full load does not copy: leave it out with `exclude` in the source, or make it in the \
+         target by hand and start without `full`"
+    )]
+    Uncopied {
+        /// The table.
+        table: TableName,
+        /// What it is.
+        kind: String,
+    },
+    /// Something of a database that the account may not see.
+    #[error(
+        "the account may not see the definition of {what}: GRANT SHOW VIEW, TRIGGER and EVENT on its database and, for \
+         routines, SHOW_ROUTINE (SELECT on MariaDB's mysql.proc), or say `objects: false` and make it by hand"
+    )]
+    Unseen {
+        /// What it is.
+        what: String,
+    },
+    /// The source does not say where its binlog ends.
+    #[error("the source does not say where its binlog ends; is its binary log on?")]
+    NoBinlog,
     /// The attempt ended.
     #[error("the extraction ended")]
     Ended,

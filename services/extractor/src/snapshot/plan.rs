@@ -1,13 +1,13 @@
 //! Which tables are copied, how they are made, and how each is cut.
 
-use lutra_change::{ColumnType, SessionContext, TableName, TableSchema};
+use lutra_change::{Column, ColumnType, TableName, TableSchema};
 use lutra_mysql::Connection;
-use lutra_mysql::catalogue::{self, Collations, TableDefinition};
+use lutra_mysql::catalogue::{self, CatalogueColumn, Collations, TableDefinition};
 use lutra_mysql::scan::scan_expression;
 use lutra_mysql::sql::{quote_identifier, quote_table, quote_text, write_literal};
 use lutra_mysql::table_schema::table_schema;
 use lutra_rules::{Rules, TableDecision};
-use lutra_spec::SourceSpec;
+use lutra_spec::{IndexTime, SourceSpec};
 use lutra_wire::{Definition, DefinitionKind};
 
 use super::SnapshotError;
@@ -15,7 +15,7 @@ use super::encode::value;
 use lutra_mysql::Cell;
 
 /// utf8mb4_general_ci, which every server knows.
-const UTF8MB4: u16 = 45;
+pub(super) const UTF8MB4: u16 = 45;
 
 /// A table that is to be copied.
 #[derive(Clone, Debug)]
@@ -32,14 +32,22 @@ pub async fn tables(
     spec: &SourceSpec,
     rules: &Rules,
 ) -> Result<Vec<Wanted>, SnapshotError> {
-    let mut wanted = Vec::new();
-    for table in catalogue::tables(connection).await? {
-        let name = table.name;
-        let carried = !matches!(rules.table(&name), Ok(TableDecision::Drop) | Err(_));
-        if spec.captures(&name.database, &name.table) && carried {
-            let estimate = estimate(connection, &name).await?;
-            wanted.push(Wanted { name, estimate });
+    // MariaDB has tables that are no plain ones.
+    const OTHERS: &str = "SELECT table_schema, table_name, LOWER(table_type) FROM information_schema.tables \
+                          WHERE table_type IN ('SEQUENCE', 'SYSTEM VERSIONED')";
+    let carried = |name: &TableName| {
+        spec.captures(&name.database, &name.table) && !matches!(rules.table(name), Ok(TableDecision::Drop) | Err(_))
+    };
+    for row in connection.query(OTHERS).await? {
+        let table = TableName::new(row.string(0), row.string(1));
+        if carried(&table) {
+            return Err(SnapshotError::Uncopied { table, kind: row.string(2) });
         }
+    }
+    let mut wanted = Vec::new();
+    for table in catalogue::tables(connection).await?.into_iter().filter(|table| carried(&table.name)) {
+        let estimate = estimate(connection, &table.name).await?;
+        wanted.push(Wanted { name: table.name, estimate });
     }
     Ok(wanted)
 }
@@ -55,16 +63,15 @@ pub async fn estimate(connection: &mut Connection, name: &TableName) -> Result<u
 }
 
 /// The statements that make these tables, their databases first; `again` removes them before. Tables that are gone
-/// meanwhile are left out.
+/// meanwhile are left out. What is to be made behind the rows stands behind its table.
 pub async fn definitions(
     connection: &mut Connection,
     tables: &[TableName],
     again: bool,
+    indexes: IndexTime,
 ) -> Result<Vec<Definition>, SnapshotError> {
     let mut statements = Vec::new();
-    let mut databases: Vec<&str> = tables.iter().map(|t| t.database.as_str()).collect();
-    databases.dedup();
-    for database in databases.into_iter().filter(|_| !again) {
+    for database in databases_of(tables).into_iter().filter(|_| !again) {
         if let Some(text) = catalogue::show_create_database(connection, database).await? {
             let statement = text.replacen("CREATE DATABASE ", "CREATE DATABASE IF NOT EXISTS ", 1);
             statements.push(definition(DefinitionKind::Database, database, &[], statement));
@@ -76,23 +83,53 @@ pub async fn definitions(
             let statement = format!("DROP TABLE IF EXISTS {}", quote_table(name));
             statements.push(definition(DefinitionKind::Removal, &name.database, &[name], statement));
         }
+        let (text, later) = match indexes {
+            IndexTime::Before => (text, None),
+            IndexTime::After => without_indexes(&text, name),
+        };
         let statement = text.replacen("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1);
         statements.push(definition(DefinitionKind::Table, &name.database, &[name], statement));
+        statements.extend(later.map(|later| definition(DefinitionKind::Deferred, &name.database, &[name], later)));
     }
     Ok(statements)
 }
 
-fn definition(kind: DefinitionKind, database: &str, tables: &[&TableName], statement: String) -> Definition {
-    let context = SessionContext {
-        sql_mode: Some(0),
-        character_set_client: Some(UTF8MB4),
-        collation_connection: Some(UTF8MB4),
-        no_foreign_key_checks: true,
-        explicit_defaults_for_timestamp: Some(true),
-        ..SessionContext::default()
+/// The databases of tables, each once.
+pub fn databases_of(tables: &[TableName]) -> Vec<&str> {
+    let mut databases: Vec<&str> = tables.iter().map(|t| t.database.as_str()).collect();
+    databases.sort_unstable();
+    databases.dedup();
+    databases
+}
+
+/// Takes the indexes that are not unique, and the foreign keys, out of a printed `CREATE TABLE`; the statement that makes
+/// them. What must be there from the beginning stays: keys that hold rows apart, full-text ones (one at a time can be
+/// added), and the one that an AUTO_INCREMENT column needs.
+fn without_indexes(text: &str, name: &TableName) -> (String, Option<String>) {
+    let Some((head, tail)) = text.rsplit_once("\n)") else { return (text.to_owned(), None) };
+    let mut lines: Vec<&str> = head.lines().map(|line| line.strip_suffix(',').unwrap_or(line)).collect();
+    let counted = lines.iter().find(|l| l.starts_with("  `") && l.contains(" AUTO_INCREMENT"));
+    let counted = counted.and_then(|line| line.trim_start().split(' ').next()).unwrap_or("\0").to_owned();
+    let needs = format!("({counted}");
+    let is_later = |line: &&str| {
+        let line = line.trim_start();
+        let key = line.starts_with("KEY ") && !line.contains(&needs);
+        key || (line.starts_with("CONSTRAINT ") && line.contains(" FOREIGN KEY ("))
     };
+    let later: Vec<String> = lines.iter().filter(|l| is_later(l)).map(|l| format!("ADD {}", l.trim_start())).collect();
+    if later.is_empty() {
+        return (text.to_owned(), None);
+    }
+    lines.retain(|line| !is_later(line));
+    let first = lines.first().copied().unwrap_or_default();
+    let rest = lines.get(1..).unwrap_or_default().join(",\n");
+    let statement = format!("ALTER TABLE {} {}", quote_table(name), later.join(", "));
+    (format!("{first}\n{rest}\n){tail}"), Some(statement))
+}
+
+fn definition(kind: DefinitionKind, database: &str, tables: &[&TableName], statement: String) -> Definition {
     let tables = tables.iter().map(|t| (t.database.clone(), t.table.clone())).collect();
-    Definition { kind, database: database.to_owned(), tables, statement, context }
+    Definition { kind, database: database.to_owned(), tables, statement, context: Definition::session() }
 }
 
 /// How a table is read.
@@ -102,6 +139,8 @@ pub struct ReadPlan {
     pub text: String,
     /// Its columns.
     pub schema: TableSchema,
+    /// How each is selected.
+    expressions: Vec<String>,
     /// The key by which it is cut, as indexes of columns; empty when it is read whole.
     pub key: Vec<usize>,
     /// Name of the key.
@@ -122,8 +161,11 @@ impl ReadPlan {
         let mut schema = table_schema(&table, collations)?;
         schema.name = name.clone();
         let (key_name, key) = key_of(&table, &schema).unwrap_or_default();
+        let expressions =
+            table.columns.iter().zip(&schema.columns).map(|(column, planned)| expression(column, planned));
+        let expressions = expressions.collect();
         let parents = acting_parents(connection, &table).await?;
-        Ok(Some(Self { text, schema, key, key_name, parents }))
+        Ok(Some(Self { text, schema, expressions, key, key_name, parents }))
     }
 
     /// Names of the key's columns.
@@ -133,8 +175,7 @@ impl ReadPlan {
 
     /// The query for the rows behind `after` (literals of the key), `limit` of them; for all when it is read whole.
     pub fn query(&self, after: Option<&[Vec<u8>]>, limit: u32) -> String {
-        let columns: Vec<String> = self.schema.columns.iter().map(scan_expression).collect();
-        let mut sql = format!("SELECT {} FROM {}", columns.join(","), quote_table(&self.schema.name));
+        let mut sql = format!("SELECT {} FROM {}", self.expressions.join(","), quote_table(&self.schema.name));
         if self.key.is_empty() {
             return sql;
         }
@@ -162,6 +203,16 @@ impl ReadPlan {
     }
 }
 
+/// How a column is selected.
+fn expression(column: &CatalogueColumn, planned: &Column) -> String {
+    let bytes = match column.data_type.as_str() {
+        "uuid" | "inet6" => 16,
+        "inet4" => 4,
+        _ => return scan_expression(planned),
+    };
+    format!("CAST({} AS BINARY({bytes}))", quote_identifier(&planned.name))
+}
+
 /// `a >= x AND (a > x OR (a = x AND b > y))`: the optimiser makes ranges of it, which it does not of `(a, b) > (x, y)`.
 fn behind(names: &[String], after: &[String]) -> String {
     match (names, after) {
@@ -175,9 +226,13 @@ fn behind(names: &[String], after: &[String]) -> String {
 
 /// The first key that cuts the table: the primary one, else a unique one without NULLs.
 fn key_of(table: &TableDefinition, schema: &TableSchema) -> Option<(String, Vec<usize>)> {
-    let usable = |column: usize| {
-        schema.columns.get(column).is_some_and(|column| {
+    // Their bytes are no literal that MariaDB compares them with.
+    let opaque =
+        |at: usize| table.columns.get(at).is_some_and(|c| ["uuid", "inet4", "inet6"].contains(&c.data_type.as_str()));
+    let usable = |at: usize| {
+        schema.columns.get(at).is_some_and(|column| {
             !column.nullable
+                && !opaque(at)
                 && matches!(
                     column.column_type,
                     ColumnType::TinyInt { .. }
@@ -237,5 +292,27 @@ mod tests {
             behind(&of(&["a", "b", "c"]), &of(&["1", "2", "3"])),
             "a >= 1 AND (a > 1 OR (a = 1 AND b >= 2 AND (b > 2 OR (b = 2 AND c > 3))))"
         );
+    }
+
+    #[test]
+    fn indexes_and_foreign_keys_are_taken_out_of_a_definition() {
+        let text = "CREATE TABLE `t` (\n  `id` int NOT NULL AUTO_INCREMENT,\n  `a` varchar(9) DEFAULT 'x KEY (y)',\n  \
+                    PRIMARY KEY (`id`),\n  UNIQUE KEY `u` (`a`),\n  KEY `k` (`a`(3)),\n  KEY `f` ((lower(`a`))),\n  \
+                    CONSTRAINT `c` FOREIGN KEY (`a`) REFERENCES `p` (`a`),\n  CONSTRAINT `d` CHECK ((`id` > 0))\n) ENGINE=InnoDB";
+        let (rest, later) = without_indexes(text, &TableName::new("d", "t"));
+        assert_eq!(
+            rest,
+            "CREATE TABLE `t` (\n  `id` int NOT NULL AUTO_INCREMENT,\n  `a` varchar(9) DEFAULT 'x KEY (y)',\n  \
+             PRIMARY KEY (`id`),\n  UNIQUE KEY `u` (`a`),\n  CONSTRAINT `d` CHECK ((`id` > 0))\n) ENGINE=InnoDB"
+        );
+        assert_eq!(
+            later.as_deref(),
+            Some(
+                "ALTER TABLE `d`.`t` ADD KEY `k` (`a`(3)), ADD KEY `f` ((lower(`a`))), ADD CONSTRAINT `c` FOREIGN KEY (`a`) \
+                 REFERENCES `p` (`a`)"
+            )
+        );
+        let counted = "CREATE TABLE `t` (\n  `id` int NOT NULL AUTO_INCREMENT,\n  KEY `i` (`id`)\n) ENGINE=InnoDB";
+        assert_eq!(without_indexes(counted, &TableName::new("d", "t")), (counted.to_owned(), None));
     }
 }

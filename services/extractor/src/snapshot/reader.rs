@@ -1,16 +1,18 @@
 //! One slice of a table: a window, the read, and what came of it.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lutra_change::{BinlogPosition, TableName};
+use lutra_change::{BinlogPosition, GtidSet, TableName};
 use lutra_mysql::catalogue::{self, Collations};
 use lutra_mysql::scan::SCAN_SESSION;
-use lutra_mysql::{Cell, ConnectOptions, Connection};
+use lutra_mysql::{Cell, ConnectOptions, Connection, Flavour};
 use lutra_wire::{RowEncoder, RowSchema};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
-use super::desk::DeskHandle;
+use super::desk::{DeskHandle, compare};
 use super::encode::encode_row;
 use super::plan::ReadPlan;
 use super::window::{KeyPlan, ReadRow, Watched};
@@ -29,6 +31,7 @@ const BATCHES: usize = 4;
 #[derive(Debug)]
 pub struct Reader {
     connection: Connection,
+    flavour: Flavour,
     collations: Collations,
     desk: DeskHandle,
     plan: Option<ReadPlan>,
@@ -80,7 +83,8 @@ impl Reader {
         options.init.extend(SCAN_SESSION.map(str::to_owned));
         let mut connection = Connection::connect(&options).await?;
         let collations = Collations::read(&mut connection).await?;
-        Ok(Self { connection, collations, desk, plan: None, schema: None, limit })
+        let flavour = connection.flavour().await?;
+        Ok(Self { connection, flavour, collations, desk, plan: None, schema: None, limit })
     }
 
     /// The connection, for questions.
@@ -96,33 +100,81 @@ impl Reader {
     /// Opens a window, and waits until the server has executed everything that the stream has seen (the low mark): a
     /// transaction that the stream has passed and the read does not see would be lost.
     pub async fn open(&mut self, watched: Watched) -> Result<Option<u64>, SnapshotError> {
-        let (end, _) = catalogue::binlog_end(&mut self.connection).await?;
+        let end = self.high().await?;
         let (reply, answer) = oneshot::channel();
         self.desk.asks.send(Ask::Open { watched, end, reply }).await.map_err(|_| SnapshotError::Ended)?;
         match answer.await.map_err(|_| SnapshotError::Ended)? {
             Opened::Behind => Ok(None),
-            Opened::Window { window, executed } => {
-                let wait = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{executed}', {PATIENCE_SECONDS})");
-                match self.connection.query_text(wait).await {
-                    Ok(Some(done)) if done == "0" => Ok(Some(window)),
-                    Ok(_) => self.give_up(window, SnapshotError::Late { seconds: PATIENCE_SECONDS }).await,
-                    Err(error) => self.give_up(window, error.into()).await,
-                }
-            }
+            Opened::Window { window, executed, place } => match self.low(&executed, &place).await {
+                Ok(true) => Ok(Some(window)),
+                Ok(false) => self.give_up(window, SnapshotError::Late { seconds: PATIENCE_SECONDS }).await,
+                Err(error) => self.give_up(window, error).await,
+            },
         }
+    }
+
+    /// Whether everything that the stream has seen became visible in time.
+    async fn low(&mut self, executed: &GtidSet, place: &BinlogPosition) -> Result<bool, SnapshotError> {
+        if !self.flavour.is_mariadb() {
+            let wait = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{executed}', {PATIENCE_SECONDS})");
+            return Ok(self.connection.query_text(wait).await?.as_deref() == Some("0"));
+        }
+        // There a snapshot says behind which place of the binlog everything before it is visible; what is read later sees
+        // no less.
+        let deadline = Instant::now() + Duration::from_secs(PATIENCE_SECONDS.into());
+        let mut rest = Duration::from_millis(1);
+        loop {
+            let seen = self.visible().await?;
+            if compare(&seen, place) != Ordering::Less {
+                return Ok(true);
+            }
+            // Events that commit nothing move the stream, not the snapshot.
+            let set = catalogue::mariadb_position(&mut self.connection, &seen).await?;
+            if set.is_some_and(|set| executed.is_subset(&set)) {
+                return Ok(true);
+            }
+            if Instant::now() > deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep(rest).await;
+            rest = (rest * 2).min(Duration::from_millis(100));
+        }
+    }
+
+    /// Behind which place of MariaDB's binlog everything before it is visible now.
+    async fn visible(&mut self) -> Result<BinlogPosition, SnapshotError> {
+        self.connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ").await?;
+        self.connection.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await?;
+        let rows = self.connection.query("SHOW STATUS LIKE 'binlog_snapshot_%'").await?;
+        self.connection.rollback().await?;
+        let value = |name: &str| rows.iter().find(|row| row.string(0).eq_ignore_ascii_case(name));
+        let file = value("binlog_snapshot_file").map(|row| row.string(1)).unwrap_or_default();
+        let position = value("binlog_snapshot_position").and_then(|row| row.u64(1)).unwrap_or_default();
+        Ok(BinlogPosition::new(file, position))
     }
 
     /// Closes a window of which nothing came.
     pub async fn give_up<T>(&self, window: u64, error: SnapshotError) -> Result<T, SnapshotError> {
+        self.close(window).await;
+        Err(error)
+    }
+
+    /// Closes a window.
+    pub async fn close(&self, window: u64) {
         // Without a desk there are no windows.
         let _ = self.desk.asks.send(Ask::Close(window)).await;
-        Err(error)
     }
 
     /// Where the binlog ends now: behind all that a read before can have seen (the high mark), since transactions become
     /// visible only after they are in it.
     pub async fn high(&mut self) -> Result<BinlogPosition, SnapshotError> {
-        Ok(catalogue::binlog_end(&mut self.connection).await?.0)
+        if !self.flavour.is_mariadb() {
+            return Ok(catalogue::binlog_end(&mut self.connection).await?.0);
+        }
+        // Without the GTIDs there: the server would search its binlog for them.
+        let row = self.connection.query_first("SHOW MASTER STATUS").await?;
+        let place = row.and_then(|row| Some(BinlogPosition::new(row.string(0), row.u64(1)?)));
+        place.ok_or(SnapshotError::NoBinlog)
     }
 
     /// Plans the table and opens a window over it. The definition is looked at inside of the window, so that any change
@@ -141,7 +193,7 @@ impl Reader {
                 Err(error) => return self.give_up(window, error.into()).await,
                 Ok(text) if text.as_ref() == self.plan.as_ref().map(|p| &p.text) => return Ok(Look::Open(window)),
                 Ok(text) => {
-                    let _ = self.desk.asks.send(Ask::Close(window)).await;
+                    self.close(window).await;
                     if !self.replan(table, text).await? {
                         return Ok(Look::Gone);
                     }

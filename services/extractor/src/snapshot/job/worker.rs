@@ -6,7 +6,7 @@ use std::time::Duration;
 use lutra_change::TableName;
 use lutra_coordination::{CopyState, TableProgress, Wish};
 use lutra_wire::ChunkStep;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -53,6 +53,22 @@ pub(super) async fn run(job: Arc<Job>) -> Result<(), SnapshotError> {
     }
 }
 
+/// A slice that was read.
+struct Read {
+    slice: Slice,
+    rows: u64,
+    id: Uuid,
+    step: ChunkStep,
+    /// How far the copy is behind it, its rows not counted.
+    next: TableProgress,
+}
+
+/// A slice that was handed to the desk.
+struct Sent {
+    answer: oneshot::Receiver<Answer>,
+    next: TableProgress,
+}
+
 struct Copying<'j> {
     job: &'j Job,
     behind_since: Option<Instant>,
@@ -74,52 +90,96 @@ impl Copying<'_> {
                 None => return Ok(()),
             }
         }
+        let mut sent: Option<Sent> = None;
         loop {
-            let (wish, generation) = wish_of(&self.job.request.borrow(), &progress.table);
+            let is_last = sent.as_ref().is_some_and(|sent| sent.next.state == CopyState::Done);
+            if is_last || !self.is_wanted(&progress) {
+                self.settle(pick.index, sent.take(), &mut progress).await?;
+            }
             // Picked again, or left alone, by what is wished now.
-            if wish != Wish::Run || generation > progress.generation {
+            if progress.state == CopyState::Done || !self.is_wanted(&progress) {
                 return Ok(());
             }
             self.wait_for_source(&mut reader).await?;
-            let window = match reader.look(&name).await? {
+            // The next slice is read while the one before it is on its way into the log.
+            let begin = sent.as_ref().map_or(&progress, |sent| &sent.next).clone();
+            let look = reader.look(&name).await?;
+            let window = match look {
                 Look::Open(window) => window,
-                Look::Behind => {
+                Look::Behind | Look::Gone => {
+                    let ends = sent.take();
+                    self.settle(pick.index, ends, &mut progress).await?;
+                    if matches!(look, Look::Gone) {
+                        self.job.shared.say(pick.index, CopyState::Gone, None);
+                        return Ok(());
+                    }
                     self.rest(pick.index, &progress).await;
                     continue;
-                }
-                Look::Gone => {
-                    self.job.shared.say(pick.index, CopyState::Gone, None);
-                    return Ok(());
                 }
             };
             self.behind_since = None;
             let keyless = reader.plan().is_none_or(|plan| plan.key.is_empty());
-            let next = match (progress.whole, keyless) {
-                (true, _) => self.whole(&mut reader, window, &name, &progress).await?,
-                (false, false) => self.slice(&mut reader, window, &name, &progress).await?,
+            let read = match (begin.whole, keyless) {
+                (true, _) => {
+                    self.whole(&mut reader, window, &name, pick.index, &mut progress).await?;
+                    continue;
+                }
+                (false, false) => self.slice(&mut reader, window, &name, &begin).await?,
                 (false, true) => {
+                    reader.close(window).await;
+                    self.settle(pick.index, sent.take(), &mut progress).await?;
                     let note =
                         "its key was dropped while it was copied: `lutra load restart` copies it anew".to_owned();
                     self.job.shared.say(pick.index, CopyState::Failed, Some(note));
-                    return reader.give_up(window, SnapshotError::Ended).await.or(Ok(()));
+                    return Ok(());
                 }
             };
-            let Some((number, next)) = next else { continue };
-            let read = next.rows - progress.rows;
-            progress = next;
-            self.job.shared.handed(pick.index, number, progress.clone());
-            if progress.state == CopyState::Done {
-                tracing::info!(
-                    pipeline = self.job.pipeline,
-                    table = progress.table,
-                    rows = progress.rows,
-                    "a table is copied"
-                );
-                return Ok(());
+            if !self.settle(pick.index, sent.take(), &mut progress).await? {
+                // It is read again, and so is what was read behind it.
+                reader.close(window).await;
+                continue;
             }
-            if let Some(wait) = self.job.shared.throttle(read, full.rows_per_second) {
+            let rows = read.rows;
+            sent = Some(self.send(read).await?);
+            if let Some(wait) = self.job.shared.throttle(rows, full.rows_per_second) {
+                // A window that is open meanwhile would have to remember more.
                 tokio::time::sleep(wait).await;
             }
+        }
+    }
+
+    /// Whether the copy of this generation shall go on.
+    fn is_wanted(&self, progress: &TableProgress) -> bool {
+        let (wish, generation) = wish_of(&self.job.request.borrow(), &progress.table);
+        wish == Wish::Run && generation <= progress.generation
+    }
+
+    /// Waits for what becomes of a slice that was handed to the desk; false when it has to be read again.
+    async fn settle(
+        &self,
+        index: usize,
+        sent: Option<Sent>,
+        progress: &mut TableProgress,
+    ) -> Result<bool, SnapshotError> {
+        let Some(Sent { answer, next }) = sent else { return Ok(true) };
+        match answer.await.map_err(|_| SnapshotError::Ended)? {
+            Answer::Published { number, rows, .. } => {
+                *progress = TableProgress { rows: progress.rows + rows, ..next };
+                self.handed(index, number, progress);
+                Ok(true)
+            }
+            Answer::Void(reason) => {
+                tracing::debug!(table = progress.table, reason, "a slice is read again");
+                Ok(false)
+            }
+        }
+    }
+
+    fn handed(&self, index: usize, number: lutra_change::Number, progress: &TableProgress) {
+        self.job.shared.handed(index, number, progress.clone());
+        if progress.state == CopyState::Done {
+            let (pipeline, table, rows) = (&self.job.pipeline, &progress.table, progress.rows);
+            tracing::info!(pipeline, table, rows, "a table is copied");
         }
     }
 
@@ -144,24 +204,29 @@ impl Copying<'_> {
         }
     }
 
-    /// One slice; none when it has to be read again.
+    /// Reads one slice.
     async fn slice(
         &self,
         reader: &mut Reader,
         window: u64,
         name: &TableName,
-        progress: &TableProgress,
-    ) -> Result<Option<(lutra_change::Number, TableProgress)>, SnapshotError> {
-        let after = progress.after.as_ref().map(|after| after.iter().map(|hex| from_hex(hex)).collect::<Vec<_>>());
-        let Slice { window, high, schema, rows, bound, last } = reader.slice(window, after.as_deref()).await?;
-        let bound = bound.map(|bound| bound.iter().map(|l| to_hex(l)).collect::<Vec<_>>());
-        let id = self.id(progress, progress.after.as_deref(), bound.as_deref(), last);
-        let step =
-            ChunkStep::Rows { table: copied_table(name, progress.generation, false), previous: progress.chunk, last };
-        let answer = self.job.publish(window, high, id, step, ChunkRows::Slice(rows), Some(schema)).await?;
-        let Answer::Published { number, rows, .. } = answer else { return Ok(None) };
-        let after = bound.or_else(|| progress.after.clone());
-        Ok(Some((number, moved(progress, rows, id, after, last))))
+        begin: &TableProgress,
+    ) -> Result<Read, SnapshotError> {
+        let after = begin.after.as_ref().map(|after| after.iter().map(|hex| from_hex(hex)).collect::<Vec<_>>());
+        let slice = reader.slice(window, after.as_deref()).await?;
+        let bound = slice.bound.as_ref().map(|bound| bound.iter().map(|l| to_hex(l)).collect::<Vec<_>>());
+        let id = self.id(begin, begin.after.as_deref(), bound.as_deref(), slice.last);
+        let table = copied_table(name, begin.generation, false);
+        let step = ChunkStep::Rows { table, previous: begin.chunk, last: slice.last };
+        let next = moved(begin, 0, id, bound.or_else(|| begin.after.clone()), slice.last);
+        Ok(Read { rows: slice.rows.len() as u64, slice, id, step, next })
+    }
+
+    /// Hands a slice to the desk.
+    async fn send(&self, read: Read) -> Result<Sent, SnapshotError> {
+        let Read { slice: Slice { window, high, schema, rows, .. }, id, step, next, .. } = read;
+        let answer = self.job.submit(window, high, id, step, ChunkRows::Slice(rows), Some(schema)).await?;
+        Ok(Sent { answer, next })
     }
 
     /// The whole table as one unit: a view that nothing changed while it was opened.
@@ -170,8 +235,9 @@ impl Copying<'_> {
         reader: &mut Reader,
         window: u64,
         name: &TableName,
-        progress: &TableProgress,
-    ) -> Result<Option<(lutra_change::Number, TableProgress)>, SnapshotError> {
+        index: usize,
+        progress: &mut TableProgress,
+    ) -> Result<(), SnapshotError> {
         let (high, schema) = reader.view(window).await?;
         let id = self.id(progress, None, None, true);
         let table = copied_table(name, progress.generation, true);
@@ -182,15 +248,16 @@ impl Copying<'_> {
         match answer? {
             Answer::Published { number, rows, .. } => {
                 scanned?;
-                Ok(Some((number, moved(progress, rows, id, None, true))))
+                *progress = moved(progress, rows, id, None, true);
+                self.handed(index, number, progress);
             }
             // A void one leaves a scan without a taker, and the connection in its middle.
             Answer::Void(reason) => {
                 tracing::info!(table = %name, reason, "a table is read again");
                 *reader = Reader::connect(&self.job.options, self.job.desk.clone(), self.job.full().chunk_rows).await?;
-                Ok(None)
             }
         }
+        Ok(())
     }
 
     /// Makes the table anew in the target, and begins its copy again.
@@ -212,12 +279,13 @@ impl Copying<'_> {
             };
             let whole = reader.plan().is_none_or(|plan| plan.key.is_empty());
             // The table's own window would be voided by its rows, too; what counts here are definitions.
-            let _ = self.job.desk.asks.send(super::super::Ask::Close(looked)).await;
+            reader.close(looked).await;
             let Some(window) = reader.open(Watched::default()).await? else {
                 tokio::time::sleep(REST).await;
                 continue;
             };
-            let statements = match plan::definitions(reader.connection(), std::slice::from_ref(name), true).await {
+            let (indexes, names) = (self.job.full().indexes, std::slice::from_ref(name));
+            let statements = match plan::definitions(reader.connection(), names, true, indexes).await {
                 Ok(statements) => statements,
                 Err(error) => return reader.give_up(window, error).await,
             };
