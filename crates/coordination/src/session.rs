@@ -115,13 +115,6 @@ impl Coordination {
         self.inner.sessions.borrow().is_some()
     }
 
-    /// Returns when [`is_connected`](Self::is_connected) may have changed since this was called.
-    pub async fn connection_changed(&self) {
-        let mut sessions = self.inner.sessions.clone();
-        sessions.mark_unchanged();
-        let _ = sessions.changed().await;
-    }
-
     /// Closes the session: ephemeral nodes go at once. Later calls fail.
     pub async fn close(&self) {
         self.inner.closed.cancel();

@@ -11,6 +11,8 @@ use crate::error::CliError;
 
 /// How long ZooKeeper may take to say who leads.
 const LOOKUP: Duration = Duration::from_secs(5);
+/// How long a read may take: a look at everything asks all workers, and the doctor all servers.
+const READ: Duration = Duration::from_secs(25);
 /// How long an ordinary call may take: an apply asks servers and makes topics.
 const CALL: Duration = Duration::from_secs(60);
 
@@ -46,7 +48,7 @@ impl Client {
 
     /// A read.
     pub async fn get(&self, path: &str) -> Result<Value, CliError> {
-        self.call(Method::GET, path, &[], None, CALL).await
+        self.call(Method::GET, path, &[], None, READ).await
     }
 
     /// A write, with what it is about in its query.

@@ -1,8 +1,6 @@
 //! Wiring: the worker's agent runs extractions.
 
-use lutra_coordination::{
-    Coordination, CoordinationConfig, TaskContext, TaskEnd, TaskFailure, TaskRunner, WorkerAgent, WorkerInfo,
-};
+use lutra_coordination::{Coordination, TaskContext, TaskEnd, TaskFailure, TaskRunner, WorkerAgent, WorkerInfo};
 use lutra_kafka::{KafkaAdmin, KafkaConfig, KafkaError, KafkaLog, LogTopic, SchemaTopic};
 use lutra_runtime::{CommonArgs, Context, ServiceArgs};
 
@@ -40,17 +38,11 @@ pub async fn run(context: Context, args: Args) -> Result<(), anyhow::Error> {
     let board = Board::default();
     let identity = context.worker_identity()?;
     let address = context.advertised(context.serve(board.router()).await?);
-    let probe = context.health.probe("coordination");
     let kafka = KafkaConfig { brokers: args.common.kafka.clone(), properties: args.common.kafka_property_map() };
     let extractor = Extractor { kafka, board, traced: args.common.otlp_endpoint.is_some() };
     tracing::info!(worker = identity.id(), %address, zookeeper = args.common.zookeeper, kafka = args.common.kafka, "extractor");
 
-    let config = CoordinationConfig::new(&args.common.zookeeper, &args.common.cluster);
-    let coordination = tokio::select! {
-        () = context.shutdown.cancelled() => return Ok(()),
-        connected = Coordination::connect(config) => connected?,
-    };
-    probe.ready();
+    let Some(coordination) = Coordination::open(&context).await? else { return Ok(()) };
     let info = WorkerInfo::new(Args::SERVICE, &identity, address, args.capacity);
     WorkerAgent::new(coordination, info, extractor).run(context.shutdown.clone()).await?;
     Ok(())

@@ -133,8 +133,16 @@ pub async fn apply(manager: &Manager, text: &str, options: ApplyOptions) -> Resu
     unmovable(&existing, &incoming, &begun)?;
     let changes: Vec<DocumentChange> = incoming.iter().map(|document| change(&existing, document)).collect();
     if !options.skip_checks {
-        warnings.extend(ask_servers(&merged, &incoming, &changes, &begun).await?);
-        warnings.extend(hold_rules(&merged, &changes, &places).await?);
+        let asked = ask_servers(&merged, &incoming, &changes, &begun).await?;
+        let held = hold_rules(&merged, &changes, &places).await?;
+        // A server that cannot be reached is told once.
+        let again = |warning: &String| asked.iter().any(|told| warning.ends_with(&reason_of(told)));
+        let (repeated, held): (Vec<String>, Vec<String>) = held.into_iter().partition(again);
+        warnings.extend(asked);
+        warnings.extend(held);
+        if !repeated.is_empty() {
+            warnings.push("rules are not held against the tables of servers that were not reached".to_owned());
+        }
     }
     warnings.extend(captured_later(&changes, &begun));
     if options.dry_run {
@@ -235,6 +243,11 @@ fn fits(documents: &Documents, places: &Places) -> Result<Vec<String>, ManagerEr
     // Every document that is concerned has its own copy of it.
     let messages: BTreeSet<String> = warnings.into_iter().map(|f| f.message).collect();
     Ok(messages.into_iter().collect())
+}
+
+/// Why a server was not reached, without which one.
+fn reason_of(told: &str) -> String {
+    told.split_once(" was not checked: ").map_or(told, |(_, why)| why).to_owned()
 }
 
 /// What a source that is read already begins to capture now was not captured before.

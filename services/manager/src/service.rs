@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lutra_coordination::{Coordination, CoordinationConfig, LeaderElection};
+use lutra_coordination::{Coordination, LeaderElection};
 use lutra_kafka::KafkaConfig;
 use lutra_runtime::{Context, TaskKind};
 use tokio::sync::watch;
@@ -15,10 +15,8 @@ use crate::{api, leader};
 
 /// The manager's life.
 pub async fn run(context: Context, args: ManagerArgs) -> Result<(), ManagerError> {
-    let zookeeper = context.health.probe("zookeeper");
     let common = &context.common;
-    let coordination = Coordination::connect(CoordinationConfig::new(&common.zookeeper, &common.cluster)).await?;
-    zookeeper.ready();
+    let Some(coordination) = Coordination::open(&context).await? else { return Ok(()) };
     let (leads, leadership) = watch::channel(None);
     let kafka = KafkaConfig { brokers: common.kafka.clone(), properties: common.kafka_property_map() };
     let manager = Manager {
@@ -42,24 +40,6 @@ pub async fn run(context: Context, args: ManagerArgs) -> Result<(), ManagerError
     let election = LeaderElection::new(coordination.clone(), address);
     let shutdown = context.shutdown.clone();
     context.supervisor.spawn(TaskKind::Critical, "leader", leader::run(manager.clone(), election, leads, shutdown));
-    let watched = manager.clone();
-    context.supervisor.spawn(TaskKind::Critical, "zookeeper", {
-        let shutdown = context.shutdown.clone();
-        async move {
-            loop {
-                tokio::select! {
-                    biased;
-                    () = shutdown.cancelled() => return Ok::<(), ManagerError>(()),
-                    () = watched.inner.coordination.connection_changed() => {}
-                }
-                if watched.inner.coordination.is_connected() {
-                    zookeeper.ready();
-                } else {
-                    zookeeper.not_ready("no session");
-                }
-            }
-        }
-    });
     context.shutdown.cancelled().await;
     // The lock goes with the session: closing it lets the next manager lead at once.
     let mut leadership = manager.inner.leadership.clone();

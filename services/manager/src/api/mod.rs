@@ -113,4 +113,37 @@ mod tests {
         }
         assert!(description["components"]["schemas"].get("Status").is_some());
     }
+
+    #[test]
+    fn the_description_and_the_routes_are_the_same() {
+        // A router does not tell its routes: they are read where they are written.
+        let routes = include_str!("mod.rs").split("let v1 = Router::new()").nth(1).unwrap();
+        let routes = routes.split(".fallback(").next().unwrap();
+        let mut served = std::collections::BTreeSet::new();
+        for route in routes.split(".route(").skip(1) {
+            let path = route.split('"').nth(1).unwrap();
+            for method in ["get", "post", "delete", "put"] {
+                if route.contains(&format!("{method}(")) {
+                    served.insert(format!("{method} /v1{path}"));
+                }
+            }
+        }
+        let description = serde_json::to_value(Description::openapi()).unwrap();
+        let paths = description["paths"].as_object().unwrap();
+        let described: std::collections::BTreeSet<String> = paths
+            .iter()
+            .flat_map(|(path, methods)| {
+                methods.as_object().unwrap().keys().map(move |method| format!("{method} {path}"))
+            })
+            .collect();
+        assert_eq!(served, described);
+        // Every word in braces of a path is told as a parameter.
+        for (path, methods) in paths {
+            for operation in methods.as_object().unwrap().values() {
+                let named = path.matches('{').count();
+                let parameters = operation["parameters"].as_array().into_iter().flatten();
+                assert_eq!(parameters.filter(|p| p["in"] == "path").count(), named, "{path}");
+            }
+        }
+    }
 }
