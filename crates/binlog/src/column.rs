@@ -150,7 +150,8 @@ impl Wire {
 
     fn decimal(metadata: &mut Reader<'_>) -> Result<Self, Fault> {
         let (precision, scale) = (metadata.u8()?, metadata.u8()?);
-        if !(1..=65).contains(&precision) || scale > 30 || scale > precision {
+        // MySQL allows 30 digits behind the point, MariaDB 38.
+        if !(1..=65).contains(&precision) || scale > 38 || scale > precision {
             return Err(metadata.fault("a DECIMAL's precision or scale is out of range"));
         }
         Ok(Self::Decimal { precision, scale })

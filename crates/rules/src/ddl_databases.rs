@@ -3,7 +3,7 @@
 use lutra_change::DdlKind;
 use lutra_change::TableName;
 use lutra_change::sql_lexer::quote;
-use lutra_change::sql_statement::Definition;
+use lutra_change::sql_statement::{Definition, Verb};
 use lutra_wire::record::Ddl;
 
 use crate::compile::{Rules, TableDecision};
@@ -57,7 +57,11 @@ impl Rules {
     pub(crate) fn route_database(&self, ddl: &Ddl, definition: &Definition) -> Result<DdlRoute, RuleFault> {
         let Some(named) = &definition.database else { return Ok(DdlRoute::Left(NotRouted::NotCarried)) };
         let source = named.name.as_deref().unwrap_or(&ddl.database).to_owned();
-        let Some(target) = self.database_in_target(&source, definition.kind)? else {
+        // `CREATE OR REPLACE DATABASE` drops what is there.
+        let before = ddl.statement.get(..named.bytes.start).unwrap_or_default().to_ascii_uppercase();
+        let replaces = definition.verb == Verb::Create && before.windows(7).any(|word| word == b"REPLACE");
+        let kind = if replaces { DdlKind::DropDatabase } else { definition.kind };
+        let Some(target) = self.database_in_target(&source, kind)? else {
             return Ok(DdlRoute::Left(NotRouted::NotCarried));
         };
         let mut edits = Vec::new();

@@ -34,6 +34,10 @@ fn without_routes_statements_stand_as_they_are() {
         "other> CREATE TABLE `other`.`t` (a INT)"
     );
     assert_eq!(route("[]", DdlKind::CreateDatabase, "CREATE DATABASE shop"), "> CREATE DATABASE IF NOT EXISTS shop");
+    assert_eq!(
+        route("[]", DdlKind::CreateDatabase, "CREATE OR REPLACE DATABASE shop"),
+        "> CREATE OR REPLACE DATABASE shop"
+    );
     assert_eq!(route("[]", DdlKind::DropTable, "DROP TABLE mysql.t"), "NotCarried");
     assert_eq!(route("[]", DdlKind::Other, "CREATE VIEW v AS SELECT 1"), "pass");
     assert_eq!(route("[]", DdlKind::Other, "CREATE SOMETHING new"), "pass");

@@ -134,8 +134,9 @@ impl TableMap {
         let mut columns = Vec::with_capacity(schema.columns.len());
         for (source, column) in schema.columns.iter().enumerate() {
             let Some(target) = table.column(&column.name) else {
-                // Hidden columns of functional indexes: the target makes its own.
-                if column.name.starts_with("!hidden!") {
+                // Hidden columns of functional indexes (MySQL) and of unique keys over long texts (MariaDB): the target
+                // makes its own.
+                if column.name.starts_with("!hidden!") || column.name.starts_with("DB_ROW_HASH_") {
                     continue;
                 }
                 return Err(LoadError::Mapping {
