@@ -1,0 +1,17 @@
+-- case: 25
+-- title: Unique keys over long texts, whose hash is a hidden column; DECIMAL with 38 places (MariaDB)
+-- source: mariadb
+-- target: mariadb
+CREATE TABLE t (id INT PRIMARY KEY, x TEXT, UNIQUE (x));
+INSERT INTO t VALUES (1, REPEAT('a', 5000)), (2, 'b'), (3, NULL);
+BEGIN;
+UPDATE t SET x = 'c' WHERE id = 2;
+UPDATE t SET x = 'b' WHERE id = 1;
+COMMIT;
+ALTER TABLE t ADD y BLOB, ADD UNIQUE (y);
+UPDATE t SET y = REPEAT(id, 4000);
+DELETE FROM t WHERE x = 'c';
+CREATE TABLE d (a DECIMAL(65,38) PRIMARY KEY, b DECIMAL(38,38));
+INSERT INTO d VALUES (123456789012345678901234567.12345678901234567890123456789012345678, -0.00000000000000000000000000000000000001), (0, NULL);
+UPDATE d SET b = 0.5 WHERE a = 0;
+UPDATE d SET a = -a WHERE a > 0;
