@@ -71,6 +71,16 @@ pub enum DecodeError {
         /// End position of the table map.
         log_pos: u32,
     },
+    /// A table map that contradicts what the table is said to look like.
+    #[error("table map of {table} at position {log_pos} does not fit the table's definition: {what}")]
+    Differs {
+        /// The table.
+        table: Box<TableName>,
+        /// What does not fit.
+        what: String,
+        /// End position of the table map.
+        log_pos: u32,
+    },
     /// A table map that contradicts itself.
     #[error("table map of {table} at position {log_pos}: {what}")]
     TableMap {

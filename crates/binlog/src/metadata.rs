@@ -1,5 +1,7 @@
 //! The optional part of a table map (`Table_map_event::Optional_metadata_fields`): what `binlog_row_metadata=FULL` adds.
 
+use std::borrow::Cow;
+
 use lutra_change::schema::BINARY_COLLATION;
 use lutra_change::{Column, ColumnType, KeyPart, TableSchema};
 
@@ -11,7 +13,7 @@ use crate::table_map::TableMap;
 
 /// Collations of the character columns, or of the ENUM and SET columns, by their rank among those.
 #[derive(Debug)]
-enum Collations {
+pub(crate) enum Collations {
     /// One for all, and exceptions.
     Default(u16, Vec<(usize, u16)>),
     /// One for each.
@@ -47,16 +49,16 @@ impl Collations {
 pub(crate) struct Metadata<'a> {
     pub(crate) names: Vec<&'a str>,
     /// Bits over the numeric columns, first column highest.
-    unsigned: Option<&'a [u8]>,
+    pub(crate) unsigned: Option<Cow<'a, [u8]>>,
     /// Bits over all columns, first column highest; absent when all are visible.
-    visible: Option<&'a [u8]>,
-    collations: Option<Collations>,
-    label_collations: Option<Collations>,
-    enums: Vec<Vec<String>>,
-    sets: Vec<Vec<String>>,
-    geometries: Vec<u8>,
-    dimensions: Vec<u32>,
-    key: Vec<(usize, Option<u32>)>,
+    pub(crate) visible: Option<Cow<'a, [u8]>>,
+    pub(crate) collations: Option<Collations>,
+    pub(crate) label_collations: Option<Collations>,
+    pub(crate) enums: Vec<Vec<String>>,
+    pub(crate) sets: Vec<Vec<String>>,
+    pub(crate) geometries: Vec<u8>,
+    pub(crate) dimensions: Vec<u32>,
+    pub(crate) key: Vec<(usize, Option<u32>)>,
     /// What is missing is made up: see [`TableMap::bare_layout`].
     bare: bool,
 }
@@ -107,7 +109,7 @@ impl<'a> Metadata<'a> {
     fn field(&mut self, field: u8, value: &'a [u8]) -> Result<(), Fault> {
         let mut reader = Reader::new(value);
         match field {
-            1 => self.unsigned = Some(value),
+            1 => self.unsigned = Some(Cow::Borrowed(value)),
             2 => self.collations = Some(Collations::default(reader)?),
             3 => self.collations = Some(Collations::each(reader)?),
             4 => {
@@ -127,7 +129,7 @@ impl<'a> Metadata<'a> {
             9 => self.key = list(&mut reader, |r| Ok((r.packed_length()?, Some(number(r)?).filter(|&n| n > 0))))?,
             10 => self.label_collations = Some(Collations::default(reader)?),
             11 => self.label_collations = Some(Collations::each(reader)?),
-            12 => self.visible = Some(value),
+            12 => self.visible = Some(Cow::Borrowed(value)),
             13 => self.dimensions = list(&mut reader, number)?,
             _ => {}
         }
@@ -148,7 +150,7 @@ impl<'a> Metadata<'a> {
                 name: (*name).to_owned(),
                 column_type: self.column_type(map, *wire, &mut ranks)?,
                 nullable: map.is_nullable(index),
-                invisible: self.visible.and_then(|v| bit(v, index)) == Some(false),
+                invisible: self.visible.as_deref().and_then(|v| bit(v, index)) == Some(false),
             });
         }
         let primary_key: Vec<_> = self.key.iter().map(|&(column, prefix)| KeyPart { column, prefix }).collect();
@@ -163,7 +165,7 @@ impl<'a> Metadata<'a> {
             return Ok(bare_type(wire));
         }
         let unsigned = |ranks: &mut Ranks| {
-            let bits = self.unsigned.ok_or_else(|| map.missing("signedness of numeric columns"))?;
+            let bits = self.unsigned.as_deref().ok_or_else(|| map.missing("signedness of numeric columns"))?;
             bit(bits, next(&mut ranks.numeric)).ok_or_else(|| map.fault("it has too few signedness bits"))
         };
         let collation = |ranks: &mut Ranks| {
@@ -183,13 +185,8 @@ impl<'a> Metadata<'a> {
             Wire::Float => unsigned(ranks).map(|_| ColumnType::Float)?,
             Wire::Double => unsigned(ranks).map(|_| ColumnType::Double)?,
             Wire::Decimal { precision, scale } => unsigned(ranks).map(|_| ColumnType::Decimal { precision, scale })?,
-            Wire::Year => {
-                // MariaDB lists it among the numeric columns.
-                if map.flavor == Flavor::MariaDb {
-                    unsigned(ranks)?;
-                }
-                ColumnType::Year
-            }
+            // It is listed among the numeric columns.
+            Wire::Year => unsigned(ranks).map(|_| ColumnType::Year)?,
             Wire::Date => ColumnType::Date,
             Wire::OldTime => ColumnType::Time { fsp: 0 },
             Wire::OldDateTime => ColumnType::DateTime { fsp: 0 },

@@ -6,6 +6,7 @@ use lutra_change::{ColumnSet, Operation, RowFlags, TableSchema, Value};
 
 pub use crate::column::Scratch;
 use crate::column::{Read, Wire};
+use crate::defined::Defined;
 use crate::error::{DecodeError, Fault, Place};
 use crate::header::{HEADER_LENGTH, event_type};
 use crate::json_update::JsonUpdate;
@@ -160,6 +161,14 @@ impl RowDecoder {
     /// for signed, strings for bytes without padding, ENUM and SET have no labels. Never to follow changes with.
     pub fn plan_bare(map: &TableMap<'_>) -> Result<Self, DecodeError> {
         map.bare_layout().map(Self::of)
+    }
+
+    /// The same for a table map without full metadata, by a definition of the table.
+    ///
+    /// # Errors
+    /// [`DecodeError::Differs`] where the table map and the definition do not agree.
+    pub fn plan_by(map: &TableMap<'_>, defined: &Defined<'_>) -> Result<Self, DecodeError> {
+        map.layout_by(defined).map(Self::of)
     }
 
     fn of((schema, wires): (TableSchema, Vec<Wire>)) -> Self {

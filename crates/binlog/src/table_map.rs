@@ -3,6 +3,7 @@
 use lutra_change::{TableName, TableSchema};
 
 use crate::column::Wire;
+use crate::defined::Defined;
 use crate::error::{DecodeError, Fault, Place};
 use crate::flavor::Flavor;
 use crate::metadata::Metadata;
@@ -88,6 +89,36 @@ impl<'a> TableMap<'a> {
         let wires = self.wires(&metadata)?;
         let schema = metadata.schema(self, &wires)?;
         Ok((schema, wires))
+    }
+
+    /// Whether the server's `binlog_row_metadata` was FULL: the table map says all that is to be known of the table.
+    pub fn is_full(&self) -> bool {
+        Metadata::parse(self.optional).is_ok_and(|m| !m.names.is_empty())
+    }
+
+    /// Schema and layout of a table map that does not say all itself, by a definition of the table. What the table map
+    /// says is compared with it.
+    pub(crate) fn layout_by(&self, defined: &Defined<'_>) -> Result<(TableSchema, Vec<Wire>), DecodeError> {
+        let mut metadata = Metadata::parse(self.optional).map_err(|f| self.fault(f.what))?;
+        if !metadata.names.is_empty() {
+            return self.layout();
+        }
+        let names = defined.names(self.columns());
+        if names.len() != self.columns() {
+            return Err(self.differs(format!("it has {} columns, the definition {}", self.columns(), names.len())));
+        }
+        metadata.names = names;
+        let wires = self.wires(&metadata)?;
+        defined.complete(&mut metadata, self.flavor, &wires);
+        let schema = metadata.schema(self, &wires)?;
+        match defined.difference(&schema, &wires) {
+            Some(what) => Err(self.differs(what)),
+            None => Ok((schema, wires)),
+        }
+    }
+
+    fn differs(&self, what: String) -> DecodeError {
+        DecodeError::Differs { table: Box::new(self.name()), what, log_pos: self.place.log_pos }
     }
 
     fn wires(&self, metadata: &Metadata<'_>) -> Result<Vec<Wire>, DecodeError> {

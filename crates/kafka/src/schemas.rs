@@ -1,4 +1,5 @@
-//! [`SchemaTopic`]: row schemas by fingerprint in a compacted topic, each written before its first use.
+//! [`SchemaTopic`]: row schemas by fingerprint in a compacted topic, each written before its first use. Beside them, in a
+//! source's topic: what its tables look like, where table maps do not say so.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -19,6 +20,9 @@ use crate::error::{KafkaError, failed};
 /// is our own reading alone.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What the key of a record with definitions begins with; its name follows. (Row schemas have their name alone as key.)
+const DEFINITIONS: &[u8] = b"definitions/";
+
 /// The row schemas of one log. Clones share what was read.
 #[derive(Clone)]
 pub struct SchemaTopic {
@@ -31,6 +35,7 @@ struct Inner {
     /// Reads forward on a miss. One at a time: the others find what it has read.
     reader: Mutex<KafkaReader>,
     producer: FutureProducer,
+    config: KafkaConfig,
 }
 
 impl SchemaTopic {
@@ -47,7 +52,8 @@ impl SchemaTopic {
         let _ = reader.bounds().await;
         let reader = Mutex::new(reader);
         let known = RwLock::default();
-        Ok(Self { inner: Arc::new(Inner { topic: topic.to_owned(), known, reader, producer }) })
+        let config = config.clone();
+        Ok(Self { inner: Arc::new(Inner { topic: topic.to_owned(), known, reader, producer, config }) })
     }
 
     /// The schema with that fingerprint; reads the topic forward as far as needed.
@@ -65,7 +71,12 @@ impl SchemaTopic {
                 return Ok(schema);
             }
             match tokio::time::timeout_at(deadline, reader.next_with_key()).await {
-                Ok(next) => self.learn(&next?.1)?,
+                Ok(next) => {
+                    let (key, stored) = next?;
+                    if !key.is_some_and(|key| key.starts_with(DEFINITIONS)) {
+                        self.learn(&stored)?;
+                    }
+                }
                 Err(_) => {
                     return Err(KafkaError::NoSchema {
                         topic: self.inner.topic.clone(),
@@ -91,6 +102,42 @@ impl SchemaTopic {
         sent.map_err(|(error, _)| -> TransportError { failed(&self.inner.topic, "write a row schema", error) })?;
         self.remember(fingerprint, Arc::new(schema.clone()));
         Ok(())
+    }
+
+    /// Writes definitions under their name; returns once they are acknowledged.
+    ///
+    /// # Errors
+    /// [`KafkaError::Transport`].
+    pub async fn write_definitions(&self, name: Fingerprint, text: &str) -> Result<(), KafkaError> {
+        let key = [DEFINITIONS, &name.0].concat();
+        let record = FutureRecord::to(&self.inner.topic).partition(0).key(&key).payload(text);
+        let sent = self.inner.producer.send(record, Timeout::Never).await;
+        sent.map_err(|(error, _)| -> TransportError { failed(&self.inner.topic, "write definitions", error) })?;
+        Ok(())
+    }
+
+    /// All definitions, those of that name among them.
+    ///
+    /// # Errors
+    /// [`KafkaError::NoSchema`] when they do not appear in time, [`KafkaError::Transport`].
+    pub async fn read_definitions(&self, name: Fingerprint) -> Result<HashMap<Fingerprint, String>, KafkaError> {
+        let mut reader = KafkaReader::new(&self.inner.config, &self.inner.topic)?.at_first_held();
+        let (_, end) = reader.bounds().await?;
+        let (mut found, mut next_offset) = (HashMap::new(), 0);
+        while next_offset < end || !found.contains_key(&name) {
+            let next = tokio::time::timeout(PATIENCE, reader.next_with_key()).await;
+            let (key, stored) = next.map_err(|_| KafkaError::NoSchema {
+                topic: self.inner.topic.clone(),
+                fingerprint: name,
+                waited_ms: PATIENCE.as_millis() as u64,
+            })??;
+            next_offset = stored.offset + 1;
+            let key = key.as_deref().and_then(|key| key.strip_prefix(DEFINITIONS));
+            if let Some(name) = key.and_then(|key| <[u8; 16]>::try_from(key).ok()) {
+                found.insert(Fingerprint(name), String::from_utf8_lossy(&stored.value).into_owned());
+            }
+        }
+        Ok(found)
     }
 
     fn known(&self, fingerprint: Fingerprint) -> Option<Arc<RowSchema>> {

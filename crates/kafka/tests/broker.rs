@@ -213,6 +213,7 @@ mod ordered_log {
                 gtid_set: &self.executed,
                 added: None,
                 open_xa: Vec::new(),
+                definitions: None,
             });
             let draft = HeaderDraft {
                 number,

@@ -2,6 +2,7 @@
 
 use lutra_change::{BinlogPosition, Cursor, Gtid, GtidSet, OpenXa};
 use lutra_wire::record::UnitTotals;
+use lutra_wire::schema::Fingerprint;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -17,6 +18,9 @@ pub struct SourcePlace {
     /// XA transactions that are prepared and not decided there (P11).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open_xa: Vec<OpenXa>,
+    /// In a source's log: what its tables looked like there, by the name of a record of the schemas' topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definitions: Option<Fingerprint>,
 }
 
 /// The last transaction or DDL statement before a place, for the question whether the source still has it (P7).

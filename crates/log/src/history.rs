@@ -4,6 +4,7 @@
 
 use lutra_change::{Cursor, GtidSet, OpenXa};
 use lutra_wire::record::{BodyKind, GtidState, Header, SourceState};
+use lutra_wire::schema::Fingerprint;
 
 use crate::bookmark::{Bookmark, LastUnit, SourcePlace};
 use crate::chain::{Chain, Verdict};
@@ -21,6 +22,8 @@ pub struct History {
     last_unit: Option<LastUnit>,
     /// XA transactions that are prepared and not decided behind the last unit.
     open_xa: Vec<OpenXa>,
+    /// What the source's tables looked like behind the last unit.
+    definitions: Option<Fingerprint>,
 }
 
 impl History {
@@ -34,6 +37,7 @@ impl History {
             input: None,
             last_unit: None,
             open_xa: Vec::new(),
+            definitions: None,
         }
     }
 
@@ -44,6 +48,7 @@ impl History {
         Self {
             applied: source.as_ref().map(|s| s.gtid_set.clone()).unwrap_or_default(),
             open_xa: source.as_ref().map(|s| s.open_xa.clone()).unwrap_or_default(),
+            definitions: source.as_ref().and_then(|s| s.definitions),
             place: source.map(|s| (s.server_uuid, s.position)),
             input: bookmark.input,
             last_unit: bookmark.last_unit.clone(),
@@ -75,7 +80,8 @@ impl History {
     /// Where the source stood after the last complete unit.
     pub fn source(&self) -> Option<SourcePlace> {
         let (server_uuid, position) = self.place.clone()?;
-        Some(SourcePlace { server_uuid, position, gtid_set: self.applied.clone(), open_xa: self.open_xa.clone() })
+        let (gtid_set, open_xa) = (self.applied.clone(), self.open_xa.clone());
+        Some(SourcePlace { server_uuid, position, gtid_set, open_xa, definitions: self.definitions })
     }
 
     /// The cursor of the input after the last complete unit.
@@ -127,7 +133,11 @@ impl History {
                     self.check_covered(offset, header, source, last)?;
                 }
             }
-            Verdict::Heartbeat if !self.chain.is_open() && header.input.is_some() => self.input = header.input,
+            Verdict::Heartbeat if !self.chain.is_open() => {
+                self.input = header.input.or(self.input);
+                // What was learned of the tables since the unit was written holds behind it too.
+                self.definitions = header.source.as_ref().and_then(|s| s.definitions).or(self.definitions);
+            }
             _ => {}
         }
         Ok(verdict)
@@ -177,6 +187,7 @@ impl History {
             GtidState::Added(set) => self.applied.union_with(set),
         }
         self.place = Some((source.server_uuid, source.position.clone()));
+        self.definitions = source.definitions;
         // P11: every place carries the open ones, so that neither a start nor a reader has to look for them.
         if !self.rules.open_xa_forgotten {
             let open = source.open_xa.iter().filter(|open| !open.decided);

@@ -47,6 +47,7 @@ pub(crate) fn with_gtid(mut header: Header, n: u64, executed: impl IntoIterator<
         gtid: Some(gtid(n)),
         gtid_set: GtidState::Whole(gtids(executed)),
         open_xa: Vec::new(),
+        definitions: None,
     });
     header
 }

@@ -73,6 +73,7 @@ impl Source {
             gtid_set: &self.executed,
             added: None,
             open_xa: Vec::new(),
+            definitions: None,
         };
         let draft = HeaderDraft {
             number,
@@ -421,6 +422,7 @@ async fn a_body_beyond_a_record_goes_in_pieces_and_is_read_whole() {
             gtid_set: executed,
             added: None,
             open_xa: Vec::new(),
+            definitions: None,
         }),
         committed_at: 1,
         read_at: 1,

@@ -161,6 +161,12 @@ pub async fn databases(connection: &mut Connection) -> Result<Vec<String>> {
     Ok(rows.iter().map(|r| r.string(0)).filter(|d| !is_system(d)).collect())
 }
 
+/// The default collations of the databases.
+pub async fn database_defaults(connection: &mut Connection) -> Result<Vec<(String, String)>> {
+    let sql = "SELECT schema_name, default_collation_name FROM information_schema.schemata";
+    Ok(connection.query(sql).await?.iter().map(|row| (row.string(0), row.string(1))).collect())
+}
+
 /// Whether a database is the server's own or Lutra's.
 pub fn is_system(database: &str) -> bool {
     SYSTEM_SCHEMAS.iter().any(|s| s.eq_ignore_ascii_case(database))
@@ -467,6 +473,45 @@ pub async fn show_create_database(connection: &mut Connection, name: &str) -> Re
         Err(e) if e.code() == Some(1049) => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// A collation of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collation {
+    /// Its id, as in binlog events.
+    pub id: u16,
+    /// Its name.
+    pub name: String,
+    /// Name of its character set.
+    pub charset: String,
+    /// It is the default one of the character set.
+    pub is_default: bool,
+    /// Bytes that a character takes at most.
+    pub bytes_per_character: u8,
+}
+
+/// The collations that a server knows.
+pub async fn collations(connection: &mut Connection) -> Result<Vec<Collation>> {
+    const SQL: &str = "SELECT c.id, c.collation_name, c.character_set_name, c.is_default, s.maxlen                        FROM information_schema.collations c                        JOIN information_schema.character_sets s ON s.character_set_name = c.character_set_name";
+    // MariaDB 10.10 and later list there those whose names do not hold for one character set alone.
+    const MARIADB: &str = "SELECT c.id, c.full_collation_name, c.character_set_name, c.is_default, s.maxlen                            FROM information_schema.collation_character_set_applicability c                            JOIN information_schema.character_sets s ON s.character_set_name = c.character_set_name";
+    let rows = match connection.flavour().await? {
+        Flavour::MySql => connection.query(SQL).await?,
+        Flavour::MariaDb => match connection.query(MARIADB).await {
+            Err(e) if e.code() == Some(1054) => connection.query(SQL).await?,
+            rows => rows?,
+        },
+    };
+    let collation = |row: &Row| {
+        Some(Collation {
+            id: u16::try_from(row.u64(0)?).ok()?,
+            name: row.string(1),
+            charset: row.string(2),
+            is_default: row.text(3) == Some("Yes"),
+            bytes_per_character: u8::try_from(row.u64(4)?).ok()?,
+        })
+    };
+    Ok(rows.iter().filter_map(collation).collect())
 }
 
 /// Collation ids with the names of collation and character set.

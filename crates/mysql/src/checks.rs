@@ -28,7 +28,13 @@ pub struct CheckResult {
 }
 
 impl CheckResult {
-    pub(crate) fn new(name: &'static str, ok: bool, found: impl Into<String>, required: &str, mend: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        name: &'static str,
+        ok: bool,
+        found: impl Into<String>,
+        required: &str,
+        mend: impl Into<String>,
+    ) -> Self {
         Self { name, ok, found: found.into(), required: required.to_owned(), mend: mend.into() }
     }
 }
@@ -105,7 +111,7 @@ fn settings(variables: &Variables, options: &SourceCheckOptions) -> Vec<CheckRes
     let mut results = vec![
         setting(variables, "ensure_binlog", "log_bin", "ON", "start the server with --log-bin"),
         fixed("ensure_row_format", "binlog_format", "ROW", "'ROW'"),
-        fixed("ensure_row_metadata", "binlog_row_metadata", "FULL", "'FULL'"),
+        row_metadata(variables),
     ];
     match flavour {
         Flavour::MySql => {}
@@ -132,6 +138,22 @@ fn replicated_is_logged(variables: &Variables) -> CheckResult {
     let found = format!("log_slave_updates = {logged}, gtid_slave_pos = '{position}'");
     const MEND: &str = "start the server with --log-slave-updates; or read the server that it replicates from";
     CheckResult::new("ensure_replicated_is_logged", ok, found, "log_slave_updates = ON where it replicates", MEND)
+}
+
+/// With less than FULL, table maps do not say what tables look like: the log must, and whoever writes it has to ask.
+fn row_metadata(variables: &Variables) -> CheckResult {
+    const NAME: &str = "binlog_row_metadata";
+    let mend = set_for_good(flavour_of(variables), NAME, "'FULL'");
+    let found = match variables.get(NAME) {
+        Some(found) if found.eq_ignore_ascii_case("FULL") => format!("{NAME} = {found}"),
+        found => {
+            let found = found.map_or_else(|| format!("no variable {NAME}"), |found| format!("{NAME} = {found}"));
+            format!(
+                "{found}; definitions are kept on the log, which takes SELECT on the captured tables. Better: {mend}"
+            )
+        }
+    };
+    CheckResult::new("ensure_row_metadata", true, found, "any; FULL is best", mend)
 }
 
 fn flavour_of(variables: &Variables) -> Flavour {
@@ -259,12 +281,7 @@ mod tests {
     use super::*;
 
     fn options() -> SourceCheckOptions {
-        SourceCheckOptions {
-            gtid: true,
-            accept_weak_durability: false,
-            server_id: None,
-            start: None,
-        }
+        SourceCheckOptions { gtid: true, accept_weak_durability: false, server_id: None, start: None }
     }
 
     fn variables(pairs: &[(&str, &str)]) -> Variables {
@@ -282,8 +299,18 @@ mod tests {
         let server = variables(&[("binlog_row_metadata", "MINIMAL"), ("gtid_mode", "OFF"), ("sync_binlog", "0")]);
         let faults: Vec<_> = settings(&server, &options()).into_iter().filter(|r| !r.ok).collect();
         let names: Vec<_> = faults.iter().map(|r| r.name).collect();
-        assert_eq!(names, ["ensure_row_metadata", "ensure_gtid_mode", "ensure_durability"]);
+        assert_eq!(names, ["ensure_gtid_mode", "ensure_durability"]);
         assert!(faults.iter().all(|r| !r.mend.is_empty()));
+    }
+
+    #[test]
+    fn less_than_full_row_metadata_is_taken_and_full_is_recommended() {
+        let found =
+            |pairs| settings(&variables(pairs), &options()).into_iter().find(|r| r.name == "ensure_row_metadata");
+        let minimal = found(&[("binlog_row_metadata", "MINIMAL")]).unwrap_or_else(|| row_metadata(&Variables::new()));
+        assert!(minimal.ok && minimal.found.contains("SET PERSIST binlog_row_metadata = 'FULL'"), "{minimal}");
+        let full = found(&[("binlog_row_metadata", "FULL")]).unwrap_or_else(|| row_metadata(&Variables::new()));
+        assert!(full.ok && !full.found.contains("Better"), "{full}");
     }
 
     #[test]

@@ -9,12 +9,16 @@ use uuid::Uuid;
 use crate::avro::{Fault, Input, put_bool, put_branch, put_bytes, put_len, put_long, share};
 use crate::error::WireError;
 use crate::record::{BodyKind, GtidState, Header, PartEnd, RawBody, Record, SourceState, UnitTotals};
+use crate::schema::Fingerprint;
 
 /// The record's schema, as it stands in `schemas/log_record.avsc`.
 pub const LOG_RECORD_SCHEMA: &str = include_str!("../../../schemas/log_record.avsc");
 
 /// CRC-64-AVRO of the schema's parsing canonical form.
-pub const LOG_RECORD_FINGERPRINT: u64 = 0x92e9_15f8_fadb_8062;
+pub const LOG_RECORD_FINGERPRINT: u64 = 0x9980_9658_4d50_142a;
+
+/// That of version 2, before sources had definitions: still read.
+const FINGERPRINT_V2: u64 = 0x92e9_15f8_fadb_8062;
 
 /// That of version 1, before open XA transactions and fragments: still read.
 const FINGERPRINT_V1: u64 = 0x03d9_0f10_4096_6420;
@@ -42,7 +46,8 @@ impl Record {
         }
         let found = u64::from_le_bytes(input.fixed("the record's schema fingerprint")?);
         let version = match found {
-            LOG_RECORD_FINGERPRINT => 2,
+            LOG_RECORD_FINGERPRINT => 3,
+            FINGERPRINT_V2 => 2,
             FINGERPRINT_V1 => 1,
             _ => return Err(WireError::UnknownSchema { found, known: LOG_RECORD_FINGERPRINT }),
         };
@@ -157,6 +162,10 @@ fn put_source(out: &mut Vec<u8>, source: &SourceState) {
         source.open_xa.iter().for_each(|open| put_open_xa(out, open));
     }
     put_len(out, 0);
+    put_branch(out, source.definitions.is_some());
+    if let Some(definitions) = &source.definitions {
+        out.extend_from_slice(&definitions.0);
+    }
 }
 
 fn put_open_xa(out: &mut Vec<u8>, open: &OpenXa) {
@@ -200,6 +209,10 @@ fn source(input: &mut Input<'_>, version: u8) -> Result<SourceState, WireError> 
             if whole { GtidState::Whole(set) } else { GtidState::Added(set) }
         },
         open_xa: if version >= 2 { open_xa(input)? } else { Vec::new() },
+        definitions: match version {
+            3.. if input.present("source.definitions")? => Some(Fingerprint(input.fixed("source.definitions")?)),
+            _ => None,
+        },
     })
 }
 

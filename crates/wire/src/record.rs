@@ -59,6 +59,9 @@ pub struct SourceState {
     /// XA transactions that are prepared and not decided behind the unit; that of a decision still names the one it
     /// decides (P11).
     pub open_xa: Vec<OpenXa>,
+    /// In a source's log: what its tables looked like there, by the name of a record of the schemas' topic. None where table
+    /// maps say so themselves.
+    pub definitions: Option<Fingerprint>,
 }
 
 /// A GTID set, whole or as what the unit's interval `(previous, number]` adds to it (P1).

@@ -6,9 +6,11 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use lutra_change::{Column, ColumnType, KeyPart, TableName, TableSchema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -24,6 +26,33 @@ pub struct Fingerprint(pub [u8; 16]);
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = WireError;
+
+    fn from_str(text: &str) -> Result<Self, WireError> {
+        let mut bytes = [0; 16];
+        let digits =
+            (text.len() == 32).then_some(text.as_bytes()).ok_or_else(|| fault("a fingerprint has 32 digits"))?;
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+            let pair = std::str::from_utf8(pair).ok().and_then(|p| u8::from_str_radix(p, 16).ok());
+            *byte = pair.ok_or_else(|| fault("a fingerprint is written in hexadecimal digits"))?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -77,6 +106,13 @@ impl RowSchema {
     /// The table it describes.
     pub fn table(&self) -> &Arc<TableSchema> {
         &self.table
+    }
+}
+
+impl Fingerprint {
+    /// Names a text.
+    pub fn of(text: &str) -> Self {
+        fingerprint(text)
     }
 }
 

@@ -18,9 +18,10 @@ use lutra_wire::*;
 use uuid::Uuid;
 
 /// Every schema under which records were written, the current one last.
-const FROZEN: [&str; 2] = [
+const FROZEN: [&str; 3] = [
     include_str!("../../../schemas/frozen/log_record.v1.avsc"),
     include_str!("../../../schemas/frozen/log_record.v2.avsc"),
+    include_str!("../../../schemas/frozen/log_record.v3.avsc"),
 ];
 
 /// Kinds of bodies of version 1.
@@ -56,6 +57,7 @@ fn source(whole: bool, tag: &str) -> SourceState {
         gtid: Some(Gtid::tagged(server, tag.to_owned(), 77)),
         gtid_set: if whole { GtidState::Whole(set) } else { GtidState::Added(set) },
         open_xa: Vec::new(),
+        definitions: None,
     }
 }
 
@@ -170,6 +172,15 @@ fn records_of_v2() -> Vec<(&'static str, Header, RawBody)> {
     records
 }
 
+/// The same as version 3 writes them: with definitions of the source's tables.
+fn records_of_v3() -> Vec<(&'static str, Header, RawBody)> {
+    let mut records = records_of_v2();
+    for source in records.iter_mut().filter_map(|(_, header, _)| header.source.as_mut()) {
+        source.definitions = Some(Fingerprint([5; 16]));
+    }
+    records
+}
+
 fn shown(bytes: &Bytes) -> String {
     let record = Record::decode(bytes).unwrap();
     format!("{:#?}\n{:#?}\n", record.header, record.body.decode().unwrap())
@@ -222,7 +233,7 @@ fn table() -> TableSchema {
 
 #[test]
 fn records_of_every_version_are_read_as_they_were_written() {
-    for (at, version, kinds) in [(0, "v1", KINDS_V1), (1, "v2", usize::MAX)] {
+    for (at, version, kinds) in [(0, "v1", KINDS_V1), (1, "v2", usize::MAX), (2, "v3", usize::MAX)] {
         for (name, ..) in records().iter().take(kinds) {
             let bytes = Bytes::from(fs::read(golden(&format!("{name}.{version}.bin"))).unwrap());
             let text = fs::read_to_string(golden(&format!("{name}.{version}.txt"))).unwrap();
@@ -253,11 +264,20 @@ fn records_of_the_version_before_have_no_open_xa_transactions() {
 }
 
 #[test]
-fn records_are_written_as_they_were() {
+fn records_of_version_2_have_no_definitions() {
     for (name, header, body) in records_of_v2() {
+        let bytes = Bytes::from(fs::read(golden(&format!("{name}.v2.bin"))).unwrap());
+        let record = Record::decode(&bytes).unwrap();
+        assert_eq!((record.header, record.body), (header, body), "{name}");
+    }
+}
+
+#[test]
+fn records_are_written_as_they_were() {
+    for (name, header, body) in records_of_v3() {
         let mut bytes = Vec::new();
         encode_record(&header, &body, &mut bytes);
-        assert_eq!(bytes, fs::read(golden(&format!("{name}.v2.bin"))).unwrap(), "{name}");
+        assert_eq!(bytes, fs::read(golden(&format!("{name}.v3.bin"))).unwrap(), "{name}");
     }
 }
 
@@ -287,14 +307,14 @@ fn a_row_schema_is_the_same_text_always() {
 #[ignore = "writes the golden files"]
 fn write_the_golden_files() {
     fs::create_dir_all(golden("")).unwrap();
-    for (name, header, body) in records_of_v2() {
+    for (name, header, body) in records_of_v3() {
         let mut bytes = Vec::new();
         encode_record(&header, &body, &mut bytes);
         // What was written stays: only the text of what is read follows the types.
-        if let Ok(mut file) = fs::File::create_new(golden(&format!("{name}.v2.bin"))) {
+        if let Ok(mut file) = fs::File::create_new(golden(&format!("{name}.v3.bin"))) {
             file.write_all(&bytes).unwrap();
         }
-        for version in ["v1", "v2"] {
+        for version in ["v1", "v2", "v3"] {
             if let Ok(bytes) = fs::read(golden(&format!("{name}.{version}.bin"))) {
                 fs::write(golden(&format!("{name}.{version}.txt")), shown(&Bytes::from(bytes))).unwrap();
             }

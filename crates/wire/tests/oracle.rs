@@ -65,8 +65,9 @@ fn sources() -> impl Strategy<Value = SourceState> {
         });
     let gtids = prop::option::of((uuids(), 1u64..1 << 40));
     let open = prop::collection::vec(open, 0..3);
-    (uuids(), "[a-z.0-9]{0,20}", 0u64..1 << 45, gtids, any::<bool>(), 1u64..1000, open).prop_map(
-        |(server_uuid, file, offset, gtid, whole, n, open_xa)| {
+    let definitions = prop::option::of(any::<[u8; 16]>().prop_map(Fingerprint));
+    (uuids(), "[a-z.0-9]{0,20}", 0u64..1 << 45, gtids, any::<bool>(), 1u64..1000, open, definitions).prop_map(
+        |(server_uuid, file, offset, gtid, whole, n, open_xa, definitions)| {
             let mut set = GtidSet::new();
             set.insert(&Gtid::new(server_uuid, n));
             SourceState {
@@ -75,6 +76,7 @@ fn sources() -> impl Strategy<Value = SourceState> {
                 gtid: gtid.map(|(u, n)| Gtid::new(u, n)),
                 gtid_set: if whole { GtidState::Whole(set) } else { GtidState::Added(set) },
                 open_xa,
+                definitions,
             }
         },
     )

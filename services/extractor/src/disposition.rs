@@ -40,7 +40,7 @@ pub fn judge(error: &ExtractError) -> Next {
         ExtractError::Source { source, .. } => judge_source(source),
         ExtractError::StreamEnded { .. } => Next::Attempt,
         ExtractError::Assemble { .. } => Next::Fail(Disposition::Halt, "the message says what stands in the way"),
-        ExtractError::Schema { .. } => Next::Attempt,
+        ExtractError::Schema { .. } | ExtractError::Definitions { .. } => Next::Attempt,
         ExtractError::Broker { source, .. } => match source.as_ref() {
             KafkaError::NoTopic { .. } | KafkaError::UnfitTopic { .. } => Next::Fail(
                 Disposition::Retry,

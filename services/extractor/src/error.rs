@@ -111,6 +111,15 @@ pub enum ExtractError {
         #[source]
         source: Box<lutra_kafka::KafkaError>,
     },
+    /// What the log says of its tables' definitions cannot be read, or not be written.
+    #[error("the definitions of the tables of source {source_name} cannot be kept in the schemas' topic")]
+    Definitions {
+        /// The source.
+        source_name: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The log.
     #[error("writing the log failed")]
     Log(#[source] Box<lutra_log::LogError>),
@@ -223,6 +232,18 @@ pub enum AssembleError {
     ForeignSession {
         /// The setting.
         setting: &'static str,
+    },
+    /// A table whose table maps do not say what it looks like, and nobody else does.
+    #[error(
+        "what table {table} looks like here is not known: its table maps do not name its columns (binlog_row_metadata is not FULL at \
+         the source), and {why}. Set binlog_row_metadata = FULL there; then start anew behind this place with `lutra adopt` and a \
+         fresh copy of the table, or leave it out with `exclude`"
+    )]
+    Undefined {
+        /// The table.
+        table: TableName,
+        /// Why not.
+        why: String,
     },
     /// A DDL statement that cannot be read.
     #[error("a statement cannot be read: a quote or comment is left open")]

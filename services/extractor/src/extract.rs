@@ -1,6 +1,6 @@
 //! One extraction: attempt after attempt, each a start of its own (P2).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lutra_binlog::{Decoder, EventData, Inflater};
@@ -18,8 +18,11 @@ use crate::assembler::{Assembler, Known, Resume};
 use crate::config::ExtractConfig;
 use crate::control::Control;
 use crate::crash::{point, points};
+use crate::definitions::follow::{self, assemble, fault};
+use crate::definitions::scan::Ahead;
+use crate::definitions::{Definer, Store};
 use crate::disposition::{Next, judge};
-use crate::error::{AssembleError, ExtractError};
+use crate::error::ExtractError;
 use crate::events::{AttemptEnded, HistoryConfirmed, Progressed, Started};
 use crate::publisher::{Publisher, SchemaStore};
 use crate::reader::{self, Batches};
@@ -80,9 +83,10 @@ where
         let mut backoff = Backoff::new(BackoffPolicy::CONNECT);
         let mut failures = 0;
         let mut last_error = None;
+        let ahead = Arc::default();
         loop {
             let began = Instant::now();
-            let error = match self.attempt(last_error.take()).await {
+            let error = match self.attempt(last_error.take(), &ahead).await {
                 Ok(end) => return Ok(end),
                 Err(error) => error,
             };
@@ -110,8 +114,9 @@ where
     }
 
     /// One start, one epoch, one producer (P2).
-    async fn attempt(&mut self, last_error: Option<String>) -> Result<End, ExtractError> {
+    async fn attempt(&mut self, last_error: Option<String>, ahead: &Arc<Mutex<Ahead>>) -> Result<End, ExtractError> {
         let mut server = Server::connect(&self.config).await?;
+        let mut definer = Definer::new(&self.config, &server, Arc::clone(ahead));
         server.ensure_fit(&self.config, None).await?;
         let epoch = self.control.next_attempt();
         let options = WriterOptions {
@@ -125,10 +130,12 @@ where
         let (writer, tail) = LogWriter::start(self.log, options, epoch).await?;
         point(points::EPOCH_START);
         let mut publisher = Publisher::new(writer, self.schemas.clone(), server.uuid);
-        let (number, place) = if tail.empty {
-            self.begin_log(&mut server, &mut publisher).await?
+        let (number, place, definitions) = if tail.empty {
+            self.begin_log(&mut server, &mut publisher, &mut definer).await?
         } else {
-            (tail.number, tail.source.ok_or_else(|| self.unplaced())?)
+            let place = tail.source.ok_or_else(|| self.unplaced())?;
+            let known = follow::resume(&mut definer, &self.config, &mut server, self.schemas, &place).await?;
+            (tail.number, place, known)
         };
         server.ensure_same_server(&self.config, &place)?;
         server.ensure_not_behind(&place.gtid_set).await?;
@@ -158,7 +165,8 @@ where
         let clock = watch_clock(&mut tasks, server);
         let resume = Resume { half, open_xa, ..resume(number, place, &start, known) };
         let run = Run {
-            assembler: Assembler::new(Arc::new(self.config.spec.clone()), resume),
+            assembler: Assembler::new(Arc::new(self.config.spec.clone()), resume).with_definitions(definitions),
+            definer,
             decoder: Decoder::new(),
             inflater: Inflater::new(LARGEST_EVENT),
             publisher,
@@ -182,16 +190,20 @@ where
         &mut self,
         server: &mut Server,
         publisher: &mut Publisher<F, S>,
-    ) -> Result<(Number, SourcePlace), ExtractError> {
-        let place = server.origin(&self.config).await?;
+        definer: &mut Definer,
+    ) -> Result<(Number, SourcePlace, Store), ExtractError> {
+        let mut place = server.origin(&self.config).await?;
         server.ensure_not_behind(&place.gtid_set).await?;
         let (start, _) = server.dump_start(&self.config, &place, None);
         server.ensure_fit(&self.config, Some(start)).await?;
+        let mut definitions = follow::resume(definer, &self.config, server, self.schemas, &place).await?;
+        publisher.definitions(&self.config.source, &mut definitions).await?;
+        place.definitions = definitions.name();
         let covered = self.config.adopt.as_ref().map_or(Number::ZERO, |a| a.number);
         let number = publisher.origin(covered, &place, now_micros()).await?;
         self.control.mark_begun();
         self.config.begun = true;
-        Ok((number, place))
+        Ok((number, place, definitions))
     }
 
     fn unplaced(&self) -> ExtractError {
@@ -244,6 +256,8 @@ fn watch_clock(tasks: &mut JoinSet<()>, server: Server) -> watch::Receiver<i64> 
 struct Run<'r, 'a, F: TransportFactory, S, C> {
     extraction: &'r Extraction<'a, F, S, C>,
     assembler: Assembler,
+    /// Asks what tables look like, where table maps do not say so.
+    definer: Definer,
     decoder: Decoder,
     inflater: Inflater,
     publisher: Publisher<F, S>,
@@ -334,10 +348,6 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
     }
 
     async fn event(&mut self, bytes: &[u8]) -> Result<(), ExtractError> {
-        let fault = |assembler: &Assembler, source: AssembleError| ExtractError::Assemble {
-            position: assembler.position(),
-            source: Box::new(source),
-        };
         let event = self.decoder.decode(bytes).map_err(|e| fault(&self.assembler, e.into()))?;
         if let EventData::Heartbeat(beat) = &event.data {
             self.desk.heard(beat.file, beat.position, beat.exact, &self.assembler.position());
@@ -348,16 +358,24 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
             while let Some(bytes) = inner.next_event().map_err(|e| fault(&self.assembler, e.into()))? {
                 let event =
                     self.decoder.decode_inner(&event.header, bytes).map_err(|e| fault(&self.assembler, e.into()))?;
-                self.assembler.inner_event(&event.data).map_err(|e| fault(&self.assembler, e))?;
+                assemble(&mut self.assembler, &mut self.definer, None, &event.data).await?;
+                if self.assembler.definitions().has_news() {
+                    let source = &self.extraction.config.source;
+                    follow::settle(&mut self.assembler, &mut self.definer, &self.publisher, source).await?;
+                }
                 self.publisher.publish(&mut self.assembler, &mut self.counters).await?;
             }
         } else if let EventData::Compressed(packed) = &event.data {
             let bytes = self.inflater.inflate(packed).map_err(|e| fault(&self.assembler, e.into()))?;
             let inner =
                 self.decoder.decode_inner(&event.header, bytes).map_err(|e| fault(&self.assembler, e.into()))?;
-            self.assembler.event(&event.header, &inner.data).map_err(|e| fault(&self.assembler, e))?;
+            assemble(&mut self.assembler, &mut self.definer, Some(&event.header), &inner.data).await?;
         } else {
-            self.assembler.event(&event.header, &event.data).map_err(|e| fault(&self.assembler, e))?;
+            assemble(&mut self.assembler, &mut self.definer, Some(&event.header), &event.data).await?;
+        }
+        if self.assembler.definitions().has_news() {
+            let source = &self.extraction.config.source;
+            follow::settle(&mut self.assembler, &mut self.definer, &self.publisher, source).await?;
         }
         self.publisher.publish(&mut self.assembler, &mut self.counters).await?;
         if self.desk.is_waiting() {

@@ -8,13 +8,15 @@
 //! | [`assembler`] | events -> parts of units; in it, per table, what its table maps say (`table`) |
 //! | [`publisher`] | parts -> records on `<source>.log`, row schemas on `<source>.schemas` |
 //!
-//! Beside them, [`snapshot`] copies tables into the log. Around them: [`start`] proves the source and finds where to begin (P7), [`extract`] runs attempt after attempt (P2),
+//! Beside them, [`snapshot`] copies tables into the log, and [`definitions`] keeps what tables look like where table maps
+//! do not say so. Around them: [`start`] proves the source and finds where to begin (P7), [`extract`] runs attempt after attempt (P2),
 //! [`service`] runs extractions as tasks of the cluster.
 
 pub mod assembler;
 pub mod config;
 pub mod control;
 pub mod crash;
+pub mod definitions;
 pub mod disposition;
 pub mod error;
 pub mod events;

@@ -1,17 +1,20 @@
 //! Room 4: parts to records of the log, each row schema before its first use.
 
+use std::collections::HashMap;
+
 use lutra_change::{GtidSet, Number};
 use lutra_kafka::SchemaTopic;
 use lutra_log::{
     Bookmark, HeaderDraft, LogWriter, RecordHeaders, SourceDraft, SourcePlace, TransportFactory, WriterProgress,
 };
-use lutra_wire::RowSchema;
 use lutra_wire::record::{Heartbeat, PartEnd, RawBody};
+use lutra_wire::{Fingerprint, RowSchema};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::assembler::{Assembler, Output, UnitPart};
 use crate::crash::{point, points};
+use crate::definitions::Store;
 use crate::error::ExtractError;
 use crate::status::Counters;
 
@@ -22,11 +25,39 @@ pub trait SchemaStore: Send + Sync {
         &self,
         schema: &RowSchema,
     ) -> impl Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>> + Send;
+
+    /// Writes definitions under their name; returns once they are acknowledged.
+    fn write_definitions(
+        &self,
+        name: Fingerprint,
+        text: &str,
+    ) -> impl Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>> + Send;
+
+    /// All definitions that were written, those of that name among them.
+    fn read_definitions(
+        &self,
+        name: Fingerprint,
+    ) -> impl Future<Output = Result<HashMap<Fingerprint, String>, Box<dyn std::error::Error + Send + Sync>>> + Send;
 }
 
 impl SchemaStore for SchemaTopic {
     async fn ensure(&self, schema: &RowSchema) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         Self::ensure(self, schema).await.map_err(Into::into)
+    }
+
+    async fn write_definitions(
+        &self,
+        name: Fingerprint,
+        text: &str,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Self::write_definitions(self, name, text).await.map_err(Into::into)
+    }
+
+    async fn read_definitions(
+        &self,
+        name: Fingerprint,
+    ) -> Result<HashMap<Fingerprint, String>, Box<dyn std::error::Error + Send + Sync>> {
+        Self::read_definitions(self, name).await.map_err(Into::into)
     }
 }
 
@@ -54,6 +85,15 @@ impl<F: TransportFactory, S: SchemaStore> Publisher<F, S> {
     pub async fn publish(&mut self, assembler: &mut Assembler, counters: &mut Counters) -> Result<(), ExtractError> {
         while let Some(output) = assembler.take() {
             self.output(output, assembler, counters).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes what became known of the tables, before the units that name it.
+    pub async fn definitions(&self, source_name: &str, definitions: &mut Store) -> Result<(), ExtractError> {
+        for (name, text) in definitions.records() {
+            let written = self.schemas.write_definitions(name, &text).await;
+            written.map_err(|source| ExtractError::Definitions { source_name: source_name.to_owned(), source })?;
         }
         Ok(())
     }
@@ -102,6 +142,7 @@ impl<F: TransportFactory, S: SchemaStore> Publisher<F, S> {
             gtid_set: without.as_ref().unwrap_or_else(|| assembler.gtid_set()),
             added: Some(place.added),
             open_xa: place.open_xa,
+            definitions: assembler.definitions().name(),
         });
         let draft = HeaderDraft {
             number,
@@ -144,6 +185,7 @@ impl<F: TransportFactory, S: SchemaStore> Publisher<F, S> {
             gtid_set: &gtid_set,
             added: Some(GtidSet::new()),
             open_xa: Vec::new(),
+            definitions: assembler.definitions().name(),
         };
         let draft = HeaderDraft { source: Some(source), ..resting(part.number, part.read_at) };
         self.writer.append(draft, &part.body, None).await?;
@@ -160,6 +202,7 @@ impl<F: TransportFactory, S: SchemaStore> Publisher<F, S> {
             gtid_set: &place.gtid_set,
             added: Some(place.gtid_set.clone()),
             open_xa: Vec::new(),
+            definitions: place.definitions,
         };
         let body = RawBody::heartbeat(&Heartbeat { at: now, clock_offset: 0 });
         let number = covered.next_sub();

@@ -83,6 +83,17 @@ impl Server {
         if faults.is_empty() { Ok(()) } else { Err(ExtractError::Unfit { address: self.options.address(), faults }) }
     }
 
+    /// Whether table maps say all that is to be known of a table.
+    pub async fn says_all_of_tables(&mut self) -> Result<bool, ExtractError> {
+        let fault = self.fault();
+        match self.connection.query_text("SELECT @@GLOBAL.binlog_row_metadata").await {
+            Ok(metadata) => Ok(metadata.is_some_and(|m| m.eq_ignore_ascii_case("FULL"))),
+            // Servers before MySQL 8.0 and MariaDB 10.5 have no such variable.
+            Err(e) if e.code() == Some(1193) => Ok(false),
+            Err(e) => Err(fault(e)),
+        }
+    }
+
     /// P7: all of our GTID set is executed there, or becomes so in time.
     pub async fn ensure_not_behind(&mut self, ours: &GtidSet) -> Result<(), ExtractError> {
         if ours.is_empty() {
@@ -174,6 +185,7 @@ impl Server {
                 position,
                 gtid_set: adopt.gtid_set.clone(),
                 open_xa: Vec::new(),
+                definitions: None,
             });
         }
         let purged = self.identity.gtid_purged.clone();
@@ -191,7 +203,7 @@ impl Server {
             }
         };
         let gtid_set = if config.spec.gtid { set } else { GtidSet::new() };
-        Ok(SourcePlace { server_uuid: self.uuid, position, gtid_set, open_xa: Vec::new() })
+        Ok(SourcePlace { server_uuid: self.uuid, position, gtid_set, open_xa: Vec::new(), definitions: None })
     }
 
     /// A set of MySQL says nothing to MariaDB, and the other way round.

@@ -138,6 +138,7 @@ impl Forwarder {
             gtid_set: applied,
             added: Some(std::mem::take(&mut self.place.added)),
             open_xa: Vec::new(),
+            definitions: None,
         });
         HeaderDraft {
             number: forwarded.number,

@@ -162,6 +162,7 @@ impl Transformation {
             position: a.position.clone().unwrap_or_default(),
             gtid_set: a.gtid_set.clone(),
             open_xa: Vec::new(),
+            definitions: None,
         });
         let applied = place.as_ref().map_or_else(|| reader.gtid_set().clone(), |p| p.gtid_set.clone());
         let source = SourceDraft {
@@ -171,6 +172,7 @@ impl Transformation {
             gtid_set: &applied,
             added: None,
             open_xa: Vec::new(),
+            definitions: None,
         };
         let now = now_micros();
         let draft = HeaderDraft {

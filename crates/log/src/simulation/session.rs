@@ -383,6 +383,7 @@ impl Running {
             gtid_set: &self.executed,
             added: None,
             open_xa: self.open_xa.clone(),
+            definitions: None,
         });
         let origins = Vec::new();
         let draft = HeaderDraft {

@@ -2,6 +2,7 @@
 
 use lutra_change::{BinlogPosition, Cursor, Gtid, GtidSet, Number, OpenXa};
 use lutra_wire::record::{GtidState, PartEnd, SourceState, UnitTotals};
+use lutra_wire::schema::Fingerprint;
 use uuid::Uuid;
 
 /// GTID sets up to this many characters are carried whole in every record (P1).
@@ -51,6 +52,8 @@ pub struct SourceDraft<'a> {
     /// XA transactions that are open behind the unit, and the one that it decides. The writer puts in the places of those
     /// whose prepare it wrote itself.
     pub open_xa: Vec<OpenXa>,
+    /// In a source's log: what its tables looked like there, by the name of a record of the schemas' topic.
+    pub definitions: Option<Fingerprint>,
 }
 
 /// Decides how each record carries the GTID set (P1).
@@ -71,6 +74,7 @@ impl GtidCarrier {
             gtid: source.gtid,
             gtid_set,
             open_xa: source.open_xa,
+            definitions: source.definitions,
         }
     }
 

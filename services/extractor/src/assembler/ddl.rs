@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lutra_binlog::{EventHeader, QueryEvent};
@@ -10,8 +11,10 @@ use lutra_change::sql_statement::{Definition, Object, Role, Statement, Statement
 use lutra_change::{DdlKind, Gtid, TableName};
 use lutra_wire::record::{Ddl, PartEnd, RawBody};
 
+use super::table::is_followed;
 use super::wording::{in_its_charset, of_those_captured};
 use super::{Assembler, Output, UnitPart};
+use crate::definitions::Change;
 use crate::error::AssembleError;
 
 impl Assembler {
@@ -94,6 +97,9 @@ impl Assembler {
         if self.tail.is_some() || !self.captures_in(query.database) {
             return self.uncaptured(Some(query.database));
         }
+        if self.definitions.doubt(query.database) {
+            self.forget_tables();
+        }
         self.give_ddl(query, DdlKind::Other, Vec::new(), query.statement, false)
     }
 
@@ -111,6 +117,9 @@ impl Assembler {
         // With rows behind it the group goes on. MariaDB does not say so in the statement.
         let rows_follow = statement.rows_follow.is_some() || self.mariadb && self.opened()?.group;
         if self.tail.is_some() || !wanted {
+            if self.tail.is_none() {
+                self.follow(query, parsed, statement);
+            }
             let database = Some(statement.home(query.database));
             return if statement.rows_follow.is_some() { Ok(()) } else { self.uncaptured(database) };
         }
@@ -118,14 +127,26 @@ impl Assembler {
         if rows_follow && self.is_second_half(query)? {
             return Ok(());
         }
+        self.follow(query, parsed, statement);
         let captures = |t: &TableName| self.spec.captures(&t.database, &t.table);
         let (captured, tables) = of_those_captured(query.statement, statement, query.database, captures);
         let text = match &statement.rows_follow {
             Some(words) => without(query.statement, words),
+            None if fails_for_some(query, parsed, statement) => of_those_there(&captured, parsed),
             None if statement.list => captured,
             None => with_definer(query, parsed, statement),
         };
         self.give_ddl(query, statement.kind, tables, &text, rows_follow)
+    }
+
+    /// What the statement makes of the tables that it names.
+    fn follow(&mut self, query: &QueryEvent<'_>, parsed: &Statement<'_>, statement: &Definition) {
+        let (database, context) = (query.database, &query.context);
+        let change = Change { statement: parsed, words: statement, database, context, mariadb: self.mariadb };
+        let spec = Arc::clone(&self.spec);
+        if self.definitions.statement(&change, |table| is_followed(&spec, table)) {
+            self.forget_tables();
+        }
     }
 
     /// Without GTIDs the log ended inside this statement: what follows are its rows.
@@ -265,6 +286,22 @@ fn came_from_captured(renames: &[TableName], name: &TableName, captures: impl Fn
 fn without<'q>(text: &[u8], words: &Range<usize>) -> Cow<'q, [u8]> {
     let (before, behind) = (text.get(..words.start), text.get(words.end..));
     Cow::Owned([before.unwrap_or_default(), behind.unwrap_or_default()].concat())
+}
+
+/// MariaDB's DROP of several objects drops those that are there, and the log says that it failed with the others.
+fn fails_for_some(query: &QueryEvent<'_>, parsed: &Statement<'_>, statement: &Definition) -> bool {
+    const UNKNOWN_TABLE: u16 = 1051;
+    const UNKNOWN_SEQUENCE: u16 = 4091;
+    const UNKNOWN_VIEW: u16 = 4092;
+    let unknown = [UNKNOWN_TABLE, UNKNOWN_SEQUENCE, UNKNOWN_VIEW].contains(&query.error_code);
+    unknown && statement.verb == Verb::Drop && !parsed.is(2, "IF")
+}
+
+/// `DROP TABLE …` as `DROP TABLE IF EXISTS …`.
+fn of_those_there<'q>(text: &[u8], parsed: &Statement<'_>) -> Cow<'q, [u8]> {
+    let end = parsed.tokens.get(1).map_or(0, |object| object.end.min(text.len()));
+    let (before, behind) = text.split_at(end);
+    Cow::Owned([before, b" IF EXISTS", behind].concat())
 }
 
 /// ALTER EVENT makes whoever runs it the event's definer. The server says so beside the statement; here it goes in.

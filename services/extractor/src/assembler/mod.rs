@@ -27,6 +27,7 @@ use self::open::Open;
 use self::table::Table;
 pub use self::tail::{Known, TailCheck};
 pub use self::unit::{Output, UnitPart, UnitPlace};
+use crate::definitions::Store;
 use crate::error::AssembleError;
 use crate::snapshot::window::Windows;
 
@@ -94,6 +95,8 @@ pub struct Assembler {
     output: VecDeque<Output>,
     /// What the copies of tables must know of the stream (P12).
     windows: Windows,
+    /// What the tables look like, where table maps do not say so.
+    definitions: Store,
     now: i64,
     transactions: u64,
 }
@@ -123,9 +126,31 @@ impl Assembler {
             mariadb: false,
             output: VecDeque::new(),
             windows: Windows::default(),
+            definitions: Store::default(),
             now: 0,
             transactions: 0,
         }
+    }
+
+    /// Goes on with what is known of the tables.
+    #[must_use]
+    pub fn with_definitions(self, definitions: Store) -> Self {
+        Self { definitions, ..self }
+    }
+
+    /// What is known of the tables.
+    pub fn definitions(&self) -> &Store {
+        &self.definitions
+    }
+
+    /// The same, to be changed. Whoever changes what is known of a table [forgets](Self::forget_tables) what was planned.
+    pub fn definitions_mut(&mut self) -> &mut Store {
+        &mut self.definitions
+    }
+
+    /// Forgets what was planned by definitions. Between transactions only.
+    pub fn forget_tables(&mut self) {
+        self.tables = TableCache::default();
     }
 
     /// Sets the time at which the events that follow were read, microseconds since the epoch.
@@ -174,10 +199,10 @@ impl Assembler {
         match data {
             EventData::Rows(rows) => self.rows(rows)?,
             EventData::TableMap(map) => {
-                let spec = &self.spec;
+                let (spec, definitions) = (&self.spec, &self.definitions);
                 let output = &mut self.output;
                 self.tables.observe_with(map, |map| {
-                    let table = Table::plan(map, spec)?;
+                    let table = Table::plan(map, spec, definitions)?;
                     if let Table::Captured(captured) = &table {
                         output.push_back(Output::Schema(Arc::clone(&captured.schema)));
                     }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use lutra_binlog::{RowDecoder, TableMap};
+use lutra_binlog::{DecodeError, Defined, RowDecoder, TableMap};
 use lutra_change::{TableName, Value};
 use lutra_spec::SourceSpec;
 use lutra_wire::{Fingerprint, RowEncoder, RowSchema};
 
+use crate::definitions::{Entry, Store};
 use crate::error::AssembleError;
 
 /// The table in which loaders keep their checkpoints, and the column that is their mark (P13).
@@ -44,19 +45,19 @@ pub(super) struct SlotTable {
 
 impl Table {
     /// Plans the table. One that is not captured costs nothing and may have metadata that captured ones may not.
-    pub(super) fn plan(map: &TableMap<'_>, spec: &SourceSpec) -> Result<Self, AssembleError> {
+    pub(super) fn plan(map: &TableMap<'_>, spec: &SourceSpec, definitions: &Store) -> Result<Self, AssembleError> {
         if map.database == SLOT.0 {
             if map.table != SLOT.1 {
                 return Ok(Self::Own);
             }
-            let decoder = RowDecoder::plan(map)?;
+            let decoder = decoder(map, definitions)?;
             let origins = decoder.schema().column(SLOT.2);
             return Ok(Self::Slot(SlotTable { decoder, origins }));
         }
         if !spec.captures(map.database, map.table) {
             return Ok(Self::Foreign);
         }
-        let decoder = RowDecoder::plan(map)?;
+        let decoder = decoder(map, definitions)?;
         let schema = Arc::new(RowSchema::from_table(decoder.schema())?);
         let encoder = RowEncoder::new(&schema);
         let name = map.name();
@@ -67,6 +68,30 @@ impl Table {
             decoder,
             encoder,
         })))
+    }
+}
+
+/// Whether definitions of the table matter.
+pub(super) fn is_followed(spec: &SourceSpec, table: &TableName) -> bool {
+    spec.captures(&table.database, &table.table) || (table.database == SLOT.0 && table.table == SLOT.1)
+}
+
+/// How rows are read: by what the table map says, or else by what is known of the table, held against it.
+fn decoder(map: &TableMap<'_>, definitions: &Store) -> Result<RowDecoder, AssembleError> {
+    if map.is_full() {
+        return Ok(RowDecoder::plan(map)?);
+    }
+    let name = map.name();
+    let undefined = |why: String| Err(AssembleError::Undefined { table: name.clone(), why });
+    let (definition, charsets) = match (definitions.get(&name), definitions.charsets()) {
+        (Some(Entry::Is(definition)), Some(charsets)) => (definition, charsets),
+        (Some(Entry::Unknown(why)), _) => return undefined(why.clone()),
+        _ => return undefined("it was not seen before".to_owned()),
+    };
+    let (schema, hidden) = definition.schema(&name, charsets);
+    match RowDecoder::plan_by(map, &Defined::new(&schema, &hidden)) {
+        Err(DecodeError::Differs { what, .. }) => undefined(what),
+        planned => Ok(planned?),
     }
 }
 
