@@ -39,7 +39,7 @@ const SERVER_TESTS: [(&str, &[&str]); 6] = [
     ("lutra-cli", &["binlog"]),
     ("lutra-kafka", &["broker"]),
     ("lutra-extractor", &["extraction"]),
-    ("lutra-loader", &["target", "kinds"]),
+    ("lutra-loader", &["target", "kinds", "exact"]),
     ("lutra-manager", &["control"]),
 ];
 
