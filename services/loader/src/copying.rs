@@ -102,7 +102,7 @@ pub fn step_of(number: Number, chunk: &Chunk) -> Result<ChunkPart, LoadError> {
         ChunkStep::Define { tables, statements } => ChunkPart::Define(Define {
             id: chunk.id,
             tables,
-            statements: statements.iter().map(lutra_wire::Definition::to_ddl).collect(),
+            statements: statements.iter().map(Definition::to_ddl).collect(),
             settles: None,
         }),
         ChunkStep::Rows { table, previous, last } => ChunkPart::Rows(ChunkInfo { id: chunk.id, table, previous, last }),
@@ -129,6 +129,8 @@ pub struct Copies {
     pub chunks: Vec<Uuid>,
     /// Statements that wait for the last row of their table.
     pub deferred: Vec<(CopiedTable, String)>,
+    /// The target has foreign keys.
+    pub related: bool,
 }
 
 impl Copies {
@@ -139,7 +141,8 @@ impl Copies {
             format!(
                 "SELECT l.database_name, l.table_name, l.generation, l.whole, l.state, l.row_count + COALESCE((SELECT \
                  SUM(c.row_count) FROM `lutra`.`chunk` c WHERE c.task = l.task AND c.database_name = l.database_name AND \
-                 c.table_name = l.table_name AND c.generation = l.generation), 0), l.deferred FROM `lutra`.`load` l WHERE l.task = {task}"
+                 c.table_name = l.table_name AND c.generation = l.generation), 0), l.deferred, EXISTS (SELECT 1 FROM \
+                 information_schema.referential_constraints) FROM `lutra`.`load` l WHERE l.task = {task}"
             ),
             format!("SELECT id FROM `lutra`.`chunk` WHERE task = {task}"),
         ]
@@ -163,6 +166,7 @@ impl Copies {
             tables: tables.iter().map(table).collect(),
             chunks: chunks.iter().filter_map(chunk).collect(),
             deferred: tables.iter().filter_map(deferred).collect(),
+            related: tables.iter().any(|row| row.u64(7) == Some(1)),
         }
     }
 }
@@ -177,6 +181,8 @@ pub struct Copying {
     deferred: FxHashMap<TableName, (CopiedTable, Ddl)>,
     /// Tables whose statements wait no longer.
     due: Vec<TableName>,
+    /// There are foreign keys: rows must not ask for rows that are not copied yet.
+    related: bool,
     /// Shared with the units; made anew when it changes.
     set: Option<Arc<CopyingSet>>,
 }
@@ -193,7 +199,8 @@ impl Copying {
             .collect();
         let due = deferred.keys().filter(|table| !tables.contains_key(table)).cloned().collect();
         let chunks = copies.chunks.iter().copied().collect();
-        let mut copying = Self { task: Arc::from(task), tables, chunks, deferred, due, set: None };
+        let mut copying =
+            Self { task: Arc::from(task), tables, chunks, deferred, due, related: copies.related, set: None };
         copying.changed();
         copying
     }
@@ -310,6 +317,7 @@ impl Copying {
     /// Behind definitions.
     pub fn defined(&mut self, define: &Define) {
         self.chunks.insert(define.id);
+        define.statements.iter().for_each(|ddl| self.related |= relates(ddl));
         for table in &define.tables {
             self.tables.insert(table.name(), table.clone());
             self.due.retain(|due| *due != table.name());
@@ -322,11 +330,15 @@ impl Copying {
     }
 
     /// Rows of the stream: those of a table that comes whole are in it; inserts do not ask for rows that are not copied yet.
+    /// (Without foreign keys nothing asks, and changes of all kinds can share a transaction.)
     pub fn segment(&self, segment: &mut Segment) {
         let tables = &segment.tables;
         let name = |table: u32| usize::try_from(table).ok().and_then(|t| tables.get(t)).map(|t| &t.name);
         let comes_whole = |table: u32| name(table).and_then(|n| self.tables.get(n)).is_some_and(|t| t.whole);
         segment.rows.retain(|row| !comes_whole(row.table));
+        if !self.related {
+            return;
+        }
         for row in &mut segment.rows {
             if matches!(row.operation, Operation::Insert | Operation::Update) {
                 row.flags = RowFlags(row.flags.0 | RowFlags::NO_FOREIGN_KEY_CHECKS);
@@ -336,6 +348,7 @@ impl Copying {
 
     /// A table that is renamed while it is copied stays one that is not complete.
     fn ddl(&mut self, ddl: &Ddl) {
+        self.related |= relates(ddl);
         if self.set.is_none() || ddl.kind != DdlKind::RenameTable {
             return;
         }
@@ -380,6 +393,11 @@ impl Define {
     pub fn to_run(&self) -> impl Iterator<Item = &Ddl> {
         self.statements.iter().filter(|ddl| self.settles.is_some() || !is_deferred(ddl))
     }
+}
+
+/// Whether a statement may make a foreign key.
+fn relates(ddl: &Ddl) -> bool {
+    ddl.statement.windows(10).any(|word| word.eq_ignore_ascii_case(b"REFERENCES"))
 }
 
 /// Of all that makes a table, only what is put off alters it.
@@ -500,8 +518,12 @@ mod tests {
     #[test]
     fn what_is_put_off_comes_behind_the_last_row_or_before_ddl_on_its_table() {
         let ddl = |table: &str| deferred_ddl(&TableName::new("d", table), "ALTER TABLE d.t ADD KEY k (k)");
-        let define =
-            |table: CopiedTable| Define { id: Uuid::nil(), statements: vec![ddl(&table.table)], tables: vec![table], settles: None };
+        let define = |table: CopiedTable| Define {
+            id: Uuid::nil(),
+            statements: vec![ddl(&table.table)],
+            tables: vec![table],
+            settles: None,
+        };
         let mut copying = Copying::new("load/p", &Copies::default());
         copying.defined(&define(table(1)));
         assert!(!copying.is_due());
@@ -515,8 +537,11 @@ mod tests {
         copying.before(&ddl("t"));
         assert!(copying.is_due());
         // A start that finds it written down and all rows there.
-        let copies = Copies { deferred: vec![(table(1), "ALTER TABLE d.t ADD KEY k (k)".to_owned())], ..Copies::default() };
+        let copies =
+            Copies { deferred: vec![(table(1), "ALTER TABLE d.t ADD KEY k (k)".to_owned())], ..Copies::default() };
         assert!(Copying::new("load/p", &copies).is_due());
-        assert!(table_statements("load/p", &define(table(1)), "copying")[0].ends_with("'ALTER TABLE d.t ADD KEY k (k)')"));
+        assert!(
+            table_statements("load/p", &define(table(1)), "copying")[0].ends_with("'ALTER TABLE d.t ADD KEY k (k)')")
+        );
     }
 }

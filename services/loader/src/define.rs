@@ -137,7 +137,8 @@ impl<C: TargetConnection> Step<'_, C> {
         let task = quote_text(&self.owner.task);
         let sql = format!("SELECT COUNT(*) FROM `lutra`.`chunk` WHERE task = {task} AND id = '{id}'");
         let found = self.connection.ask(&sql).await;
-        Ok(found.map_err(|source| LoadError::Target { operation: "reading lutra.chunk", source })?.as_deref() == Some("1"))
+        Ok(found.map_err(|source| LoadError::Target { operation: "reading lutra.chunk", source })?.as_deref()
+            == Some("1"))
     }
 }
 
@@ -158,7 +159,11 @@ fn set_aside(owner: &Owner, number: Number, refused: &[Refused<'_>]) -> Option<S
     let (_, _, first) = refused.first()?;
     for (_, ddl, reason) in refused {
         let begin: String = String::from_utf8_lossy(&ddl.statement).chars().take(120).collect();
-        tracing::error!(statement = begin, reason, "the target refuses what lives beside the tables; it is in lutra.dead_letter");
+        tracing::error!(
+            statement = begin,
+            reason,
+            "the target refuses what lives beside the tables; it is in lutra.dead_letter"
+        );
     }
     let texts: Vec<_> = refused.iter().map(|(_, ddl, _)| String::from_utf8_lossy(&ddl.statement)).collect();
     Some(format!(
@@ -193,9 +198,7 @@ async fn is_begun<C: TargetConnection>(connection: &mut C, owner: &Owner, define
 /// A table that is there already may hold anything: it is not written over, unless it is removed first.
 async fn ensure_new<C: TargetConnection>(connection: &mut C, define: &Define) -> Result<(), LoadError> {
     for table in define.tables.iter().map(lutra_wire::CopiedTable::name) {
-        let removed = |ddl: &lutra_wire::record::Ddl| {
-            ddl.kind == lutra_wire::record::DdlKind::DropTable && ddl.tables.contains(&table)
-        };
+        let removed = |ddl: &Ddl| ddl.kind == DdlKind::DropTable && ddl.tables.contains(&table);
         if define.statements.iter().any(removed) {
             continue;
         }
