@@ -64,12 +64,22 @@ const SHARED_MODES: [(u8, &str); 20] = [
 
 /// MariaDB's own modes that change what a statement means: its bit, the bit they are carried in, their name, and whether
 /// MySQL must be asked for them too (it refuses, by name).
-const MARIADB_MODES: [(u8, u8, &str, bool); 5] = [
+const MARIADB_MODES: [(u8, u8, &str, bool); 14] = [
     (4, 40, "IGNORE_BAD_TABLE_OPTIONS", false),
     (9, 41, "ORACLE", true),
     (10, 42, "MSSQL", true),
     (32, 43, "EMPTY_STRING_IS_NULL", true),
     (33, 44, "SIMULTANEOUS_ASSIGNMENT", false),
+    // These change nothing, but a routine, trigger or event keeps the mode it was made under: it is part of its definition.
+    (28, 46, "NO_AUTO_CREATE_USER", false),
+    (8, 49, "POSTGRESQL", false),
+    (11, 50, "DB2", false),
+    (12, 51, "MAXDB", false),
+    (13, 52, "NO_KEY_OPTIONS", false),
+    (14, 53, "NO_TABLE_OPTIONS", false),
+    (15, 54, "NO_FIELD_OPTIONS", false),
+    (16, 55, "MYSQL323", false),
+    (17, 56, "MYSQL40", false),
 ];
 
 /// Bit of MariaDB's `ORACLE` in a carried mode: another grammar.
@@ -240,6 +250,9 @@ mod tests {
     fn fractions_of_a_second_are_cut_or_rounded_as_at_the_source() {
         assert_eq!(sql_mode_text(0, Flavour::MariaDb), "TIME_ROUND_FRACTIONAL");
         assert_eq!(sql_mode_text(TIME_TRUNCATE_FRACTIONAL, Flavour::MariaDb), "");
+        let default = carried_sql_mode(1 << 21 | 1 << 28);
+        assert_eq!(sql_mode_text(default, Flavour::MariaDb), "STRICT_TRANS_TABLES,NO_AUTO_CREATE_USER");
+        assert_eq!(sql_mode_text(default, Flavour::MySql), "STRICT_TRANS_TABLES,TIME_TRUNCATE_FRACTIONAL");
         let cuts = carried_sql_mode(0);
         assert_eq!(sql_mode_text(cuts, Flavour::MariaDb), "");
         assert_eq!(sql_mode_text(cuts, Flavour::MySql), "TIME_TRUNCATE_FRACTIONAL");
