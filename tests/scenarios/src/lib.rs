@@ -13,6 +13,7 @@
 //! | `servers.rs` | ZooKeeper, Kafka, target and source killed under load; lost commit answers; a read-only target |
 //! | `ddl.rs` | a [`corpus`] of DDL, tools that change schemas online, and every policy leave source and target alike |
 //! | `mariadb.rs` | the same bank, and tables of many kinds, from and to MariaDB |
+//! | `operator.rs` | what a person sees and does: commands, faults, states, lags, traces, a full disk; and no secret anywhere |
 //! | `sizes.rs` | large transactions and many tables in bounded memory |
 //!
 //! `cargo xtask test -p lutra-scenarios` builds the services with their crash points and runs them. `LUTRA_SEED` repeats
@@ -20,6 +21,7 @@
 
 pub mod banking;
 pub mod corpus;
+pub mod otlp;
 pub mod sampler;
 pub mod world;
 

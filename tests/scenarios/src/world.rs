@@ -13,7 +13,7 @@ use lutra_harness::{SharedStack, Stack, mysql};
 use lutra_mysql::{Flavour, checks};
 
 /// Password of the least-privileged users that the tests run with.
-const PASSWORD: &str = "scenario-pa55";
+pub const PASSWORD: &str = "scenario-pa55";
 
 /// What a world is made of.
 #[derive(Clone, Debug, Default)]

@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
 }
 
 /// Where the long scenarios are, each marked `#[ignore]`.
-const SLOW_PACKAGES: [&str; 2] = ["lutra-scenarios", "lutra-conformance"];
+const SLOW_PACKAGES: [&str; 3] = ["lutra-scenarios", "lutra-conformance", "xtask"];
 
 /// Tests of single crates against the real servers. They are marked `#[ignore]`, so that a plain `cargo test` needs none.
 const SERVER_TESTS: [(&str, &[&str]); 6] = [
