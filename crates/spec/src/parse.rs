@@ -434,7 +434,8 @@ fn load(walk: &mut Walk, node: &Node, path: &str) -> LoadSpec {
     let compare =
         fields.get("compare").and_then(|n| walk.word(n, &at, &[("key", Compare::Key), ("image", Compare::Image)]));
     let at = fields.path("on_conflict");
-    let on_conflict = fields.get("on_conflict").and_then(|n| walk.word(n, &at, &[("halt", OnConflict::Halt)]));
+    let words = [("halt", OnConflict::Halt), ("dead-letter", OnConflict::DeadLetter)];
+    let on_conflict = fields.get("on_conflict").and_then(|n| walk.word(n, &at, &words));
     fields.finish(walk);
     LoadSpec {
         connections: connections.unwrap_or(default.connections),

@@ -189,11 +189,13 @@ pub enum Compare {
 
 /// What happens on a conflict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum OnConflict {
     /// The pipeline halts and says what to do.
     #[default]
     Halt,
+    /// The change of the row is set aside in `lutra.dead_letter`, and the others go on.
+    DeadLetter,
 }
 
 /// What becomes of the source's DDL.

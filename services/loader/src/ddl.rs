@@ -177,7 +177,8 @@ pub async fn apply<C: TargetConnection>(
     };
     if let Some(statements) = aside {
         if statements.is_empty() {
-            let reason = "its policy was changed while it was set aside: set it back, and change it behind the statement";
+            let reason =
+                "its policy was changed while it was set aside: set it back, and change it behind the statement";
             return Err(LoadError::Ddl { number, reason: reason.to_owned() });
         }
         more.extend(statements);
@@ -202,7 +203,8 @@ async fn hold<C: TargetConnection>(
 ) -> Result<DdlEnd, LoadError> {
     let moved = || LoadError::SlotMoved { task: owner.task.clone(), slot, known, own: owner.epoch };
     let number = place.number;
-    let unfit = ddl.unfit_reason().map(|(reason, _)| format!(", and it cannot be rewritten: {reason}")).unwrap_or_default();
+    let unfit =
+        ddl.unfit_reason().map(|(reason, _)| format!(", and it cannot be rewritten: {reason}")).unwrap_or_default();
     match &beside.alone {
         Ok(()) => {
             let reason = format!("{why}{unfit}");

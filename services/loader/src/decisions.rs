@@ -7,6 +7,7 @@ use lutra_mysql::sql::quote_text;
 use lutra_spec::{DdlPolicy, PipelineSpec, TablePattern};
 use lutra_wire::record::Ddl;
 
+use crate::error::Conflict;
 use crate::slot::Owner;
 use crate::target::TargetConnection;
 
@@ -197,8 +198,10 @@ pub(crate) async fn is_held<C: TargetConnection>(
     owner: &Owner,
     number: Number,
 ) -> Result<bool, Error> {
-    let sql =
-        format!("SELECT COUNT(*) FROM `lutra`.`ddl` WHERE {} AND state = 'held' AND decision IS NULL", condition(owner, number));
+    let sql = format!(
+        "SELECT COUNT(*) FROM `lutra`.`ddl` WHERE {} AND state = 'held' AND decision IS NULL",
+        condition(owner, number)
+    );
     Ok(connection.ask(&sql).await?.as_deref() == Some("1"))
 }
 
@@ -223,6 +226,23 @@ pub(crate) fn open(owner: &Owner, number: Number, state: &str) -> String {
 /// Closes the note of a statement that is done with.
 pub(crate) fn settle(owner: &Owner, number: Number) -> String {
     format!("UPDATE `lutra`.`ddl` SET state = 'settled' WHERE {}", condition(owner, number))
+}
+
+/// Sets the change of a row aside that did not fit: the statement that would have made it. Several of one unit stand in
+/// one letter.
+pub(crate) fn row_aside(task: &str, conflict: &Conflict, statement: &[u8]) -> String {
+    let tables = format!("{} (key columns {})", conflict.table, conflict.key.join(", "));
+    format!(
+        "INSERT INTO `lutra`.`dead_letter` (task, sequence, sub, kind, reason, tables_named, body) VALUES ({}, {}, {}, 'row', {}, {}, {}) \
+         ON DUPLICATE KEY UPDATE reason = CONCAT(reason, '\n', VALUES(reason)), tables_named = CONCAT(tables_named, '\n', \
+         VALUES(tables_named)), body = CONCAT(body, '\n', VALUES(body))",
+        quote_text(task),
+        conflict.number.sequence,
+        conflict.number.sub,
+        quote_text(&format!("{}: {}", conflict.verb, conflict.what)),
+        quote_text(&tables),
+        literal(statement)
+    )
 }
 
 /// Sets the statement of a note aside.

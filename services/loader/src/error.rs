@@ -413,9 +413,10 @@ impl LoadError {
             Self::Held { .. } | Self::HeldBehind { .. } => {
                 (Disposition::Halt, "`lutra ddl approve|skip|replace PIPELINE UNIT`")
             }
-            Self::NotRewritten { .. } => {
-                (Disposition::Halt, "`lutra ddl replace PIPELINE UNIT SQL`, or skip it; for the future, mend the pipeline's rules")
-            }
+            Self::NotRewritten { .. } => (
+                Disposition::Halt,
+                "`lutra ddl replace PIPELINE UNIT SQL`, or skip it; for the future, mend the pipeline's rules",
+            ),
             Self::NoTable { .. } => (Disposition::Halt, "create the table in the target, then resume the pipeline"),
             Self::TableExists { .. } => {
                 (Disposition::Halt, "remove the table from the target, then resume the pipeline")

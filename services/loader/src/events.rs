@@ -7,6 +7,7 @@ use lutra_change::{Number, TableName};
 use lutra_runtime::trace_context;
 
 use crate::blocked::{Block, BlockedTable};
+use crate::error::Conflict;
 use crate::progress::{Lags, Progress};
 use crate::scheduler::batch::Planned;
 use crate::slot::Place;
@@ -173,6 +174,20 @@ impl ConflictFound<'_> {
     }
 }
 
+/// The change of a row is set aside.
+pub struct RowSetAside<'a> {
+    /// Why, and where.
+    pub conflict: &'a Conflict,
+}
+
+impl RowSetAside<'_> {
+    /// Tells it: names, never values.
+    pub fn emit(self) {
+        let Conflict { table, verb, number, what, .. } = self.conflict;
+        tracing::error!(%table, verb, %number, what, "the change of a row does not fit: it is set aside in lutra.dead_letter");
+    }
+}
+
 /// The tables that changes do not reach now.
 pub struct BlockedTables<'a> {
     /// The pipeline.
@@ -186,7 +201,8 @@ impl BlockedTables<'_> {
     pub fn emit(self) {
         for block in [Block::Held, Block::Stopped] {
             let found = self.tables.iter().filter(|t| t.block == block).count();
-            metrics::gauge!(BLOCKED, "pipeline" => self.pipeline.to_owned(), "state" => block.word()).set(u32::try_from(found).unwrap_or(u32::MAX));
+            metrics::gauge!(BLOCKED, "pipeline" => self.pipeline.to_owned(), "state" => block.word())
+                .set(u32::try_from(found).unwrap_or(u32::MAX));
         }
     }
 }

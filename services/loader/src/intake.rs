@@ -258,12 +258,18 @@ impl<R: ReadTransport, S: Schemas> Intake<R, S> {
         let empty = open.chunk.is_none() && open.segments.iter().all(|s| s.rows.is_empty());
         let copy = UnitCopy { chunk: open.chunk, ..UnitCopy::default() };
         let body = if empty { UnitBody::Nothing } else { UnitBody::Changes(open.segments) };
-        self.messages.send(Message::Unit(Box::new(Unit { end: self.end(part), body, copy, aside: Aside::default() }))).await.is_ok()
+        self.messages
+            .send(Message::Unit(Box::new(Unit { end: self.end(part), body, copy, aside: Aside::default() })))
+            .await
+            .is_ok()
     }
 
     async fn send(&mut self, part: &LogPart, body: UnitBody) -> bool {
         let copy = UnitCopy::default();
-        self.messages.send(Message::Unit(Box::new(Unit { end: self.end(part), body, copy, aside: Aside::default() }))).await.is_ok()
+        self.messages
+            .send(Message::Unit(Box::new(Unit { end: self.end(part), body, copy, aside: Aside::default() })))
+            .await
+            .is_ok()
     }
 
     fn end(&self, part: &LogPart) -> UnitEnd {

@@ -44,11 +44,7 @@ fn kept_table(table: &TableName, number: Number) -> TableName {
 ///
 /// # Errors
 /// The target's.
-pub(crate) async fn plan<C: TargetConnection>(
-    connection: &mut C,
-    ddl: &Ddl,
-    number: Number,
-) -> Result<Plan, Error> {
+pub(crate) async fn plan<C: TargetConnection>(connection: &mut C, ddl: &Ddl, number: Number) -> Result<Plan, Error> {
     let lexis = Lexis::of_context(&ddl.context);
     let Some(text) = lexis.charset.decode(&ddl.statement) else {
         return Ok(Plan::Wait("its text cannot be read".to_owned()));
@@ -61,9 +57,7 @@ pub(crate) async fn plan<C: TargetConnection>(
         return Ok(Plan::Wait("it is not recognised".to_owned()));
     };
     match (definition.object, definition.kind) {
-        (Object::Database, DdlKind::DropDatabase) => {
-            Ok(Plan::Wait("it drops a whole database".to_owned()))
-        }
+        (Object::Database, DdlKind::DropDatabase) => Ok(Plan::Wait("it drops a whole database".to_owned())),
         (Object::Sequence, _) if definition.verb == Verb::Drop => {
             Ok(Plan::Wait("it drops a sequence, whose value would be lost".to_owned()))
         }
@@ -93,7 +87,8 @@ pub(crate) async fn plan<C: TargetConnection>(
 }
 
 async fn exists<C: TargetConnection>(connection: &mut C, table: &TableName) -> Result<bool, Error> {
-    let sql = format!("SELECT COUNT(*) FROM information_schema.tables WHERE {}", of(table, "table_schema", "table_name"));
+    let sql =
+        format!("SELECT COUNT(*) FROM information_schema.tables WHERE {}", of(table, "table_schema", "table_name"));
     Ok(connection.ask(&sql).await?.as_deref() == Some("1"))
 }
 

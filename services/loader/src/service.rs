@@ -249,6 +249,7 @@ impl Work {
                 },
                 batch_age: load.batch_age,
                 ignore_ddl: self.pipeline.ddl == DdlPolicy::Ignore,
+                on_conflict: load.on_conflict,
                 policies: crate::decisions::Policies::of(&self.pipeline),
                 source: self.source.clone(),
             },

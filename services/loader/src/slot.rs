@@ -178,8 +178,7 @@ impl Owner {
 
     /// Stays at the number and says what else the transaction holds: changes the row, so that the mark is in the binlog.
     pub fn mark(&self, slot: u16, known: Number, origins: &str, mark: &str) -> String {
-        let mut out =
-            format!("UPDATE `lutra`.`slot` SET origins={}, ranges={}", quote_text(origins), quote_text(mark));
+        let mut out = format!("UPDATE `lutra`.`slot` SET origins={}, ranges={}", quote_text(origins), quote_text(mark));
         self.condition(&mut out, slot, known);
         out
     }

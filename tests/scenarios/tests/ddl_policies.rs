@@ -194,7 +194,7 @@ async fn a_stopped_table_comes_back_by_a_copy() -> Result<()> {
     let (_, reason) = waiting(&world, "stopped").await?;
     assert!(reason.contains("Duplicate column"), "{reason}");
     let table = format!("{}.a", world.database());
-    world.lutra(&["load", "restart", &world.pipeline(), &table]).await?;
+    world.lutra(&["load", "restart", "--pipeline", &world.pipeline(), &table]).await?;
     free(&world).await?;
     execute(&world, &["INSERT INTO a VALUES (4, 4)"]).await?;
     let deadline = Instant::now() + LIMIT;
@@ -448,5 +448,41 @@ async fn lenient_loses_nothing() -> Result<()> {
     decide(&world, "approve", &unit, &[]).await?;
     free(&world).await?;
     assert_eq!(number(&world, "SELECT COUNT(*) FROM DB.q").await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_that_do_not_fit_are_set_aside_and_the_others_go_on() -> Result<()> {
+    let world =
+        world("rowaside", WorldOptions { load: "    on_conflict: dead-letter".to_owned(), ..WorldOptions::default() })
+            .await?;
+    execute(
+        &world,
+        &["CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20))", "INSERT INTO t VALUES (1, 'one'), (2, 'two')"],
+    )
+    .await?;
+    world.settled(LIMIT).await?;
+    at_target(&world, &["INSERT INTO t VALUES (5, 'mine')", "DELETE FROM t WHERE id = 2"]).await?;
+    execute(
+        &world,
+        &[
+            "INSERT INTO t VALUES (4, 'four'), (5, 'five; and''more'), (6, 'six')",
+            "UPDATE t SET v = CONCAT(v, '!')",
+            "DELETE FROM t WHERE id = 2",
+        ],
+    )
+    .await?;
+    world.caught_up(LIMIT).await?;
+    assert_eq!(
+        number(&world, "SELECT COUNT(*) FROM DB.t WHERE v IN ('one!', 'four!', 'five; and''more!', 'six!')").await?,
+        4
+    );
+    let task = format!("load/{}", world.pipeline());
+    let letters = format!(
+        "SELECT COUNT(*) FROM lutra.dead_letter WHERE task = '{task}' AND kind = 'row' AND tables_named LIKE '%key columns id%'"
+    );
+    assert!(number(&world, &letters).await? >= 1);
+    let held = format!("SELECT COUNT(*) FROM lutra.dead_letter WHERE task = '{task}' AND body LIKE '%five; and%more%'");
+    assert_eq!(number(&world, &held).await?, 1, "with its values, in the target only");
     Ok(())
 }

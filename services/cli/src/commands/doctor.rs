@@ -61,7 +61,9 @@ fn grants(documents: &[Document], output: &Output) {
             Spec::Target(target) => {
                 let databases = target_databases(documents, &document.name);
                 let databases: Vec<&str> = databases.iter().map(String::as_str).collect();
-                let grants = |flavour| with_optional(checks::target_grants(&target.user, &databases, flavour), &target.user, flavour);
+                let grants = |flavour| {
+                    with_optional(checks::target_grants(&target.user, &databases, flavour), &target.user, flavour)
+                };
                 both(&format!("target {}", document.name), &grants);
             }
             Spec::Pipeline(_) => {}
@@ -77,7 +79,9 @@ fn grants(documents: &[Document], output: &Output) {
         accounts.iter().map(|(subject, statements)| json!({"subject": subject, "statements": statements})).collect();
     output.answer(&Value::from(value), |_| {
         let text = |(subject, statements): &(String, Vec<String>)| {
-            let line = |s: &String| if s.starts_with("--") { format!("\n{s};") } else { format!("\n{};", s.trim_end_matches(';')) };
+            let line = |s: &String| {
+                if s.starts_with("--") { format!("\n{s};") } else { format!("\n{};", s.trim_end_matches(';')) }
+            };
             let lines: String = statements.iter().map(line).collect();
             let account = account(statements).unwrap_or_default();
             format!("-- {subject}\n-- CREATE USER {account} IDENTIFIED BY '...';{lines}")

@@ -182,7 +182,11 @@ fn not_reached(blocked: &Value, task: &str) -> [String; 2] {
         ];
     }
     [
-        format!("  table {table} is HELD since unit {unit}, {} rows parked: {}", number("rows_parked"), text(blocked, "reason")),
+        format!(
+            "  table {table} is HELD since unit {unit}, {} rows parked: {}",
+            number("rows_parked"),
+            text(blocked, "reason")
+        ),
         format!("    what to do: `lutra ddl list {pipeline}`, then approve, skip or replace"),
     ]
 }

@@ -137,11 +137,13 @@ impl<C: TargetConnection> Work<'_, '_, C> {
             () if is("ADD") && column => self.add_columns(name_at, item).await,
             () if is("MODIFY") => self.change_column(name_at, name_at, item).await,
             () if is("CHANGE") => self.change_column(name_at, name_at + 1, item).await,
-            () if is("CONVERT") => Ok(if s.is_any(item.end.saturating_sub(1), &["utf8mb4"]) || names(s, &item, "utf8mb4") {
-                Ok(Item::Keep)
-            } else {
-                Err("it converts text to a character set that may lack some of its characters".to_owned())
-            }),
+            () if is("CONVERT") => {
+                Ok(if s.is_any(item.end.saturating_sub(1), &["utf8mb4"]) || names(s, &item, "utf8mb4") {
+                    Ok(Item::Keep)
+                } else {
+                    Err("it converts text to a character set that may lack some of its characters".to_owned())
+                })
+            }
             () if is("ENGINE") && !names(s, &item, "InnoDB") => {
                 Ok(Err("another storage engine may not keep its rows".to_owned()))
             }
@@ -180,7 +182,9 @@ impl<C: TargetConnection> Work<'_, '_, C> {
 
     /// The column is kept; rows must come without it.
     async fn drop_column(&mut self, at: usize) -> Result<Result<Item, String>, Error> {
-        let Some(name) = self.statement.name(at) else { return Ok(Err("it is not understood what it drops".to_owned())) };
+        let Some(name) = self.statement.name(at) else {
+            return Ok(Err("it is not understood what it drops".to_owned()));
+        };
         let Some(column) = self.column(&name).await? else { return Ok(Ok(Item::Keep)) };
         if column.generated {
             // What is computed can be computed again.
@@ -243,7 +247,12 @@ impl<C: TargetConnection> Work<'_, '_, C> {
     }
 
     /// A column whose new type may not take all its values: the old one is kept beside it.
-    async fn change_column(&mut self, at: usize, new_at: usize, item: Range<usize>) -> Result<Result<Item, String>, Error> {
+    async fn change_column(
+        &mut self,
+        at: usize,
+        new_at: usize,
+        item: Range<usize>,
+    ) -> Result<Result<Item, String>, Error> {
         let s = self.statement;
         let (Some(old), Some(new)) = (s.name(at), s.name(new_at)) else {
             return Ok(Err("it is not understood what it changes".to_owned()));
@@ -296,7 +305,8 @@ impl<C: TargetConnection> Work<'_, '_, C> {
 }
 
 fn is_plain_word(statement: &Statement<'_>, at: usize) -> bool {
-    let quoted = |t: &lutra_change::sql_lexer::Token| statement.text.get(t.start).is_some_and(|b| matches!(b, b'`' | b'"'));
+    let quoted =
+        |t: &lutra_change::sql_lexer::Token| statement.text.get(t.start).is_some_and(|b| matches!(b, b'`' | b'"'));
     statement.tokens.get(at).is_some_and(|t| !quoted(t))
 }
 
@@ -312,7 +322,9 @@ fn widens(old: &str, charset: &str, definition: &str) -> bool {
     const TEXTS: [&str; 4] = ["tinytext", "text", "mediumtext", "longtext"];
     let new = definition.to_ascii_lowercase().replace("integer", "int");
     let same_charset = |new: &str| match new.split_once("character set ").or_else(|| new.split_once("charset ")) {
-        Some((_, behind)) => behind.split_whitespace().next().is_some_and(|c| c.trim_matches('\'') == charset || c == "utf8mb4"),
+        Some((_, behind)) => {
+            behind.split_whitespace().next().is_some_and(|c| c.trim_matches('\'') == charset || c == "utf8mb4")
+        }
         // The table's own, which the old one most likely is; else the target refuses what does not fit.
         None => true,
     };
@@ -337,7 +349,9 @@ fn widens(old: &str, charset: &str, definition: &str) -> bool {
             let digits = |l: &[u64]| l.get(1).copied().unwrap_or(0);
             let whole = |l: &[u64]| l.first().copied().unwrap_or(10).saturating_sub(digits(l));
             let (old_length, new_length) = (old_length.as_slice(), new_length.as_slice());
-            unsigned(old) == unsigned(&new) && whole(new_length) >= whole(old_length) && digits(new_length) >= digits(old_length)
+            unsigned(old) == unsigned(&new)
+                && whole(new_length) >= whole(old_length)
+                && digits(new_length) >= digits(old_length)
         }
         ("datetime", "datetime") | ("timestamp", "timestamp") | ("time", "time") => new_length >= old_length,
         ("float", "float" | "double") | ("double", "double") => {
@@ -345,7 +359,9 @@ fn widens(old: &str, charset: &str, definition: &str) -> bool {
         }
         ("enum" | "set", _) => {
             // The same members first, then others.
-            let members = |text: &str| text.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).map(|(m, _)| m.to_owned());
+            let members = |text: &str| {
+                text.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).map(|(m, _)| m.to_owned())
+            };
             old_word == new_word
                 && matches!((members(old), members(&definition.to_ascii_lowercase())), (Some(a), Some(b)) if b.replace(' ', "").starts_with(&a.replace(' ', "")))
         }

@@ -27,6 +27,8 @@ pub struct Part {
     pub statement: usize,
     /// Rows it must match; `None` where the count says nothing.
     pub expected: Option<u64>,
+    /// Where in the packet's text it ends, with what separates it from the next.
+    pub end: usize,
 }
 
 /// Several SQL statements for one round trip.
@@ -157,7 +159,7 @@ impl Writer {
         if let Some(packet) = self.script.packets.last_mut() {
             packet.text.push(b';');
             let expected = expected.filter(|_| !self.free);
-            packet.parts.push(Part { statement, expected });
+            packet.parts.push(Part { statement, expected, end: packet.text.len() });
         }
     }
 

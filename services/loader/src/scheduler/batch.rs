@@ -225,8 +225,30 @@ impl Planned {
         let Some(packet) = self.script.packets.last_mut() else { return };
         packet.text.extend_from_slice(statement.as_bytes());
         packet.text.push(b';');
-        packet.parts.push(Part { statement: self.labels.len(), expected: None });
+        packet.parts.push(Part { statement: self.labels.len(), expected: None, end: packet.text.len() });
         self.labels.push(None);
+    }
+
+    /// Takes a statement out; gives its text, without the settings of the session around it.
+    pub(crate) fn take_out(&mut self, statement: usize) -> Vec<u8> {
+        let mut taken = Vec::new();
+        for packet in &mut self.script.packets {
+            let (mut from, mut left) = (0, Packet::default());
+            for part in &packet.parts {
+                let text = packet.text.get(from..part.end).unwrap_or_default();
+                from = part.end;
+                if part.statement != statement {
+                    left.text.extend_from_slice(text);
+                    left.parts.push(Part { end: left.text.len(), ..*part });
+                } else if part.expected.is_some() {
+                    taken.extend_from_slice(text);
+                }
+            }
+            *packet = left;
+        }
+        let mut first = true;
+        self.script.packets.retain(|packet| std::mem::take(&mut first) || !packet.text.is_empty());
+        taken
     }
 
     /// Adds what is set aside of a piece of a unit.

@@ -30,7 +30,10 @@ impl<T: Target> Scheduler<T> {
         let new: BTreeSet<TableName> = match block {
             Block::Stopped => tied.iter().filter(|t| !known(t)).cloned().collect(),
             Block::Held => {
-                let own = Scope { mentioned: scope.mentioned.iter().filter(|t| !known(t)).cloned().collect(), ..scope.clone() };
+                let own = Scope {
+                    mentioned: scope.mentioned.iter().filter(|t| !known(t)).cloned().collect(),
+                    ..scope.clone()
+                };
                 let stranger = tied.iter().find(|t| !known(t) && !scope.own.contains(*t));
                 let refused = match stranger {
                     Some(table) => Err(format!("foreign keys tie its tables to {table}")),
@@ -73,11 +76,8 @@ impl<T: Target> Scheduler<T> {
             true => Vec::new(),
             false => self.blocked.set_aside(block, tables, &ddl, end),
         };
-        let (hold, stop) = if may {
-            (aside(Block::Held, &scope.own), aside(Block::Stopped, &tied))
-        } else {
-            (Vec::new(), Vec::new())
-        };
+        let (hold, stop) =
+            if may { (aside(Block::Held, &scope.own), aside(Block::Stopped, &tied)) } else { (Vec::new(), Vec::new()) };
         let bytes = RawBody::ddl(&ddl).len();
         let beside = Beside { alone, hold, stop };
         let job = DdlJob { ddl, place: self.place.clone(), policy, beside };

@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use lutra_change::{Number, TableName};
 use lutra_runtime::{Backoff, BackoffPolicy};
-use lutra_spec::DdlPolicy;
+use lutra_spec::{DdlPolicy, OnConflict};
 use lutra_wire::CopiedTable;
 
 use super::batch::{Batch, Planned, plan_written};
 use super::{POSITION_EVERY, Scheduler, Waiting};
 use crate::blocked::Aside;
 use crate::copying::Define;
+use crate::decisions;
 use crate::define::DefineJob;
 use crate::error::{Conflict, LoadError};
-use crate::events::OneByOne;
+use crate::events::{OneByOne, RowSetAside};
 use crate::planner::Effort;
 use crate::rows::{Maps, Session, Written};
 use crate::slot::Place;
@@ -81,8 +82,11 @@ impl<T: Target> Scheduler<T> {
                         Some(Box::new(batch.replan(&maps, compare_image, Effort::RowByRow, self.blocked.task())?));
                 }
                 fault => {
-                    let planned = planned.as_deref().unwrap_or(&batch.planned);
-                    return Err(self.conflict(fault, planned, &batch.place));
+                    let mut left = planned.take().unwrap_or_else(|| Box::new(batch.planned.clone()));
+                    match self.set_row_aside(fault, &mut left, &batch.place) {
+                        Some(error) => return Err(error),
+                        None => planned = Some(left),
+                    }
                 }
             }
         }
@@ -127,6 +131,28 @@ impl<T: Target> Scheduler<T> {
             what,
             source,
         }))
+    }
+
+    /// Takes the change that does not fit out of the statements, to be set aside with them; the error where that is not the
+    /// policy, or not what is wrong.
+    pub(super) fn set_row_aside(&mut self, fault: Fault, planned: &mut Planned, place: &Place) -> Option<LoadError> {
+        let statement = match &fault {
+            Fault::Count { statement, .. } => Some(*statement),
+            Fault::Refused { statement, .. } => *statement,
+            Fault::Locked(_) | Fault::Over(_) => None,
+        };
+        let error = self.conflict(fault, planned, place);
+        let (LoadError::Conflict(conflict), Some(statement)) = (&error, statement) else { return Some(error) };
+        if self.options.on_conflict != OnConflict::DeadLetter {
+            return Some(error);
+        }
+        let text = planned.take_out(statement);
+        if text.is_empty() {
+            return Some(error);
+        }
+        RowSetAside { conflict }.emit();
+        planned.add_statement(&decisions::row_aside(self.blocked.task(), conflict, &text));
+        None
     }
 
     /// Commits a position by itself, if nothing else was committed for long enough.

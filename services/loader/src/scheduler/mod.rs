@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lutra_change::Number;
+use lutra_spec::OnConflict;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +58,8 @@ pub struct SchedulerOptions {
     pub batch_age: Duration,
     /// Leave DDL out.
     pub ignore_ddl: bool,
+    /// What becomes of a row that does not fit.
+    pub on_conflict: OnConflict,
     /// What becomes of DDL that waits or fails.
     pub policies: Policies,
     /// Name of the source, the mark of its changes (P13).

@@ -115,7 +115,11 @@ impl<T: Target> Scheduler<T> {
                     OneByOne { fault: &fault, planned: &planned, place: &place }.emit();
                     planned = self.plan_parked(&segments, &maps, &done, Effort::RowByRow)?;
                 }
-                fault => return Err(self.conflict(fault, &planned, &place)),
+                fault => {
+                    if let Some(error) = self.set_row_aside(fault, &mut planned, &place) {
+                        return Err(error);
+                    }
+                }
             }
         }
         self.blocked.replayed(group, rows, u64::try_from(bytes).unwrap_or(u64::MAX));

@@ -188,6 +188,7 @@ async fn rig(fates: Vec<(&'static str, Fate, usize)>) -> Rig {
         policy: BatchPolicy { rows: 1, bytes: 1 << 20, compare_image: false },
         batch_age: Duration::ZERO,
         ignore_ddl: false,
+        on_conflict: OnConflict::Halt,
         policies: Policies::default(),
         source: "s".to_owned(),
     };

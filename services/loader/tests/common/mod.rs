@@ -280,6 +280,7 @@ pub async fn start(source: &Source, settings: LoadSettings) -> Load {
             policy: BatchPolicy { rows: settings.rows, bytes: 4 << 20, compare_image: settings.compare_image },
             batch_age: Duration::ZERO,
             ignore_ddl: false,
+            on_conflict: lutra_spec::OnConflict::Halt,
             policies: lutra_loader::decisions::Policies::default(),
             source: "memory".to_owned(),
         },
