@@ -41,7 +41,7 @@ pub struct Choice {
 }
 
 /// How long a run is.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Budget {
     /// Minutes.
     pub minutes: Option<f64>,
@@ -49,6 +49,8 @@ pub struct Budget {
     pub faults: Option<u64>,
     /// Faults between two rests.
     pub rest_every: u64,
+    /// Told when somebody wants it to end: it does at the next rest.
+    pub stop: CancellationToken,
 }
 
 impl Choice {
@@ -78,8 +80,8 @@ fn chosen_faults(names: &[String]) -> Result<Vec<String>> {
     }
     let mut chosen = Vec::new();
     for name in names {
-        let fits = |f: &&Box<dyn Fault>| f.name().starts_with(name.as_str()) || f.family().name() == name;
-        let found: Vec<&Box<dyn Fault>> = all.iter().filter(fits).collect();
+        let fits = |f: &&dyn Fault| f.name().starts_with(name.as_str()) || f.family().name() == name;
+        let found: Vec<&dyn Fault> = all.iter().map(AsRef::as_ref).filter(fits).collect();
         ensure!(!found.is_empty(), "there is no fault {name}; --list says which there are");
         let able: Vec<String> = found.iter().filter(|f| f.unable().is_none()).map(|f| f.name()).collect();
         let why = found.first().and_then(|f| f.unable()).unwrap_or_default();
@@ -261,7 +263,8 @@ impl Running<'_> {
             (minutes, _) => minutes,
         };
         let spent = |running: &Self| {
-            limit.is_some_and(|minutes| running.began.elapsed().as_secs_f64() >= minutes * 60.0)
+            budget.stop.is_cancelled()
+                || limit.is_some_and(|minutes| running.began.elapsed().as_secs_f64() >= minutes * 60.0)
                 || budget.faults.is_some_and(|faults| running.run.faults >= faults)
         };
         let mut number = 1;
@@ -299,6 +302,13 @@ impl Running<'_> {
             self.pulse.samples()
         );
         self.chronicle.note("rest", &text, json!({ "rest": number, "violated": after }));
+        // A run that is itself killed has told what it found until here.
+        let (mut so_far, mut run) = (self.campaign.clone(), self.run.clone());
+        run.seconds = self.began.elapsed().as_secs_f64();
+        (run.samples, run.commits, run.rows) = (self.pulse.samples(), self.auditor.commits, self.auditor.rows);
+        findings::add(&mut so_far.invariants, &self.findings.all());
+        so_far.runs.push(run);
+        so_far.write(self.chronicle.folder())?;
         for (work, db) in self.works {
             work.rest(&self.rig.world.source_url, db).await?;
         }
@@ -503,7 +513,7 @@ mod tests {
         let chosen = |names: &[&str]| chosen_faults(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
         assert_eq!(chosen(&["kill-loader"]).unwrap(), ["kill-loader"]);
         assert_eq!(chosen(&["kill-loader", "kill-"]).unwrap().len(), 4);
-        assert_eq!(chosen(&["kafka"]).unwrap().len(), 3);
+        assert_eq!(chosen(&["kafka"]).unwrap().len(), 5);
         assert!(chosen(&["nonsense"]).is_err());
         assert!(chosen(&["clock-moved"]).is_err());
         assert!(chosen(&[]).unwrap().len() > 30);

@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use tokio_util::sync::CancellationToken;
 
 use crate::campaign::{Budget, Choice};
 use crate::chronicle::Chronicle;
@@ -103,7 +104,8 @@ pub async fn run(arguments: Arguments) -> Result<bool> {
     let only_controls = !arguments.control.is_empty();
     let mut done = Ok(());
     if !only_controls {
-        let budget = Budget { minutes: arguments.minutes, faults: arguments.faults, rest_every: arguments.rest_every };
+        let (minutes, faults, rest_every) = (arguments.minutes, arguments.faults, arguments.rest_every);
+        let budget = Budget { minutes, faults, rest_every, stop: stopped_by_hand() };
         done = campaign::run(&ground, &choice, &budget, seed, &chronicle, &mut campaign).await;
     }
     if done.is_ok() && !controls.is_empty() {
@@ -120,6 +122,20 @@ pub async fn run(arguments: Arguments) -> Result<bool> {
     done.and(written)?;
     let failed_as_it_must = only_controls && campaign.controls.values().any(|control| control.caught);
     Ok(campaign.holds() && !failed_as_it_must)
+}
+
+/// Told at Ctrl-C.
+fn stopped_by_hand() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    #[allow(clippy::disallowed_methods, reason = "it ends with the process")]
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            note("ending at the next rest; the campaign goes on with --resume");
+            told.cancel();
+        }
+    });
+    stop
 }
 
 fn chosen_controls(arguments: &Arguments) -> Result<Vec<Control>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use lutra_harness::link::Link;
 use lutra_harness::mysql::{connect, execute};
 use lutra_harness::services::{Profile, Service, ServiceProcess};
@@ -20,6 +20,8 @@ pub const SESSION: Duration = Duration::from_secs(2);
 pub const EACH: u32 = 2;
 /// Nothing that is mended may take longer to go on.
 pub const LIMIT: Duration = Duration::from_secs(120);
+/// A manager that has not answered by then is asked again: another may lead by now.
+const ANSWER: Duration = Duration::from_secs(1);
 /// How often a server is asked for a probe.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -219,7 +221,9 @@ impl Rig {
     /// When none does within a minute.
     pub async fn managed(&self, since: Instant) -> Result<Duration> {
         loop {
-            match self.status().await {
+            // One that is frozen takes a question and never answers it.
+            let asked = tokio::time::timeout(ANSWER, self.status()).await;
+            match asked.unwrap_or_else(|_late| Err(anyhow!("no answer within {ANSWER:?}"))) {
                 Ok(_) => return Ok(since.elapsed()),
                 Err(error) if since.elapsed() > LIMIT => return Err(error.context("no manager answers")),
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,

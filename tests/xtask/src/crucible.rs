@@ -47,3 +47,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Words {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn options_go_on_to_the_crucible_as_they_are() {
+        let words = Words::try_parse_from(["crucible", "--minutes", "3", "--fault", "kill-", "--yes"]);
+        let options = words.map(|w| w.arguments.options).unwrap_or_default();
+        assert_eq!(options, ["--minutes", "3", "--fault", "kill-", "--yes"]);
+    }
+}

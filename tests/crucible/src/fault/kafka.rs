@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use futures::future::BoxFuture;
 
-use super::{Family, Fault, Injury, Recovery};
+use super::{Family, Fault, Injury, Recovery, segment};
 use crate::plan::Dice;
 use crate::rig::Rig;
 
 pub(super) fn all() -> Vec<Box<dyn Fault>> {
-    [Way::Kill, Way::Freeze, Way::Restart].map(|way| -> Box<dyn Fault> { Box::new(Broker { way }) }).into()
+    let ways = [Way::Kill, Way::Freeze, Way::Restart, Way::TailLost, Way::Replayed];
+    ways.map(|way| -> Box<dyn Fault> { Box::new(Broker { way }) }).into()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,8 @@ enum Way {
     Kill,
     Freeze,
     Restart,
+    TailLost,
+    Replayed,
 }
 
 struct Broker {
@@ -30,6 +33,8 @@ impl Fault for Broker {
             Way::Kill => "kafka-killed",
             Way::Freeze => "kafka-frozen",
             Way::Restart => "kafka-restarted",
+            Way::TailLost => "kafka-tail-lost",
+            Way::Replayed => "kafka-replayed",
         }
         .to_owned()
     }
@@ -43,13 +48,20 @@ impl Fault for Broker {
             Way::Kill => "SIGKILL to the broker, started again at once",
             Way::Freeze => "SIGSTOP to the broker for 1 to 6 s, then SIGCONT",
             Way::Restart => "the broker is stopped in order and started again",
+            Way::TailLost => {
+                "SIGKILL to the broker, and the last 1 to 8 acknowledged batches of the source's or the pipeline's log are gone"
+            }
+            Way::Replayed => {
+                "SIGKILL to the broker, and up to 8 older batches of a log stand a second time behind its end, as if their \
+                 writer had come late"
+            }
         }
         .to_owned()
     }
 
     fn wanted(&self) -> u64 {
         match self.way {
-            Way::Kill | Way::Restart => 20,
+            Way::Kill | Way::Restart | Way::TailLost | Way::Replayed => 20,
             Way::Freeze => 50,
         }
     }
@@ -74,6 +86,22 @@ impl Fault for Broker {
                     broker.start().await?;
                     injury
                 }
+                Way::TailLost | Way::Replayed => {
+                    let logs = ["s", "p"].map(|kind| format!("{kind}-{}.log", rig.world.name));
+                    let log = dice.one(&logs).cloned().unwrap_or_default();
+                    let n = usize::try_from(dice.number(1..=8)).unwrap_or(1);
+                    broker.kill()?;
+                    let path = segment::newest(&broker.folder().join("data").join(format!("{log}-0")))?;
+                    let bytes = std::fs::read(&path).context("read a segment")?;
+                    let changed = if self.way == Way::TailLost {
+                        segment::without_tail(&bytes, n).to_vec()
+                    } else {
+                        segment::with_repeats(&bytes, n + usize::try_from(dice.number(0..=20)).unwrap_or(0), n)
+                    };
+                    std::fs::write(&path, changed).context("write a segment")?;
+                    broker.start().await?;
+                    Injury::now(format!("{log}, {n} batches"), Recovery::Outage)
+                }
             })
         })
     }
@@ -82,7 +110,7 @@ impl Fault for Broker {
         Box::pin(async move {
             match self.way {
                 Way::Freeze => rig.ground.stack.kafka()?.thaw(),
-                Way::Kill | Way::Restart => Ok(()),
+                _ => Ok(()),
             }
         })
     }

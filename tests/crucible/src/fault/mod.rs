@@ -10,6 +10,7 @@ mod kafka;
 mod network;
 mod process;
 mod resources;
+mod segment;
 mod source;
 mod target;
 

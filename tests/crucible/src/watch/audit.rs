@@ -279,7 +279,9 @@ mod tests {
         Some(cells)
     }
 
-    fn audited(changes: Vec<(&str, &str, Option<Vec<Cell>>, Option<Vec<Cell>>)>) -> Vec<Invariant> {
+    type Row = (&'static str, &'static str, Option<Vec<Cell>>, Option<Vec<Cell>>);
+
+    fn audited(changes: Vec<Row>) -> Vec<Invariant> {
         let subject = Subject { task: "load/p".to_owned(), bank: Some("b".to_owned()), hot: Some("h".to_owned()) };
         let (mut state, findings) = (State::default(), Findings::default());
         for (database, table, before, after) in changes {

@@ -85,7 +85,7 @@ impl Workload for Bank {
                 Invariant::NothingTorn,
                 (sum != total).then(|| format!("the sum of all balances is {sum}, not {total}")),
             );
-            if memory.looks % DOUBLES_EVERY == 0 {
+            if memory.looks.is_multiple_of(DOUBLES_EVERY) {
                 let lines: Option<(u64, u64)> = copy
                     .query_first(format!("SELECT COUNT(*), COUNT(DISTINCT transfer) FROM `{database}`.ledger"))
                     .await?;

@@ -139,7 +139,7 @@ impl Workload for Tpcc {
             let off: Option<Option<String>> = copy.query_first(first).await?;
             let off = off.flatten().unwrap_or_default();
             look.at(Invariant::Consistent, (off != "0.00").then(|| format!("w_ytd is {off} off the sum of d_ytd")));
-            if memory.looks % ORDERS_EVERY == 0 {
+            if memory.looks.is_multiple_of(ORDERS_EVERY) {
                 let more = format!(
                     "SELECT (SELECT COUNT(*) FROM `{db}`.district d WHERE d_next_o_id - 1 <> \
                      (SELECT COALESCE(MAX(o_id), 0) FROM `{db}`.orders o WHERE o.d_id = d.d_id)), \
