@@ -129,7 +129,6 @@ fn encode(recording: &Recording) -> Result<()> {
         known: None,
         half: None,
         open_xa: Vec::new(),
-        definitions: None,
     };
     let mut assembler = Assembler::new(Arc::new(spec), resume);
     let (mut decoder, mut inflater, mut rows) = (Decoder::new(), Inflater::new(1 << 30), 0);
