@@ -36,6 +36,9 @@ pub fn write_document(out: &mut Vec<u8>, text: &str) -> bool {
     true
 }
 
+/// No cast leads to some types; the column of a table does, as long as the document is made beside it.
+const OF_COLUMN: &str = "JSON_EXTRACT((SELECT JSON_ARRAY(c) FROM JSON_TABLE(";
+
 /// A scalar that has a type of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Leaf<'a> {
@@ -65,15 +68,12 @@ impl Leaf<'_> {
             JsonScalar::Date => put(out, "CAST(", inside, " AS DATE)"),
             JsonScalar::Time => put(out, "CAST(", inside, " AS TIME(6))"),
             JsonScalar::DateTime => put(out, "CAST(", inside, " AS DATETIME(6))"),
-            // No cast leads to the types below; the column of a table does.
-            JsonScalar::Timestamp => {
-                put(
-                    out,
-                    "(SELECT c FROM JSON_TABLE(JSON_QUOTE(",
-                    inside,
-                    "),'$' COLUMNS (c TIMESTAMP(6) PATH '$')) AS t)",
-                );
-            }
+            JsonScalar::Timestamp => put(
+                out,
+                &format!("{OF_COLUMN}JSON_QUOTE("),
+                inside,
+                "),'$' COLUMNS (c TIMESTAMP(6) PATH '$')) AS t),'$[0]')",
+            ),
             JsonScalar::Bytes => write_bytes(out, inside, self.text),
         }
     }
@@ -107,7 +107,8 @@ fn write_bytes(out: &mut Vec<u8>, printed: &str, text: &str) {
         out.push(b'\'');
     };
     let Some(column) = column else { return write_hex(out) };
-    out.extend_from_slice(b"(SELECT c FROM JSON_TABLE(JSON_ARRAY(");
+    out.extend_from_slice(OF_COLUMN.as_bytes());
+    out.extend_from_slice(b"JSON_ARRAY(");
     match kind {
         BIT => {
             let number = bytes.iter().take(8).fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
@@ -115,7 +116,7 @@ fn write_bytes(out: &mut Vec<u8>, printed: &str, text: &str) {
         }
         _ => write_hex(out),
     }
-    out.extend_from_slice(format!("),'$[0]' COLUMNS (c {column} PATH '$')) AS t)").as_bytes());
+    out.extend_from_slice(format!("),'$[0]' COLUMNS (c {column} PATH '$')) AS t),'$[0]')").as_bytes());
 }
 
 /// The bytes; line breaks, as they stand in JSON, are passed over.
@@ -314,18 +315,18 @@ mod tests {
             (
                 JsonScalar::Timestamp,
                 "\"2024-01-01 00:00:00.000000\"",
-                "(SELECT c FROM JSON_TABLE(JSON_QUOTE('2024-01-01 00:00:00.000000'),'$' COLUMNS (c TIMESTAMP(6) PATH '$')) AS t)",
+                "JSON_EXTRACT((SELECT JSON_ARRAY(c) FROM JSON_TABLE(JSON_QUOTE('2024-01-01 00:00:00.000000'),'$' COLUMNS (c TIMESTAMP(6) PATH '$')) AS t),'$[0]')",
             ),
             (JsonScalar::Bytes, "\"base64:type15:AP8n\"", "x'00ff27'"),
             (
                 JsonScalar::Bytes,
                 "\"base64:type252:AP8n\"",
-                "(SELECT c FROM JSON_TABLE(JSON_ARRAY(x'00ff27'),'$[0]' COLUMNS (c BLOB PATH '$')) AS t)",
+                "JSON_EXTRACT((SELECT JSON_ARRAY(c) FROM JSON_TABLE(JSON_ARRAY(x'00ff27'),'$[0]' COLUMNS (c BLOB PATH '$')) AS t),'$[0]')",
             ),
             (
                 JsonScalar::Bytes,
                 "\"base64:type16:AwU=\"",
-                "(SELECT c FROM JSON_TABLE(JSON_ARRAY(773),'$[0]' COLUMNS (c BIT(16) PATH '$')) AS t)",
+                "JSON_EXTRACT((SELECT JSON_ARRAY(c) FROM JSON_TABLE(JSON_ARRAY(773),'$[0]' COLUMNS (c BIT(16) PATH '$')) AS t),'$[0]')",
             ),
             (JsonScalar::Bytes, "\"neither\"", r#"CAST('"neither"' AS JSON)"#),
         ] {
