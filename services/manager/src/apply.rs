@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 
 use crate::documents::{Documents, StoredDocument};
 use crate::error::{ManagerError, NamedCheck, chain};
+use crate::loads;
 use crate::manager::Manager;
 use crate::servers::{self, Asked};
 
@@ -143,6 +144,8 @@ pub async fn apply(manager: &Manager, text: &str, options: ApplyOptions) -> Resu
         if !repeated.is_empty() {
             warnings.push("rules are not held against the tables of servers that were not reached".to_owned());
         }
+        let changed = changes.iter().filter(|change| change.action != Action::Unchanged);
+        warnings.extend(loads::examine(&merged, &changed.map(|c| c.name.as_str()).collect::<Vec<_>>()).await?);
     }
     warnings.extend(captured_later(&changes, &begun));
     if options.dry_run {

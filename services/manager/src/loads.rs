@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use lutra_change::{TaskId, TaskKind};
+use lutra_change::{TableName, TaskId, TaskKind};
 use lutra_coordination::{CopyState, LoadProgress, LoadRequest, TableWish, Wish};
-use lutra_spec::{Kind, PipelineSpec};
+use lutra_mysql::sql::quote_text;
+use lutra_mysql::{Connection, Flavour};
+use lutra_rules::{Rules, TableDecision};
+use lutra_spec::{Kind, PipelineSpec, SourceSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::documents::Documents;
-use crate::error::ManagerError;
+use crate::error::{ManagerError, chain};
 use crate::manager::Manager;
+use crate::servers;
 
 /// How a table's copy does.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -78,6 +82,120 @@ pub(crate) async fn reconcile(manager: &Manager, documents: &Documents) -> Resul
     Ok(changes)
 }
 
+/// What a person should know of the full loads that begin or change now: the pipelines of `changed` that copy.
+///
+/// # Errors
+/// [`ManagerError::Conflict`] where a source cannot be copied at all.
+pub(crate) async fn examine(documents: &Documents, changed: &[&str]) -> Result<Vec<String>, ManagerError> {
+    let mut warnings = Vec::new();
+    for name in changed {
+        let Some(pipeline) = documents.pipeline(name) else { continue };
+        let (Some(full), Some(source)) = (&pipeline.load.full, documents.source(pipeline.source.as_str())) else {
+            continue;
+        };
+        if !source.gtid {
+            return Err(ManagerError::Conflict(format!(
+                "pipeline {name}: load: full needs GTIDs at source {}: set gtid_mode = ON there and leave out `gtid: false`, or \
+                 load the target otherwise and leave out `full`",
+                pipeline.source
+            )));
+        }
+        // That it cannot be asked from here is told by the checks.
+        let Ok(mut connection) = servers::connect(&source.connection()).await else { continue };
+        match look(&mut connection, source, pipeline, full.objects).await {
+            Ok(found) => warnings.extend(found.into_iter().map(|text| format!("pipeline {name}: {text}"))),
+            Err(error) => warnings.push(format!("pipeline {name}: its load is not looked at: {}", chain(&error))),
+        }
+    }
+    Ok(warnings)
+}
+
+async fn look(
+    connection: &mut Connection,
+    source: &SourceSpec,
+    pipeline: &PipelineSpec,
+    objects: bool,
+) -> lutra_mysql::Result<Vec<String>> {
+    const CASCADES: &str = "SELECT DISTINCT constraint_schema, table_name, unique_constraint_schema, referenced_table_name, update_rule \
+         FROM information_schema.referential_constraints WHERE update_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT') ORDER BY 1, 2";
+    let Ok(rules) = Rules::compile(pipeline) else { return Ok(Vec::new()) };
+    let carried = |name: &TableName| {
+        source.captures(&name.database, &name.table) && !matches!(rules.table(name), Ok(TableDecision::Drop) | Err(_))
+    };
+    let mut warnings = Vec::new();
+    // Servers that have the switch, and have it off, log what foreign keys do.
+    let logged = connection.query_first("SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'").await?;
+    if logged.is_none_or(|row| row.string(1) != "OFF") {
+        let rows = connection.query(CASCADES).await?;
+        let keys = rows.iter().filter(|row| carried(&TableName::new(row.string(0), row.string(1))));
+        let named: Vec<String> = keys
+            .map(|row| {
+                format!(
+                    "{}.{} -> {}.{} ({})",
+                    row.string(0),
+                    row.string(1),
+                    row.string(2),
+                    row.string(3),
+                    row.string(4)
+                )
+            })
+            .collect();
+        if !named.is_empty() {
+            warnings.push(format!(
+                "while a table is copied, a change of its parent's key is not carried into rows that are in the target already \
+                 (this server's binlog does not hold what foreign keys change): leave the keys of the parents alone until the load \
+                 is done, or restart the table's load behind such a change: {}",
+                named.join(", ")
+            ));
+        }
+    }
+    if objects {
+        let mut databases: Vec<String> = Vec::new();
+        for table in lutra_mysql::catalogue::tables(connection).await? {
+            if carried(&table.name) && !databases.contains(&table.name.database) {
+                databases.push(table.name.database);
+            }
+        }
+        for database in databases {
+            let lacking = lacking(connection, &database).await?;
+            if !lacking.is_empty() {
+                warnings.push(format!(
+                    "the account of source {} does not see everything that lives beside the tables of {database}, and what it does not \
+                     see is not made in the target; it lacks {}. Grant that, or say `objects: false`",
+                    pipeline.source,
+                    lacking.join(", ")
+                ));
+            }
+        }
+    }
+    Ok(warnings)
+}
+
+/// What the account lacks to see the views, routines, triggers and events of a database. (What it has by a role is not
+/// counted.)
+async fn lacking(connection: &mut Connection, database: &str) -> lutra_mysql::Result<Vec<String>> {
+    let own = "grantee = CONCAT('''', REPLACE(CURRENT_USER(), '@', '''@'''), '''')";
+    let sql = format!(
+        "SELECT privilege_type FROM information_schema.user_privileges WHERE {own} UNION \
+         SELECT CONCAT('here ', privilege_type) FROM information_schema.schema_privileges WHERE {own} AND {} LIKE table_schema",
+        quote_text(database)
+    );
+    let has: Vec<String> = connection.query(sql).await?.iter().map(|row| row.string(0)).collect();
+    let flavour = connection.flavour().await?;
+    let anywhere = |privilege: &str| has.iter().any(|p| p == privilege);
+    let here = |privilege: &str| anywhere(privilege) || has.iter().any(|p| *p == format!("here {privilege}"));
+    let mut lacking: Vec<String> =
+        ["SHOW VIEW", "TRIGGER", "EVENT"].iter().filter(|p| !here(p)).map(|p| format!("{p} ON {database}.*")).collect();
+    let routines = match flavour {
+        Flavour::MySql => ("SHOW_ROUTINE ON *.*", anywhere("SHOW_ROUTINE") || anywhere("SELECT")),
+        Flavour::MariaDb => ("SELECT ON mysql.proc", here("SHOW CREATE ROUTINE") || anywhere("SELECT")),
+    };
+    if !routines.1 && (!flavour.is_mariadb() || connection.query("SELECT 1 FROM mysql.proc LIMIT 0").await.is_err()) {
+        lacking.push(routines.0.to_owned());
+    }
+    Ok(lacking)
+}
+
 /// Pauses, resumes, cancels or restarts a load, or the copy of one table.
 pub(crate) async fn command(
     manager: &Manager,
@@ -86,15 +204,19 @@ pub(crate) async fn command(
     table: Option<String>,
 ) -> Result<LoadCommanded, ManagerError> {
     let documents = Documents::read(manager.store()).await?;
-    let source = TaskId::new(TaskKind::Extract, documents.need_pipeline(pipeline)?.source.as_str());
+    let spec = documents.need_pipeline(pipeline)?;
+    let captured = documents.need_source(spec.source.as_str())?;
+    let source = TaskId::new(TaskKind::Extract, spec.source.as_str());
     let stored = manager.store().load_request(&source, pipeline).await?;
     let stored = stored.ok_or_else(|| {
         ManagerError::Conflict(format!(
             "pipeline {pipeline} copies nothing: it has no `load: full`, or asks in a moment"
         ))
     })?;
-    if let Some(name) = table.as_ref().filter(|name| !name.contains('.')) {
-        return Err(ManagerError::Invalid(format!("{name:?} is no table: write DATABASE.TABLE")));
+    let progress = manager.store().copies(&source).await?.remove(pipeline);
+    if let Some(name) = &table {
+        let known = progress.iter().flat_map(|p| &p.tables).any(|t| t.table == *name);
+        ensure_table(name, command, known, captured, spec)?;
     }
     let mut request = stored.value;
     match (command, &table) {
@@ -102,7 +224,6 @@ pub(crate) async fn command(
             return Err(ManagerError::Invalid("restart needs a table: its copy in the target is made anew".to_owned()));
         }
         ("restart", Some(name)) => {
-            let progress = manager.store().copies(&source).await?.remove(pipeline);
             let reached =
                 progress.iter().flat_map(|p| &p.tables).find(|t| t.table == *name).map_or(0, |t| t.generation);
             let wish = request.tables.entry(name.clone()).or_default();
@@ -127,6 +248,39 @@ pub(crate) async fn command(
     }
     manager.store().put_load_request(&source, pipeline, &request, Some(stored.version)).await?;
     Ok(LoadCommanded { pipeline: pipeline.to_owned(), table, wish: command.to_owned() })
+}
+
+/// A command names a table that the pipeline carries; only a restart may name one that was never in the load.
+fn ensure_table(
+    name: &str,
+    command: &str,
+    known: bool,
+    source: &SourceSpec,
+    pipeline: &PipelineSpec,
+) -> Result<(), ManagerError> {
+    let Some((database, table)) = name.split_once('.') else {
+        return Err(ManagerError::Invalid(format!("{name:?} is no table: write DATABASE.TABLE")));
+    };
+    if known && command != "restart" {
+        return Ok(());
+    }
+    if !source.captures(database, table) {
+        let reason = format!("source {} does not capture {name}: add it to its `tables` first", pipeline.source);
+        return Err(ManagerError::Conflict(reason));
+    }
+    let carried = Rules::compile(pipeline).ok().and_then(|rules| {
+        let decision = rules.table(&TableName::new(database, table)).ok()?;
+        Some(!matches!(decision, TableDecision::Drop))
+    });
+    if carried != Some(true) {
+        return Err(ManagerError::Conflict(format!("the pipeline does not carry {name}: no route of it leads there")));
+    }
+    if command != "restart" {
+        return Err(ManagerError::Conflict(format!(
+            "{name} is not in the load: `lutra load restart {name}` copies it"
+        )));
+    }
+    Ok(())
 }
 
 /// What is shown of a load. `measured` is what the pipeline's loader says.
@@ -199,5 +353,31 @@ mod tests {
         };
         assert_eq!(seen("copying"), ("APPLYING".to_owned(), 25, Some(15)));
         assert_eq!(seen("done").0, "DONE");
+    }
+
+    #[test]
+    fn only_a_restart_brings_a_table_into_the_load_and_only_one_that_is_carried() {
+        let text = "kind: source\nname: s\nspec: {servers: [localhost], user: u, password: '${env:P}', tables: ['a.*', 'b.*']}\n---\n\
+                    kind: pipeline\nname: p\nspec: {source: s, target: t, load: full, tables: [{match: 'a.*'}]}\n";
+        let mut specs = lutra_spec::parse(text).unwrap().into_iter().map(|d| d.document.spec);
+        let (Some(lutra_spec::Spec::Source(source)), Some(lutra_spec::Spec::Pipeline(pipeline))) =
+            (specs.next(), specs.next())
+        else {
+            panic!("not what was written")
+        };
+        let of = |name: &str, command: &str, known| {
+            ensure_table(name, command, known, &source, &pipeline).err().map(|error| error.to_string())
+        };
+        assert_eq!(of("a.x", "restart", false), None);
+        assert_eq!(of("a.x", "pause", true), None);
+        for (name, command, words) in [
+            ("x", "restart", "DATABASE.TABLE"),
+            ("a.x", "pause", "lutra load restart a.x"),
+            ("b.x", "restart", "no route"),
+            ("c.x", "restart", "does not capture c.x"),
+        ] {
+            let error = of(name, command, false).unwrap();
+            assert!(error.contains(words), "{error}");
+        }
     }
 }
