@@ -73,25 +73,20 @@ async fn serve(client: TcpStream, spans: Arc<Mutex<Vec<Span>>>) -> Result<()> {
         let (request, mut respond) = request?;
         let mut body = request.into_body();
         let mut bytes = Vec::new();
-        {
-            let received = async {
-                while let Some(chunk) = body.data().await {
-                    let chunk = chunk?;
-                    body.flow_control().release_capacity(chunk.len())?;
-                    bytes.extend_from_slice(&chunk);
-                }
-                Ok::<_, anyhow::Error>(())
-            };
-            // The connection's own work is done by whoever polls it.
-            tokio::pin!(received);
-            loop {
-                tokio::select! {
-                    done = &mut received => break done?,
-                    more = std::future::poll_fn(|context| connection.poll_closed(context)) => {
-                        more?;
-                        bail!("the client went in the middle of a request");
-                    }
-                }
+        let received = async {
+            while let Some(chunk) = body.data().await {
+                let chunk = chunk?;
+                body.flow_control().release_capacity(chunk.len())?;
+                bytes.extend_from_slice(&chunk);
+            }
+            Ok::<_, anyhow::Error>(())
+        };
+        // The connection's own work is done by whoever polls it.
+        tokio::select! {
+            done = received => done?,
+            more = std::future::poll_fn(|context| connection.poll_closed(context)) => {
+                more?;
+                bail!("the client went in the middle of a request");
             }
         }
         // One message: a flag, its length, and the message.

@@ -324,7 +324,6 @@ async fn one_source_feeds_two_pipelines_and_one_target_takes_two_sources() -> Re
          kind: pipeline\nname: third-{n}\nspec: {{source: other-{n}, target: t-{n}, tables: [{{match: \"{db}.*\", to: \"{other}.other_$1\"}}]}}\n",
         source
             .replace(&format!("name: {}", world.source()), &format!("name: other-{}\n", world.name))
-            .replace("spec:", "spec:")
             .trim_end()
             .to_owned()
             + "\n",
