@@ -251,7 +251,7 @@ impl Generator {
         let (a, b) = (self.place(one.side, &one.name, side), self.place(two.side, &two.name, side));
         if self.chance(3) && (one.side, &one.name) != (two.side, &two.name) {
             // A swap through a third name: the names stay, what bears them changes.
-            let between = self.place(one.side, "between", side);
+            let between = self.place(one.side, "middle", side);
             let (first, second) = ((one.side, one.name.clone()), (two.side, two.name.clone()));
             for table in &mut self.tables {
                 let is = (table.side, table.name.clone());
