@@ -186,7 +186,9 @@ fn fits(defined: &Column, found: &Column, wire: Wire) -> bool {
             long(*a, *b) && like(*c, *d) && *d != 0
         }
         // Its collation being unknown, it may be that of bytes.
-        (T::Char { collation: 0, .. }, T::Binary { .. }) | (T::VarChar { collation: 0, .. }, T::VarBinary { .. }) => true,
+        (T::Char { collation: 0, .. }, T::Binary { .. }) | (T::VarChar { collation: 0, .. }, T::VarBinary { .. }) => {
+            true
+        }
         (T::Text { prefix: a, collation: 0 }, T::Blob { prefix: b }) => a == b,
         (T::Text { prefix: a, collation: c }, T::Text { prefix: b, collation: d }) => a == b && like(*c, *d) && *d != 0,
         (T::Enum { labels, .. }, T::Enum { .. }) => {
