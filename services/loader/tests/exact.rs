@@ -83,8 +83,9 @@ async fn a_table_without_transactions_is_named_with_its_engine_and_the_way_out()
 }
 
 /// A document with a scalar of every type that JSON text does not tell, marked as the extractor marks them.
-const TYPED: &str = "{\"b\": \t\t\t\t\t\t\t\t\"base64:type252:AP8n\", \"d\": \t\t\t1.50, \"u\": \t7, \"dt\": \t\t\t\t\t\t\"2024-02-29 01:02:03.000004\", \
-                     \"da\": \t\t\t\t\"2024-02-29\", \"ti\": \t\t\t\t\t\"-838:59:58.500000\", \"li\": [1, \t\t5000000000, [\t\t\t-0.10]]}";
+const TYPED: &str = "{\"b\": \t\t\t\t\t\t\t\t\"base64:type252:AP8n\", \"d\": \t\t\t1.50, \"u\": \t7, \"da\": \t\t\t\t\"2024-02-29\", \
+                     \"dt\": \t\t\t\t\t\t\"2024-02-29 01:02:03.000004\", \"li\": [1, \t\t5000000000, [\t\t\t-0.10]], \
+                     \"ti\": \t\t\t\t\t\"-838:59:58.500000\"}";
 
 #[tokio::test]
 #[ignore = "needs a server"]
@@ -122,7 +123,6 @@ async fn scalars_inside_json_keep_their_types() {
     let none = "NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,DECIMAL";
     assert_eq!(rows(&mut c, types).await, [format!("1,{all}"), format!("2,{all}"), format!("3,{none}")]);
     let printed = lutra_change::json::printed(TYPED).into_owned();
-    let same = format!("SELECT COUNT(*) FROM t WHERE CAST(j AS CHAR) = CAST(CAST('{printed}' AS JSON) AS CHAR)");
-    assert_eq!(rows(&mut c, &same).await, ["2"]);
+    assert_eq!(rows(&mut c, "SELECT CAST(j AS CHAR) FROM t WHERE id < 3").await, [printed.clone(), printed]);
     assert_eq!(rows(&mut c, "SELECT CAST(j AS CHAR) FROM k ORDER BY 1").await, ["[]", "{\"da\": \"2024-02-29\"}"]);
 }

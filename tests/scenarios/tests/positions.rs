@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use lutra_harness::mysql::{connect, execute};
 use lutra_harness::{Home, Installation, MySqlSpec, Stack, StackSpec};
 use lutra_scenarios::{World, WorldOptions};
+use mysql_async::Row;
 use mysql_async::prelude::{FromValue, Queryable};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -32,8 +33,10 @@ async fn written(world: &World, statements: &[&str]) -> Result<()> {
     world.execute(&all).await
 }
 
+/// The first column of the first row.
 async fn ask<T: FromValue + Send + 'static>(url: &str, sql: &str) -> Result<T> {
-    connect(url).await?.query_first(sql).await?.with_context(|| format!("`{sql}` gives nothing"))
+    let row: Option<Row> = connect(url).await?.query_first(sql).await?;
+    row.and_then(|row| row.get(0)).with_context(|| format!("`{sql}` gives nothing"))
 }
 
 /// Waits until a task halts with a message that holds the text.
