@@ -6,6 +6,7 @@
 //! - [`decode`]: the binlog decoder and the row codec alone, on one core;
 //! - [`stage`]: the extractor, or the transformer, alone on a backlog;
 //! - [`drain`]: a backlog into the target, through the loader alone or through everything, beside MySQL's own replica;
+//! - [`copy`]: a full load beside `mysqldump | mysql` and the server's clone;
 //! - [`latency`]: commit to commit under a paced load;
 //! - around them [`bed`] (servers, services and backlog of a run), [`replica`], [`meter`] (processor time and memory per
 //!   process), [`binlog`] (what the servers' own binlogs say) and [`report`].
@@ -14,6 +15,7 @@
 
 pub mod bed;
 pub mod binlog;
+pub mod copy;
 pub mod decode;
 pub mod drain;
 pub mod latency;
@@ -45,7 +47,7 @@ pub struct Arguments {
     /// What is written at the source
     #[arg(long, global = true, value_enum, default_value_t = WorkloadArgument::W1)]
     pub workload: WorkloadArgument,
-    /// Row changes of the backlog [default: 300,000; extract and transform 1,000,000]
+    /// Row changes of the backlog [default: 300,000; extract and transform 1,000,000; copy 2,000,000]
     #[arg(long, global = true)]
     pub rows: Option<u64>,
     /// Servers whose commits do not wait for the disk
@@ -77,6 +79,12 @@ pub enum Bench {
         #[arg(long)]
         no_replica: bool,
     },
+    /// A full load of a table of so many rows, beside `mysqldump | mysql` and the server's clone
+    Copy {
+        /// Secondary indexes are made behind the rows
+        #[arg(long)]
+        indexes_after: bool,
+    },
     /// Commit at the source to commit in the target, at a paced load (W1)
     Latency {
         /// Row changes a second; several runs when given several times
@@ -99,6 +107,7 @@ impl Bench {
             Self::Transform => "transform",
             Self::Load => "load",
             Self::Drain { .. } => "drain",
+            Self::Copy { .. } => "copy",
             Self::Latency { .. } => "latency",
         }
     }
@@ -106,6 +115,7 @@ impl Bench {
     fn rows(&self) -> u64 {
         match self {
             Self::Extract | Self::Transform => 1_000_000,
+            Self::Copy { .. } => 2_000_000,
             _ => 300_000,
         }
     }
@@ -174,6 +184,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         Bench::Transform => stage::run(&setting, Service::Transformer, &mut report).await?,
         Bench::Load => drain::load(&setting, &mut report).await?,
         Bench::Drain { no_replica } => drain::drain(&setting, !no_replica, &mut report).await?,
+        Bench::Copy { indexes_after } => copy::run(&setting, *indexes_after, &mut report).await?,
         Bench::Latency { rate, seconds, lanes } => {
             for rate in rate {
                 latency::run(&setting, *rate, *seconds, *lanes, &mut report).await?;

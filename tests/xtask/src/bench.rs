@@ -14,7 +14,7 @@ use crate::consent::Consent;
 pub(crate) struct Arguments {
     #[command(flatten)]
     consent: Consent,
-    /// decode, extract, transform, load, drain or latency, with its options: see `cargo xtask bench drain --help`
+    /// decode, extract, transform, load, drain, copy or latency, with its options: see `cargo xtask bench drain --help`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "BENCH")]
     bench: Vec<String>,
 }
