@@ -89,6 +89,7 @@ impl RunFailed<'_> {
     pub(crate) fn emit(self) {
         let Self { task, failure, failures, retry_in } = self;
         let (message, hint, chain) = (&failure.message, &failure.hint, failure.chain.join(": "));
+        let runbook = failure.runbook;
         let retry_seconds = retry_in.as_secs_f32();
         let word = match failure.disposition {
             Disposition::Retry => "retry",
@@ -97,9 +98,13 @@ impl RunFailed<'_> {
         metrics::counter!(FAILURES, "task" => task.to_string(), "disposition" => word).increment(1);
         match failure.disposition {
             Disposition::Halt => {
-                tracing::error!(%task, message, hint, chain, failures, retry_seconds, "task halted: a person must act");
+                tracing::error!(
+                    %task, message, hint, chain, runbook, failures, retry_seconds, "task halted: a person must act"
+                );
             }
-            Disposition::Retry => tracing::warn!(%task, message, hint, chain, failures, retry_seconds, "task failed"),
+            Disposition::Retry => {
+                tracing::warn!(%task, message, hint, chain, runbook, failures, retry_seconds, "task failed");
+            }
         }
     }
 }

@@ -302,6 +302,7 @@ impl<R: TaskRunner> TaskKeeper<R> {
             message: failure.message.clone(),
             hint: failure.hint.clone(),
             chain: failure.chain.clone(),
+            runbook: failure.runbook.to_owned(),
             halted: failure.disposition == Disposition::Halt,
             failures,
             failed_at: millis(now),

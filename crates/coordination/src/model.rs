@@ -308,6 +308,9 @@ pub struct FailureReport {
     pub hint: String,
     /// The causes, outermost first.
     pub chain: Vec<String>,
+    /// The page of `deploy/runbooks` that is about it; empty where there is none.
+    #[serde(default)]
+    pub runbook: String,
     /// A person must act; it is tried again slowly all the same.
     pub halted: bool,
     /// Failures in a row.

@@ -56,18 +56,26 @@ pub struct TaskFailure {
     pub disposition: Disposition,
     /// The causes, outermost first.
     pub chain: Vec<String>,
+    /// The page of `deploy/runbooks` that is about it, by its name.
+    pub runbook: &'static str,
 }
 
 impl TaskFailure {
     /// The failure that `error` describes, with its chain of sources.
     pub fn new(error: &(dyn std::error::Error + 'static), disposition: Disposition, hint: impl Into<String>) -> Self {
         let chain = std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string).collect();
-        Self { message: error.to_string(), hint: hint.into(), disposition, chain }
+        Self { message: error.to_string(), hint: hint.into(), disposition, chain, runbook: "" }
     }
 
     /// A failure by its text alone.
     pub fn message(message: impl Into<String>, disposition: Disposition, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: hint.into(), disposition, chain: Vec::new() }
+        Self { message: message.into(), hint: hint.into(), disposition, chain: Vec::new(), runbook: "" }
+    }
+
+    /// Names the page of `deploy/runbooks` that is about it.
+    #[must_use]
+    pub fn with_runbook(self, runbook: &'static str) -> Self {
+        Self { runbook, ..self }
     }
 }
 

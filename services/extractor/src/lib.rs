@@ -23,6 +23,7 @@ pub mod events;
 pub mod extract;
 pub mod publisher;
 pub mod reader;
+pub mod runbook;
 pub mod service;
 pub mod snapshot;
 pub mod start;

@@ -8,6 +8,7 @@ use crate::config::ExtractConfig;
 use crate::disposition::{Next, judge};
 use crate::error::ExtractError;
 use crate::extract::{End, Extraction};
+use crate::runbook;
 use crate::status::Board;
 
 /// Follows MySQL servers and writes their changes into ordered logs on Kafka.
@@ -64,15 +65,17 @@ impl TaskRunner for Extractor {
         match outcome {
             Ok(End::Drained) => Ok(TaskEnd::Drained),
             Ok(End::Fenced) => Ok(TaskEnd::Fenced),
-            Err(error) => match judge(&error) {
-                Next::Fenced => Ok(TaskEnd::Fenced),
-                Next::Fail(disposition, hint) => Err(TaskFailure::new(&error, disposition, hint)),
-                Next::Attempt => Err(TaskFailure::new(
-                    &error,
-                    lutra_coordination::Disposition::Retry,
-                    "it is tried again by itself; look at the server or broker named",
-                )),
-            },
+            Err(error) => {
+                let (disposition, hint) = match judge(&error) {
+                    Next::Fenced => return Ok(TaskEnd::Fenced),
+                    Next::Fail(disposition, hint) => (disposition, hint),
+                    Next::Attempt => (
+                        lutra_coordination::Disposition::Retry,
+                        "it is tried again by itself; look at the server or broker named",
+                    ),
+                };
+                Err(TaskFailure::new(&error, disposition, hint).with_runbook(runbook::page(&error)))
+            }
         }
     }
 }

@@ -47,6 +47,7 @@ pub mod maps;
 pub mod planner;
 pub mod progress;
 pub mod rows;
+mod runbook;
 pub mod scheduler;
 pub mod service;
 pub mod slot;

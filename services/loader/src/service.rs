@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use lutra_change::{Number, TaskId};
 use lutra_coordination::{
-    Coordination, Disposition as TaskDisposition, LogRef, ObservedState, TaskContext, TaskEnd,
-    TaskFailure, TaskHandle, TaskRunner, WorkerAgent, WorkerInfo,
+    Coordination, Disposition as TaskDisposition, LogRef, ObservedState, TaskContext, TaskEnd, TaskFailure, TaskHandle,
+    TaskRunner, WorkerAgent, WorkerInfo,
 };
 use lutra_kafka::{GroupOffsets, KafkaConfig, KafkaLog, SchemaTopic};
 use lutra_log::{Bookmark, TransportFactory};
@@ -191,7 +191,7 @@ fn chain(error: &LoadError) -> String {
 fn failure(error: &LoadError) -> TaskFailure {
     let (disposition, hint) = error.disposition();
     let disposition = if disposition == Disposition::Retry { TaskDisposition::Retry } else { TaskDisposition::Halt };
-    TaskFailure::new(error, disposition, hint)
+    TaskFailure::new(error, disposition, hint).with_runbook(crate::runbook::page(error))
 }
 
 /// What the definition of a task asks for.

@@ -60,6 +60,9 @@ pub struct FailureView {
     pub message: String,
     /// What to do about it.
     pub hint: String,
+    /// The page of `deploy/runbooks` that is about it; empty where there is none.
+    #[serde(default)]
+    pub runbook: String,
     /// A person must act; it is tried again slowly all the same.
     pub halted: bool,
     /// Failures in a row.
@@ -76,6 +79,7 @@ impl From<&FailureReport> for FailureView {
         Self {
             message: causes.map(String::as_str).collect::<Vec<_>>().join(": "),
             hint: report.hint.clone(),
+            runbook: report.runbook.clone(),
             halted: report.halted,
             failures: report.failures,
             failed_at: report.failed_at,

@@ -46,5 +46,5 @@ pub(crate) fn of(error: &TransformError) -> Result<TaskEnd, TaskFailure> {
         | E::Unsupported { .. }
         | E::NoStart { .. } => (Disposition::Halt, "see the message; `lutra doctor` checks the parts around it"),
     };
-    Err(TaskFailure::new(error, disposition, hint))
+    Err(TaskFailure::new(error, disposition, hint).with_runbook(crate::runbook::page(error)))
 }

@@ -18,6 +18,7 @@ pub mod events;
 pub mod forward;
 pub mod intake;
 pub mod rules;
+mod runbook;
 pub mod service;
 pub mod task;
 pub mod xa;

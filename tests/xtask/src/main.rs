@@ -10,6 +10,8 @@ mod demo;
 mod edges;
 mod fuzz;
 mod model;
+#[cfg(test)]
+mod runbooks;
 mod stack;
 mod suite;
 
