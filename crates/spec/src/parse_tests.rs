@@ -161,7 +161,7 @@ fn everything_in_a_document_has_a_place() {
                 tables:\n    - match: a.b\n      columns: {drop: [c]}\n    - match: a.c\n";
     let pipeline = parse(text).unwrap().remove(1);
     assert_eq!(pipeline.place("spec.tables[1]"), (13, 7));
-    assert_eq!(pipeline.place("spec.tables[0].columns.drop[0]"), (12, 23));
+    assert_eq!(pipeline.place("spec.tables[0].columns.drop[0]"), (12, 24));
     // What is not written out is at what it would stand in.
     assert_eq!(pipeline.place("spec.tables[1].to"), (13, 7));
     assert_eq!(pipeline.place("nowhere"), (5, 1));

@@ -131,7 +131,7 @@ mod tests {
                 second.display(),
                 first.display()
             ),
-            format!("{}:3:23: spec.usr: unknown key", third.display()),
+            format!("{}:3:22: spec.usr: unknown key", third.display()),
         ] {
             assert!(lines.contains(&part), "{part} is not in\n{lines}");
         }
