@@ -285,12 +285,12 @@ fn ensure_table(
 
 /// What is shown of a load. `measured` is what the pipeline's loader says.
 pub(crate) fn views(progress: &LoadProgress, spec: &PipelineSpec, measured: Option<&Value>) -> Vec<LoadView> {
-    let rules = lutra_rules::Rules::compile(spec).ok();
+    let rules = Rules::compile(spec).ok();
     let applied = |table: &lutra_coordination::TableProgress| {
         let (database, name) = table.table.split_once('.')?;
-        let name = lutra_change::TableName::new(database, name);
+        let name = TableName::new(database, name);
         let target = match rules.as_ref()?.table(&name).ok()? {
-            lutra_rules::TableDecision::Map(mapping) => mapping.to.to_string(),
+            TableDecision::Map(mapping) => mapping.to.to_string(),
             _ => name.to_string(),
         };
         let copy = measured?.get("copies")?.get(&target)?;

@@ -163,6 +163,10 @@ impl Shared {
                     table.kept = progress;
                 }
             }
+            if table.pending.is_empty() {
+                // What was said while it was on its way.
+                table.kept.state = table.now.state;
+            }
         }
         state.count();
         let progress = LoadProgress {
@@ -263,7 +267,11 @@ mod tests {
         assert_eq!(settled.tables[0].rows, 5);
         shared.saved(settled);
         assert!(shared.settle(number(3)).is_none(), "nothing new");
-        assert_eq!(shared.settle(number(9)).unwrap().tables[0].rows, 9);
+        // Cancelled while the last unit is on its way.
+        shared.say(0, CopyState::Cancelled, None);
+        assert_eq!(shared.settle(number(3)).map(|p| p.tables[0].state), None, "nothing new in the log");
+        let last = shared.settle(number(9)).unwrap();
+        assert_eq!((last.tables[0].rows, last.tables[0].state), (9, CopyState::Cancelled));
     }
 
     #[test]
