@@ -89,6 +89,8 @@ fn schemas_are_what_the_statements_declared() {
         ("strings", "mb", ColumnType::Blob { prefix: 3 }),
         ("strings", "st", ColumnType::Set { labels: vec!["p".into(), "q".into(), "r".into()], collation: 255 }),
         ("strings", "e_many", ColumnType::Enum { labels: vec!["x".into(), "y".into()], collation: 46 }),
+        // A YEAR stands before it, which is listed among the numeric columns.
+        ("integers", "flag", ColumnType::TinyInt { unsigned: false }),
         ("geometries", "g", ColumnType::Geometry { kind: 0 }),
         ("geometries", "p", ColumnType::Geometry { kind: 1 }),
         ("geometries", "gc", ColumnType::Geometry { kind: 7 }),
