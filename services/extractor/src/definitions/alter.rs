@@ -474,7 +474,7 @@ impl Wanted {
         }
         new.keys.retain(|key| {
             let dropped = self.dropped_keys.iter().any(|name| has_name(key, name));
-            !dropped && !(self.drop_primary && key.kind == KeyKind::Primary)
+            !(dropped || self.drop_primary && key.kind == KeyKind::Primary)
         });
         // One that is dropped and added again stays in its keys.
         let again = |name: &String| self.added.iter().any(|read| same(&read.column.name, name));

@@ -203,6 +203,9 @@ fn geometry(reader: &mut Reader<'_, '_>) -> Option<u8> {
     KINDS.iter().find(|(word, _)| reader.take(&[word])).map(|(_, kind)| *kind)
 }
 
+/// The words of a type of integers, and the type.
+type Integer = (&'static [&'static str], fn(bool) -> ColumnType);
+
 fn number_type(reader: &mut Reader<'_, '_>, session: &Session<'_>) -> Result<Option<ColumnType>, Unclear> {
     use ColumnType as T;
     if reader.take_any(&["BOOL", "BOOLEAN"]) {
@@ -215,7 +218,7 @@ fn number_type(reader: &mut Reader<'_, '_>, session: &Session<'_>) -> Result<Opt
         let length = reader.numbers()?.map_or(1, |n| n.0);
         return Ok(Some(T::Bit { length: u8::try_from(length).unwrap_or(0) }));
     }
-    const INTEGERS: [(&[&str], fn(bool) -> ColumnType); 5] = [
+    const INTEGERS: [Integer; 5] = [
         (&["TINYINT", "INT1"], |unsigned| T::TinyInt { unsigned }),
         (&["SMALLINT", "INT2"], |unsigned| T::SmallInt { unsigned }),
         (&["MEDIUMINT", "INT3", "MIDDLEINT"], |unsigned| T::MediumInt { unsigned }),
@@ -463,7 +466,7 @@ fn references(reader: &mut Reader<'_, '_>) {
                 || reader.take(&["ON", "UPDATE", "SET", "DEFAULT"]) => {}
             // `ON UPDATE` of the column itself does not follow here.
             () if reader.are(&["ON", "DELETE"]) || reader.are(&["ON", "UPDATE"]) || reader.is("MATCH") => {
-                reader.at += 2
+                reader.at += 2;
             }
             () if reader.is_any(&RULES) && !reader.is_any(&["ON", "NULL"]) => reader.at += 1,
             () if reader.is("NULL") && reader.at > 0 && reader.statement.is(reader.at - 1, "SET") => reader.at += 1,
