@@ -174,11 +174,15 @@ impl Reader {
                 };
                 // The server writes the default collation of a character set out in its binlog's CREATE TABLE … SELECT,
                 // and a replica of its own then shows it.
-                self.defaults.iter().fold(text, |text, (charset, collation)| {
+                let text = self.defaults.iter().fold(text, |text, (charset, collation)| {
                     text.replace(
                         &format!("CHARACTER SET {charset} COLLATE {collation} "),
                         &format!("CHARACTER SET {charset} "),
                     )
+                });
+                // The set goes with its collation; who wrote it out is kept over a conversion.
+                self.defaults.iter().fold(text, |text, (charset, _)| {
+                    text.replace(&format!("CHARACTER SET {charset} COLLATE "), "COLLATE ")
                 })
             }
             _ => text.to_owned(),
