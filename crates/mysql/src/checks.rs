@@ -10,7 +10,7 @@ use crate::connection::Connection;
 use crate::dialect::Flavour;
 use crate::error::{ErrorKind, Result};
 use crate::grants;
-pub use crate::grants::{source_grants, target_grants};
+pub use crate::grants::{definer_grants, source_grants, target_grants};
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -31,14 +31,27 @@ pub fn target_grants(user: &str, databases: &[&str], flavour: Flavour) -> Vec<St
         grants.extend(databases.iter().chain(&[OWN]).map(|database| grant(&privileges, &scope(database), &to)));
     }
     grants.push(grant(target_privileges(flavour), "*.*", &to));
-    // Views, routines, events and triggers keep their definers, accounts like root included. (MySQL 8.0 and 8.1 say
-    // SET_USER_ID for the first two.)
-    let definer: &[&str] = match flavour {
-        Flavour::MySql => &["SET_ANY_DEFINER", "ALLOW_NONEXISTENT_DEFINER", "SYSTEM_USER"],
-        Flavour::MariaDb => &["SET USER"],
-    };
-    grants.push(grant(definer, "*.*", &to));
     grants
+}
+
+/// What the account of a target needs only where views, routines, events or triggers come whose definers are other
+/// accounts: statements, each with its reason. Without them such a statement is refused, and the refusal names the privilege.
+pub fn definer_grants(user: &str, flavour: Flavour) -> Vec<(String, &'static str)> {
+    let to = anywhere(user);
+    let optional: &[(&[&str], &str)] = match flavour {
+        Flavour::MySql => &[
+            (
+                &["SET_ANY_DEFINER", "ALLOW_NONEXISTENT_DEFINER"],
+                "views, routines, events and triggers keep definers that are other accounts; MySQL 8.2 and later",
+            ),
+            (&["SET_USER_ID"], "the same on MySQL 8.0 and 8.1"),
+            (&["SYSTEM_USER"], "where these definers are system users, as root is; MySQL 8.0.16 and later"),
+        ],
+        Flavour::MariaDb => {
+            &[(&["SET USER"], "views, routines, events and triggers keep definers that are other accounts")]
+        }
+    };
+    optional.iter().map(|(privileges, reason)| (grant(privileges, "*.*", &to), *reason)).collect()
 }
 
 /// `BINLOG MONITOR` is what `REPLICATION CLIENT` has been called since MariaDB 10.5.
@@ -206,6 +219,15 @@ mod tests {
             source_grants("lutra", Flavour::MariaDb),
             ["GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO 'lutra'@'%'"]
         );
+    }
+
+    #[test]
+    fn definers_are_optional_and_named_as_each_server_knows_them() {
+        let required = target_grants("l", &[], Flavour::MySql).join(" ");
+        assert!(!required.contains("DEFINER") && !required.contains("SYSTEM_USER"), "{required}");
+        let optional = definer_grants("l", Flavour::MySql);
+        assert_eq!(optional[1], ("GRANT SET_USER_ID ON *.* TO 'l'@'%'".to_owned(), "the same on MySQL 8.0 and 8.1"));
+        assert_eq!(definer_grants("l", Flavour::MariaDb).len(), 1);
     }
 
     #[test]
