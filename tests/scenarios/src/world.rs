@@ -169,7 +169,12 @@ impl World {
                 Flavour::MariaDb => format!("GRANT SELECT ON mysql.proc TO '{source}'@'%'"),
             });
         }
-        let target_grants = checks::target_grants(&target, &databases, flavour(&self.target_url).await?);
+        let on = flavour(&self.target_url).await?;
+        // Objects come with their definers; the name that MySQL 8.0 has for it is not known to later ones.
+        let definers = checks::definer_grants(&target, on).into_iter().map(|(statement, _)| statement);
+        let definers = definers.filter(|statement| !statement.contains("SET_USER_ID"));
+        let target_grants: Vec<String> =
+            checks::target_grants(&target, &databases, on).into_iter().chain(definers).collect();
         for (url, grants) in [(&self.source_url, source_grants), (&self.target_url, target_grants)] {
             let statements: Vec<String> = std::iter::once("SET sql_log_bin = 0".to_owned()).chain(grants).collect();
             let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
