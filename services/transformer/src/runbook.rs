@@ -15,7 +15,9 @@ pub(crate) fn page(error: &TransformError) -> &'static str {
             "log-halted"
         }
         E::Schemas(source) if source.is_transient() => "server-unreachable",
-        E::Schemas(_) | E::Row { .. } | E::Body { .. } | E::Step { .. } | E::Unsupported { .. } => "unit-cannot-be-read",
+        E::Schemas(_) | E::Row { .. } | E::Body { .. } | E::Step { .. } | E::Unsupported { .. } => {
+            "unit-cannot-be-read"
+        }
         E::Log(_) | E::Coordination(_) => "server-unreachable",
     }
 }

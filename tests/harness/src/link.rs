@@ -164,8 +164,7 @@ impl Shared {
     fn bites(&self, bytes: &[u8]) -> bool {
         // A whole command `COMMIT`: length and sequence number, then 3 for a query.
         let fewer = |n: u32| n.checked_sub(1);
-        bytes.ends_with(b"\x03COMMIT")
-            && self.appetite.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer).is_ok()
+        bytes.ends_with(b"\x03COMMIT") && self.appetite.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer).is_ok()
     }
 
     /// Returns when bytes may go this way.
@@ -287,7 +286,14 @@ mod tests {
         let text = vec![7; 1_000];
         for (conditions, least) in [
             (Conditions::default(), 0),
-            (Conditions { latency: Duration::from_millis(30), jitter: Duration::from_millis(5), ..Default::default() }, 60),
+            (
+                Conditions {
+                    latency: Duration::from_millis(30),
+                    jitter: Duration::from_millis(5),
+                    ..Default::default()
+                },
+                60,
+            ),
             (Conditions { slice: 3, ..Default::default() }, 0),
             (Conditions { bytes_per_second: 20_000, ..Default::default() }, 50),
         ] {

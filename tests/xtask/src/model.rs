@@ -160,13 +160,14 @@ fn read_outcome(text: &str) -> Outcome {
     let broken = text.lines().find_map(|line| line.strip_prefix("pan:1: "));
     let states = text.lines().find_map(|line| line.trim().strip_suffix(" states, stored")?.trim().parse().ok());
     let whole = !text.contains("max search depth too small") && !text.contains("out of memory");
-    let verdict = if broken.is_some_and(|what| what.contains("assertion violated") || what.contains("invalid end state")) {
-        Verdict::Fails
-    } else if whole && text.contains("errors: 0") {
-        Verdict::Holds
-    } else {
-        Verdict::Unfinished
-    };
+    let verdict =
+        if broken.is_some_and(|what| what.contains("assertion violated") || what.contains("invalid end state")) {
+            Verdict::Fails
+        } else if whole && text.contains("errors: 0") {
+            Verdict::Holds
+        } else {
+            Verdict::Unfinished
+        };
     let broken = broken.map(|what| what.split(" (at depth").next().unwrap_or(what).to_owned());
     Outcome { verdict, states: states.unwrap_or(0), broken }
 }

@@ -47,8 +47,11 @@ pub(super) fn servers(
     if spec.kafka {
         let (port, controller) = (ports::pick(&mut taken)?, ports::pick(&mut taken)?);
         let own = make(&folder.join(KAFKA_NAME))?;
-        fs::write(own.join("server.properties"), kafka_properties(port, spec.kafka_advertised.unwrap_or(port), controller, &own))
-            .context("write server.properties")?;
+        fs::write(
+            own.join("server.properties"),
+            kafka_properties(port, spec.kafka_advertised.unwrap_or(port), controller, &own),
+        )
+        .context("write server.properties")?;
         fs::write(own.join("log4j2.properties"), KAFKA_LOGGING).context("write log4j2.properties")?;
         add(KAFKA_NAME, Kind::Kafka, port, kafka_command(installation, &own))?;
     }
