@@ -93,7 +93,7 @@ fn chosen_faults(names: &[String]) -> Result<Vec<String>> {
 
 /// The beginning of an error with its causes: logs may hang on it.
 pub(crate) fn short(error: &anyhow::Error, most: usize) -> String {
-    format!("{error:#}").chars().take(most).collect()
+    format!("{error:#}").replace('\n', " ").chars().take(most).collect()
 }
 
 /// Seconds since the epoch.
