@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lutra_coordination::{Coordination, Leadership, Store};
+use lutra_coordination::{Leadership, Store};
 use lutra_kafka::{KafkaAdmin, KafkaConfig, LogTopic};
 use tokio::sync::{OnceCell, watch};
 
@@ -21,7 +21,6 @@ pub struct Manager {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    pub(crate) coordination: Coordination,
     pub(crate) store: Store,
     pub(crate) kafka: Kafka,
     pub(crate) http: reqwest::Client,

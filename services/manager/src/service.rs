@@ -22,7 +22,6 @@ pub async fn run(context: Context, args: ManagerArgs) -> Result<(), ManagerError
     let manager = Manager {
         inner: Arc::new(Inner {
             store: coordination.store(),
-            coordination: coordination.clone(),
             kafka: Kafka::new(kafka, args.log_topic()),
             http: reqwest::Client::builder()
                 .connect_timeout(CALL_TIMEOUT)
