@@ -237,11 +237,11 @@ where
             if way == Way::ToClient && muted.load(Ordering::SeqCst) {
                 continue;
             }
-            to.write_all(&bytes).await?;
             let rate = shared.conditions.borrow().bytes_per_second;
             if rate > 0 {
                 tokio::time::sleep(Duration::from_secs_f64(bytes.len() as f64 / rate as f64)).await;
             }
+            to.write_all(&bytes).await?;
         }
         to.shutdown().await
     };
