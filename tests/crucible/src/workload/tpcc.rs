@@ -162,6 +162,8 @@ impl Workload for Tpcc {
             execute(
                 url,
                 &[
+                    // A DELETE that names tables by other names looks for them in the default database.
+                    &format!("USE `{db}`"),
                     "BEGIN",
                     &format!("DELETE FROM `{db}`.history"),
                     &format!("DELETE l FROM `{db}`.order_line l JOIN `{db}`.district d ON l.d_id = d.d_id WHERE l.o_id < d.d_next_o_id - 40"),
