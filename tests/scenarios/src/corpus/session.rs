@@ -84,6 +84,12 @@ impl Session {
             (_, "ANSI,TRADITIONAL") if written_out => "ANSI_QUOTES,TRADITIONAL",
             (_, sql_mode) => sql_mode,
         };
-        format!("SET NAMES {names}, sql_mode = '{sql_mode}', {}", self.others.join(", "))
+        // ALTER TABLE … ADD PARTITION gives a TIMESTAMP its old defaults where they are not explicit, and does not log that they
+        // are not: the server's own replicas lack them.
+        let mut others = self.others.join(", ");
+        if kind == "alter partitions" {
+            others = others.replace("explicit_defaults_for_timestamp = 0", "explicit_defaults_for_timestamp = 1");
+        }
+        format!("SET NAMES {names}, sql_mode = '{sql_mode}', {others}")
     }
 }
