@@ -39,63 +39,83 @@ async fn applied(reach: &Reach) -> Result<Vec<Document>, CliError> {
     Ok(documents.as_array().into_iter().flatten().filter_map(parse).collect())
 }
 
+/// What an account is given: what it needs, and what it needs only sometimes, each with its reason.
+struct Account {
+    subject: String,
+    statements: Vec<String>,
+    optional: Vec<(String, &'static str)>,
+}
+
+const READS_TABLES: &str = "a pipeline loads fully, `lutra compare` runs, or binlog_row_metadata is not FULL";
+
 fn grants(documents: &[Document], output: &Output) {
-    let mut accounts: Vec<(String, Vec<String>)> = Vec::new();
+    let mut accounts: Vec<Account> = Vec::new();
     // No server is asked: which of the two it is, is for the reader to say.
-    let mut both = |subject: &str, of: &dyn Fn(Flavour) -> Vec<String>| {
-        accounts.push((format!("{subject} (MySQL)"), of(Flavour::MySql)));
-        accounts.push((format!("{subject} (MariaDB)"), of(Flavour::MariaDb)));
+    let mut source = |subject: &str, user: &str, loads: bool| {
+        for (kind, flavour) in [("MySQL", Flavour::MySql), ("MariaDB", Flavour::MariaDb)] {
+            let select = format!("GRANT SELECT ON *.* TO '{}'@'%'", user.replace('\'', "''"));
+            let subject = format!("{subject} ({kind})");
+            let mut statements = checks::source_grants(user, flavour);
+            let mut optional = Vec::new();
+            if loads {
+                statements.push(select);
+            } else {
+                optional.push((select, READS_TABLES));
+            }
+            accounts.push(Account { subject, statements, optional });
+        }
+    };
+    let mut targets: Vec<Account> = Vec::new();
+    let mut target = |subject: &str, user: &str, databases: &[&str]| {
+        for (kind, flavour) in [("MySQL", Flavour::MySql), ("MariaDB", Flavour::MariaDb)] {
+            let subject = format!("{subject} ({kind})");
+            let statements = checks::target_grants(user, databases, flavour);
+            targets.push(Account { subject, statements, optional: checks::definer_grants(user, flavour) });
+        }
     };
     for document in documents {
         match &document.spec {
-            Spec::Source(source) => {
+            Spec::Source(spec) => {
                 let loads = documents.iter().any(
                     |d| matches!(&d.spec, Spec::Pipeline(p) if p.source == document.name && p.load.full.is_some()),
                 );
-                // A full load reads the tables.
-                let select = loads.then(|| format!("GRANT SELECT ON *.* TO '{}'@'%'", source.user.replace('\'', "''")));
-                both(&format!("source {}", document.name), &|flavour| {
-                    checks::source_grants(&source.user, flavour).into_iter().chain(select.clone()).collect()
-                });
+                source(&format!("source {}", document.name), &spec.user, loads);
             }
-            Spec::Target(target) => {
+            Spec::Target(spec) => {
                 let databases = target_databases(documents, &document.name);
                 let databases: Vec<&str> = databases.iter().map(String::as_str).collect();
-                let grants = |flavour| {
-                    with_optional(checks::target_grants(&target.user, &databases, flavour), &target.user, flavour)
-                };
-                both(&format!("target {}", document.name), &grants);
+                target(&format!("target {}", document.name), &spec.user, &databases);
             }
             Spec::Pipeline(_) => {}
         }
     }
     if documents.is_empty() {
-        both("a source, for an account named lutra", &|flavour| checks::source_grants("lutra", flavour));
-        both("a target, for an account named lutra", &|flavour| {
-            with_optional(checks::target_grants("lutra", &[], flavour), "lutra", flavour)
-        });
+        source("a source, for an account named lutra", "lutra", false);
+        target("a target, for an account named lutra", "lutra", &[]);
     }
-    let value: Vec<Value> =
-        accounts.iter().map(|(subject, statements)| json!({"subject": subject, "statements": statements})).collect();
-    output.answer(&Value::from(value), |_| {
-        let text = |(subject, statements): &(String, Vec<String>)| {
-            let line = |s: &String| {
-                if s.starts_with("--") { format!("\n{s};") } else { format!("\n{};", s.trim_end_matches(';')) }
-            };
-            let lines: String = statements.iter().map(line).collect();
-            let account = account(statements).unwrap_or_default();
-            format!("-- {subject}\n-- CREATE USER {account} IDENTIFIED BY '...';{lines}")
-        };
-        accounts.iter().map(text).collect::<Vec<_>>().join("\n\n")
-    });
+    accounts.append(&mut targets);
+    let value: Vec<Value> = accounts.iter().map(Account::json).collect();
+    output.answer(&Value::from(value), |_| accounts.iter().map(Account::text).collect::<Vec<_>>().join("\n\n"));
 }
 
-/// The statements, and as comments those that are needed only sometimes.
-fn with_optional(mut statements: Vec<String>, user: &str, flavour: Flavour) -> Vec<String> {
-    for (statement, reason) in checks::definer_grants(user, flavour) {
-        statements.push(format!("-- optional, where {reason}:\n--   {statement}"));
+impl Account {
+    fn json(&self) -> Value {
+        let optional: Vec<Value> =
+            self.optional.iter().map(|(statement, when)| json!({"statement": statement, "when": when})).collect();
+        json!({"subject": self.subject, "statements": self.statements, "optional": optional})
     }
-    statements
+
+    fn text(&self) -> String {
+        let account = account(&self.statements).unwrap_or_default();
+        let needed: String =
+            self.statements.iter().map(|statement| format!("\n{};", statement.trim_end_matches(';'))).collect();
+        let optional: String = self
+            .optional
+            .iter()
+            .map(|(statement, when)| format!("\n-- optional ({when}):\n--   {};", statement.trim_end_matches(';')))
+            .collect();
+        format!("-- {}\n-- CREATE USER {account} IDENTIFIED BY '...';{needed}{optional}", self.subject)
+    }
 }
 
 /// To whom statements grant.
