@@ -124,9 +124,11 @@ impl Fault for Target {
                     Injury::now(if met { "target (met)" } else { "target (not met)" }, Recovery::Outage)
                 }
                 Way::Capped => {
-                    execute(url, &["SET GLOBAL max_connections = 1"]).await?;
-                    kill_connections(url, "lt\\_").await?;
-                    injury.holding(dice.span(1_000, 3_000))
+                    // One session does it and undoes it: another one may not get in meanwhile.
+                    let mut conn = connect(url).await?;
+                    conn.query_drop("SET GLOBAL max_connections = 1").await.context("cap the connections")?;
+                    kill_by(&mut conn, "lt\\_").await?;
+                    injury.keeping(conn).holding(dice.span(1_000, 3_000))
                 }
                 Way::Connections => {
                     let killed = kill_connections(url, "lt\\_").await?;
@@ -153,12 +155,15 @@ impl Fault for Target {
     fn heal<'a>(&'a self, rig: &'a Rig, injury: &'a mut Injury) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let url = &rig.world.target_url;
+            if self.way == Way::Capped {
+                let conn = injury.kept.iter_mut().find_map(|kept| kept.downcast_mut::<Conn>());
+                let conn = conn.context("find the session that capped the connections")?;
+                conn.query_drop("SET GLOBAL max_connections = 200").await.context("let connections in again")?;
+            }
             injury.kept.clear();
             match self.way {
                 Way::Freeze => rig.ground.stack.mysql("target")?.thaw(),
                 Way::ReadOnly => execute(url, &["SET GLOBAL read_only = 0"]).await,
-                // root has a connection more than there are.
-                Way::Capped => execute(url, &["SET GLOBAL max_connections = 200"]).await,
                 Way::SlowCommits => execute(url, &["SET GLOBAL binlog_group_commit_sync_delay = 0"]).await,
                 _ => Ok(()),
             }
@@ -169,13 +174,18 @@ impl Fault for Target {
 /// Ends every connection of users whose names begin like this; how many there were.
 pub(super) async fn kill_connections(url: &str, users: &str) -> Result<usize> {
     let mut conn = connect(url).await?;
+    let killed = kill_by(&mut conn, users).await?;
+    conn.disconnect().await?;
+    Ok(killed)
+}
+
+async fn kill_by(conn: &mut Conn, users: &str) -> Result<usize> {
     let question = format!("SELECT ID FROM information_schema.PROCESSLIST WHERE USER LIKE '{users}%'");
     let ids: Vec<u64> = conn.query(question).await.context("ask for connections")?;
     for id in &ids {
         // It may have gone by itself.
         let _ = conn.query_drop(format!("KILL {id}")).await;
     }
-    conn.disconnect().await?;
     Ok(ids.len())
 }
 
