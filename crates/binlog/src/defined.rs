@@ -18,14 +18,12 @@ pub struct Defined<'d> {
     /// Names of the columns behind those, which only the server sees (of functional indexes); nothing else is known of them.
     /// Some servers leave them out of row images.
     pub hidden: &'d [String],
-    /// Take the definition at its word. Never to follow changes with: for what must fail without the comparison.
-    pub unverified: bool,
 }
 
 impl<'d> Defined<'d> {
     /// Of that schema.
     pub fn new(schema: &'d TableSchema, hidden: &'d [String]) -> Self {
-        Self { schema, hidden, unverified: false }
+        Self { schema, hidden }
     }
 
     /// The names of the columns of a table map that has so many.
@@ -88,9 +86,6 @@ impl<'d> Defined<'d> {
 
     /// What the table map says otherwise than the definition, if it does.
     pub(crate) fn difference(&self, found: &TableSchema, wires: &[Wire]) -> Option<String> {
-        if self.unverified {
-            return None;
-        }
         let columns = self.schema.columns.iter().zip(&found.columns).zip(wires);
         columns.into_iter().find_map(|((defined, found), wire)| {
             if !fits(defined, found, *wire) {

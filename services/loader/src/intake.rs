@@ -9,7 +9,7 @@ use lutra_change::Number;
 use lutra_kafka::SchemaTopic;
 use lutra_log::{Delivered, LogPart, LogReader, ReadTransport};
 use lutra_wire::record::{Body, BodyKind, Changes, PartEnd, RowChange, UnitTotals};
-use lutra_wire::{Fingerprint, RowDecoder, RowSchema, UnitDigest};
+use lutra_wire::{Fingerprint, RowSchema, UnitDigest};
 use rustc_hash::FxHashMap;
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -240,12 +240,7 @@ impl<R: ReadTransport, S: Schemas> Intake<R, S> {
             what: "a row schema that it names",
             source: Box::new(source),
         })?;
-        let table = Arc::new(RowTable {
-            fingerprint,
-            name: schema.table().name.clone(),
-            decoder: RowDecoder::new(&schema),
-            schema: RowSchema::clone(&schema),
-        });
+        let table = Arc::new(RowTable::new(fingerprint, &schema));
         self.tables.insert(fingerprint, Arc::clone(&table));
         Ok(table)
     }

@@ -24,6 +24,14 @@ pub struct RowTable {
     pub decoder: RowDecoder,
 }
 
+impl RowTable {
+    /// Of the schema that has that fingerprint.
+    pub fn new(fingerprint: Fingerprint, schema: &RowSchema) -> Self {
+        let (name, decoder) = (schema.table().name.clone(), RowDecoder::new(schema));
+        Self { fingerprint, name, schema: schema.clone(), decoder }
+    }
+}
+
 /// The rows of one part.
 #[derive(Debug)]
 pub struct Segment {

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use lutra_change::Number;
 use lutra_mysql::Row;
 use lutra_wire::record::{Body, Changes, Ddl, RawBody};
-use lutra_wire::{Fingerprint, RowDecoder, RowSchema};
+use lutra_wire::{Fingerprint, RowSchema};
 use rustc_hash::FxHashMap;
 
 use crate::error::LoadError;
@@ -120,12 +120,7 @@ impl RowTables {
             what: "a row schema that it names",
             source: Box::new(source),
         })?;
-        let table = Arc::new(RowTable {
-            fingerprint,
-            name: schema.table().name.clone(),
-            decoder: RowDecoder::new(&schema),
-            schema: RowSchema::clone(&schema),
-        });
+        let table = Arc::new(RowTable::new(fingerprint, &schema));
         self.tables.insert(fingerprint, Arc::clone(&table));
         Ok(table)
     }
