@@ -148,7 +148,11 @@ impl Rules {
             }
             match self.home(&name) {
                 Home::Alike(target) if target == name => {}
-                Home::Alike(target) => edits.push((bytes(statement, at), quote(&target))),
+                Home::Alike(target) => {
+                    let bytes = bytes(statement, at);
+                    let written = ddl.statement.get(bytes.start).copied();
+                    edits.push((bytes, quote_as(&target, written)));
+                }
                 _ => {
                     let reason = format!("it names {name}, whose tables have other names or columns in the target");
                     return Err(fault(subject.to_owned(), reason));
@@ -169,6 +173,14 @@ fn within(inner: &Range<usize>, outer: &Range<usize>) -> bool {
 
 fn bytes(statement: &Statement<'_>, at: usize) -> Range<usize> {
     statement.tokens.get(at).map_or(0..0, |t| t.start..t.end)
+}
+
+/// A name in the quotes that stood there: the body of a routine is kept as it is written.
+fn quote_as(name: &str, written: Option<u8>) -> String {
+    match written {
+        Some(b'"') => format!("\"{}\"", name.replace('"', "\"\"")),
+        _ => quote(name),
+    }
 }
 
 fn named(reference: &Reference, database: &str) -> Edit {

@@ -205,6 +205,20 @@ fn views_routines_and_events_follow_their_database() {
 }
 
 #[test]
+fn a_body_keeps_its_quotes() {
+    let mut spec = pipeline(WHOLE);
+    spec.triggers = lutra_spec::TriggerPolicy::Guard;
+    let mut ddl = ddl(DdlKind::Other, "CREATE PROCEDURE p() DELETE FROM \"shop\".\"t\"", &[]);
+    ddl.context.sql_mode = Some(4);
+    let routed = Rules::compile(&spec).unwrap().route_ddl(&ddl);
+    let Ok(DdlRoute::Rewritten(ddl)) = routed else { panic!("{routed:?}") };
+    assert_eq!(
+        String::from_utf8_lossy(&ddl.statement),
+        "CREATE PROCEDURE `crm`.`p`() DELETE FROM \"crm\".\"t\""
+    );
+}
+
+#[test]
 fn events_are_disabled_and_triggers_guarded() {
     assert_eq!(
         objects("[]", "CREATE EVENT e ON SCHEDULE EVERY 1 DAY COMMENT 'x' DO BEGIN SET @a = 1; END"),

@@ -163,6 +163,9 @@ impl Written {
                 }
                 let unsaid = !absent && side.is_unsaid(&value, mapped, at, arena);
                 *lenient |= unsaid || matches!(value, Value::Enum(0));
+                // An update to nothing has no words at all: the target refuses it, by name.
+                let silent = unsaid && matches!(side, Side::After(None));
+                let absent = absent || (silent && matches!(mapped.column_type, ColumnType::Geometry { .. }));
                 let mut expression = false;
                 arena.put(image, |out| match &value {
                     _ if absent => {}
@@ -201,12 +204,16 @@ enum Side {
 }
 
 impl Side {
-    /// Whether the value is one that no literal says: the VECTOR without any number that a source which is not strict leaves
-    /// in a NOT NULL column. A session of ours that is not strict leaves the same there. A row that had it before keeps it.
+    /// Whether the value is one that no literal says: the VECTOR without any number, and MariaDB's geometry without any
+    /// byte, that a source which is not strict leaves in a NOT NULL column. A session of ours that is not strict leaves the
+    /// same there. A row that had it before keeps it.
     fn is_unsaid(self, value: &Value<'_>, column: &MappedColumn, at: usize, arena: &Arena) -> bool {
         let Self::After(before) = self else { return false };
-        if !matches!((value, &column.column_type), (Value::Bytes([]), ColumnType::Vector { .. })) || !column.needs_value
-        {
+        let is_void = matches!(
+            (value, &column.column_type),
+            (Value::Bytes([]), ColumnType::Vector { .. } | ColumnType::Geometry { .. })
+        );
+        if !is_void || !column.needs_value {
             return false;
         }
         let mut empty = Vec::new();

@@ -238,6 +238,22 @@ impl Writer {
     }
 
     fn insert_with(&mut self, at: usize, map: &TableMap, rows: &[Image], arena: &Arena, tail: impl Fn(&mut Vec<u8>)) {
+        // MariaDB takes no DEFAULT for a geometry that has none, only silence.
+        if let [row] = *rows
+            && (0..map.columns.len()).any(|c| arena.column(row, c).is_empty())
+        {
+            let said = || (0..map.columns.len()).filter(|&c| !arena.column(row, c).is_empty());
+            let out = self.open();
+            out.extend_from_slice(b"INSERT INTO ");
+            out.extend_from_slice(map.quoted.as_bytes());
+            out.extend_from_slice(b" (");
+            separated(out, said(), |out, c| out.extend_from_slice(quoted(map, c)));
+            out.extend_from_slice(b") VALUES (");
+            separated(out, said(), |out, c| out.extend_from_slice(arena.column(row, c)));
+            out.push(b')');
+            tail(out);
+            return self.close(at, Some(1));
+        }
         self.lists(
             at,
             rows,

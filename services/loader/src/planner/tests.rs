@@ -345,6 +345,20 @@ fn an_update_sets_what_would_change_by_itself() {
 }
 
 #[test]
+fn a_row_that_lacks_a_column_does_not_name_it() {
+    let map = map(true);
+    let mut arena = Arena::default();
+    let row = arena.begin(3);
+    for literal in ["1", "'c'", ""] {
+        arena.put(row, |out| out.extend_from_slice(literal.as_bytes()));
+    }
+    let insert = Statement::Insert { map, rows: vec![row], lenient: true };
+    let script = render(&[insert], &arena, false);
+    let text: String = script.packets.iter().map(|p| String::from_utf8_lossy(&p.text).into_owned()).collect();
+    assert!(text.contains("INSERT INTO `d`.`t` (`id`,`u`) VALUES (1,'c')"), "{text}");
+}
+
+#[test]
 fn only_what_a_row_is_lenient_for_may_be_warned_of() {
     let leniency = Leniency { statement: 0, invalid: vec!["e".to_owned()], without_value: vec!["w".to_owned()] };
     assert!(leniency.allows(1265, "Data truncated for column 'e' at row 1"));
