@@ -6,7 +6,8 @@
 //! - [`install`]: downloads and unpacks what the machine lacks, without root;
 //! - [`process`]: child processes that never outlive who started them, unless asked to;
 //! - [`server`]: one running server and what can be done to it (stop, kill, freeze, restart);
-//! - [`stack`]: a set of servers with their own ports and folder, and [`SharedStack`], one for a whole test process;
+//! - [`stack`]: a set of servers with their own ports and folder, [`SharedStack`], one for a whole test process,
+//!   and [`Replication`], a source with its native replica;
 //! - [`link`]: what stands between clients and a server, and spoils their connections;
 //! - [`services`]: Lutra's own service processes;
 //! - [`mysql`]: users and small questions to a MySQL server;
@@ -38,4 +39,4 @@ pub mod workload;
 pub use home::Home;
 pub use install::Installation;
 pub use server::Server;
-pub use stack::{Flavour, Life, MySqlSpec, SharedStack, Stack, StackSpec};
+pub use stack::{Flavour, Life, MySqlSpec, Replicated, Replication, SharedStack, Stack, StackSpec};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use lutra_harness::mysql::{connect, create_user, execute, ping};
 use lutra_harness::process::ProcessId;
-use lutra_harness::{Flavour, Home, Installation, MySqlSpec, Stack, StackSpec};
+use lutra_harness::{Flavour, Home, Installation, MySqlSpec, Replicated, Stack, StackSpec};
 use mysql_async::prelude::Queryable;
 
 fn installation() -> Installation {
@@ -75,6 +75,44 @@ async fn a_user_has_the_grants_it_was_given_and_leaves_no_trace_in_the_binlog() 
     let executed: Option<String> =
         connect(&source.url()).await.unwrap().query_first("SELECT @@GLOBAL.gtid_executed").await.unwrap();
     assert_eq!(executed.as_deref(), Some(""));
+}
+
+/// Everything arrives; what the replica cannot execute stops it, is passed over, and the rest arrives; promoted, it has
+/// everything without its source, follows nobody and lets anybody write.
+async fn replicates(flavour: Flavour) {
+    const LIMIT: Duration = Duration::from_secs(60);
+    let spec = StackSpec { kafka: false, zookeeper: false, ..StackSpec::pair("replicates") };
+    let spec = StackSpec { mysql: spec.mysql.iter().filter(|s| s.name == "source").cloned().collect(), ..spec };
+    let stack = Stack::start(&installation(), spec.of(flavour, flavour).with_replica().relaxed()).await.unwrap();
+    let (source, replica) = (stack.mysql("source").unwrap().url(), stack.replica_url().unwrap());
+    let replication = stack.replication().await.unwrap();
+    execute(&source, &["CREATE DATABASE d", "CREATE TABLE d.t (id INT PRIMARY KEY)", "INSERT INTO d.t VALUES (7)"])
+        .await
+        .unwrap();
+    assert_eq!(replication.wait(LIMIT).await.unwrap(), Replicated::Everything);
+    execute(&replica, &["SET sql_log_bin = 0", "INSERT INTO d.t VALUES (8)"]).await.unwrap();
+    execute(&source, &["INSERT INTO d.t VALUES (8)", "INSERT INTO d.t VALUES (9)"]).await.unwrap();
+    let Replicated::Stopped(error) = replication.wait(LIMIT).await.unwrap() else { panic!("it went on") };
+    assert!(error.contains("Duplicate entry"), "{error}");
+    replication.skip().await.unwrap();
+    assert_eq!(replication.wait(LIMIT).await.unwrap(), Replicated::Everything);
+    stack.mysql("source").unwrap().kill().unwrap();
+    replication.promote(LIMIT).await.unwrap();
+    let mut connection = connect(&replica).await.unwrap();
+    let ids: Vec<u32> = connection.query("SELECT id FROM d.t ORDER BY id").await.unwrap();
+    let free: Option<u32> = connection.query_first("SELECT @@GLOBAL.read_only").await.unwrap();
+    let follows: Option<mysql_async::Row> = connection.query_first("SHOW REPLICA STATUS").await.unwrap();
+    assert_eq!((ids, free, follows.is_none()), (vec![7, 8, 9], Some(0), true));
+}
+
+#[tokio::test]
+async fn a_native_replica_follows_the_source_and_takes_its_place() {
+    replicates(Flavour::MySql).await;
+}
+
+#[tokio::test]
+async fn a_native_replica_of_mariadb_follows_the_source_and_takes_its_place() {
+    replicates(Flavour::MariaDb).await;
 }
 
 #[tokio::test]

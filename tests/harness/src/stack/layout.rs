@@ -172,6 +172,14 @@ fn my_cnf(installation: &Installation, spec: &MySqlSpec, server_id: usize, port:
     } else {
         lines += "sync_binlog=1\ninnodb_flush_log_at_trx_commit=1\n";
     }
+    if spec.replica {
+        // What a killed replica had received and not executed is fetched again.
+        lines += match spec.flavour {
+            Flavour::MySql => "log_replica_updates=ON\n",
+            Flavour::MariaDb => "log_slave_updates=ON\n",
+        };
+        lines += "relay_log=relay\nrelay_log_recovery=ON\n";
+    }
     spec.settings.iter().for_each(|line| lines += &format!("{line}\n"));
     lines
 }

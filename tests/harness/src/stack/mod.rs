@@ -2,6 +2,7 @@
 
 mod layout;
 mod ports;
+mod replica;
 mod shared;
 mod spec;
 
@@ -20,6 +21,7 @@ use crate::install::{Installation, Progress};
 use crate::process::{Guard, ProcessId, nap};
 use crate::server::{Kind, Server, remembered};
 pub use layout::{KAFKA_HEAP, KAFKA_SETTINGS, MARIADB_SETTINGS, MYSQL_SETTINGS, ZOOKEEPER_HEAP, ZOOKEEPER_SETTINGS};
+pub use replica::{REPLICA_NAME, Replicated, Replication};
 pub use shared::SharedStack;
 pub use spec::{Flavour, Life, MySqlSpec, StackSpec};
 
@@ -117,6 +119,9 @@ impl Stack {
             server.launch()?;
         }
         self.wait_ready().await?;
+        if spec.mysql.iter().any(|server| server.replica) {
+            self.replication().await?.start().await.context("let the replica follow its source")?;
+        }
         fs::write(self.folder.join(ENV_FILE), self.env_file()).context("write stack.env")?;
         self.remember(true)
     }

@@ -35,6 +35,8 @@ pub struct MySqlSpec {
     /// Its data lie on a disk of their own of so many MiB, in memory. The disk is only seen by the server's process (and
     /// below its `/proc/PID/root`), and is gone with it: such a server is not started twice.
     pub disk_mib: Option<u32>,
+    /// It is the native replica of the server `source`.
+    pub replica: bool,
 }
 
 /// Which servers a stack has.
@@ -89,6 +91,15 @@ impl StackSpec {
         for server in &mut self.mysql {
             server.flavour = if server.name == "target" { target } else { source };
         }
+        self
+    }
+
+    /// The same with a native replica of the source, of its flavour and with its settings. It follows by GTID, logs what it
+    /// executes, and lets only administrators write.
+    #[must_use]
+    pub fn with_replica(mut self) -> Self {
+        let source = self.mysql.iter().find(|server| server.name == "source").cloned().unwrap_or_default();
+        self.mysql.push(MySqlSpec { name: super::REPLICA_NAME.to_owned(), replica: true, ..source });
         self
     }
 
