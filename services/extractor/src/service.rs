@@ -41,7 +41,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), anyhow::Error> {
     let address = context.advertised(context.serve(board.router()).await?);
     let kafka = KafkaConfig { brokers: args.common.kafka.clone(), properties: args.common.kafka_property_map() };
     let extractor = Extractor { kafka, board, traced: args.common.otlp_endpoint.is_some() };
-    tracing::info!(worker = identity.id(), %address, zookeeper = args.common.zookeeper, kafka = args.common.kafka, "extractor");
+    tracing::info!(worker = identity.id(), %address, zookeeper = args.common.zookeeper, kafka = args.common.kafka, "extractor is up");
 
     let Some(coordination) = Coordination::open(&context).await? else { return Ok(()) };
     let info = WorkerInfo::new(Args::SERVICE, &identity, address, args.capacity);

@@ -36,7 +36,8 @@ pub async fn serve(context: Context, args: LoaderArgs) -> anyhow::Result<()> {
     let mut kafka = KafkaConfig::new(&context.common.kafka);
     kafka.properties = context.common.kafka_property_map();
     let info = WorkerInfo::new(context.service, &identity, &address, args.capacity);
-    tracing::info!(worker = identity.id(), %address, "loader is up");
+    let common = &context.common;
+    tracing::info!(worker = identity.id(), %address, zookeeper = common.zookeeper, kafka = common.kafka, "loader is up");
     let agent = WorkerAgent::new(coordination, info, LoadRunner { kafka, board });
     agent.run(context.shutdown.clone()).await?;
     Ok(())

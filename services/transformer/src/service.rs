@@ -27,6 +27,8 @@ pub async fn run(context: Context, args: TransformerArgs) -> Result<(), anyhow::
     let address = context.advertised(context.serve(routes).await?);
     let mut kafka = KafkaConfig::new(&context.common.kafka);
     kafka.properties = context.common.kafka_property_map();
+    let common = &context.common;
+    tracing::info!(worker = identity.id(), %address, zookeeper = common.zookeeper, kafka = common.kafka, "transformer is up");
     let Some(coordination) = Coordination::open(&context).await? else { return Ok(()) };
     let info = WorkerInfo::new("transformer", &identity, address, args.capacity);
     WorkerAgent::new(coordination, info, Runner { kafka, board }).run(context.shutdown.clone()).await?;
