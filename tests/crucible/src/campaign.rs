@@ -1,10 +1,13 @@
 //! The run: work, faults, rests.
 
+mod strike;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use lutra_harness::mysql::execute;
 use lutra_harness::services::Profile;
 use serde_json::json;
@@ -12,12 +15,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::chronicle::Chronicle;
-use crate::fault::{self, Fault, Injury, Recovery};
+use crate::fault::{self, Fault};
 use crate::findings::{self, Findings, Invariant};
-use crate::plan::{self, Dice, Quota};
-use crate::report::{Campaign, Kind, Mark, Run};
+use crate::plan::Dice;
+use crate::report::{Campaign, Run};
 use crate::rig::{Ground, LIMIT, Rig};
 use crate::watch::audit::{Auditor, Subject};
+use crate::watch::conserved::Verdict;
 use crate::watch::health::{Monitor, Record};
 use crate::watch::resources::BOUND;
 use crate::watch::sampler::Sampled;
@@ -30,6 +34,8 @@ const IMPATIENCE: Duration = Duration::from_secs(15);
 pub(crate) const PAUSE: Duration = Duration::from_secs(3);
 /// How long work goes on without faults, for the services' own counters.
 const UNDISTURBED: Duration = Duration::from_secs(5);
+/// So many such stretches are tried, should workers not live through them.
+const STRETCHES: usize = 3;
 
 /// What takes part in a run.
 #[derive(Clone, Debug)]
@@ -47,6 +53,8 @@ pub struct Budget {
     pub minutes: Option<f64>,
     /// Faults.
     pub faults: Option<u64>,
+    /// Until every kind was injected once.
+    pub each: bool,
     /// Faults between two rests.
     pub rest_every: u64,
     /// Told when somebody wants it to end: it does at the next rest.
@@ -181,6 +189,16 @@ struct Running<'c> {
     run: Run,
     campaign: &'c mut Campaign,
     began: Instant,
+    /// What this run has tried, by kind.
+    tried: BTreeMap<String, Tried>,
+    each: bool,
+}
+
+/// How often a kind was injected, and how often it could not be.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tried {
+    injected: u64,
+    failed: u64,
 }
 
 /// Runs until the budget is spent, and adds what was found to the campaign.
@@ -239,6 +257,8 @@ pub async fn run(
         run: Run { seed, began_at: now(), workloads: choice.workloads.clone(), ..Run::default() },
         campaign,
         began,
+        tried: BTreeMap::new(),
+        each: budget.each,
     };
     let watching = monitor.run(began, stop.clone());
     let working = async {
@@ -259,13 +279,14 @@ pub async fn run(
 impl Running<'_> {
     async fn legs(&mut self, budget: &Budget) -> Result<()> {
         let limit = match (budget.minutes, budget.faults) {
-            (None, None) => Some(5.0),
+            (None, None) if !budget.each => Some(5.0),
             (minutes, _) => minutes,
         };
         let spent = |running: &Self| {
             budget.stop.is_cancelled()
                 || limit.is_some_and(|minutes| running.began.elapsed().as_secs_f64() >= minutes * 60.0)
                 || budget.faults.is_some_and(|faults| running.run.faults >= faults)
+                || running.quotas().is_empty()
         };
         let mut number = 1;
         while !spent(self) {
@@ -315,157 +336,40 @@ impl Running<'_> {
         Ok(())
     }
 
-    /// A stretch without faults: what was read is what was applied.
-    async fn undisturbed(&mut self, number: u64) -> Result<()> {
-        self.rig.world.caught_up(LIMIT).await?;
-        let before = conserved::counters(self.rig).await?;
-        let working = Working::start(self.rig, self.works, self.seed, number, &self.pace);
-        tokio::time::sleep(UNDISTURBED).await;
-        self.run.transactions += working.stop().await?;
-        self.rest(number).await?;
-        self.rig.world.caught_up(LIMIT).await?;
-        let after = conserved::counters(self.rig).await?;
-        let wrong = conserved::difference(before, after);
-        self.findings.look(Invariant::Conserved, wrong);
-        Ok(())
-    }
-
-    /// One fault, from the draw to the commit that shows that work goes on.
-    async fn strike(&mut self) -> Result<()> {
-        let quotas: Vec<Quota> = self.faults.iter().map(|f| Quota { name: f.name(), wanted: f.wanted() }).collect();
-        let mut done = self.campaign.done();
-        // One that cannot be injected here must not be drawn for ever.
-        for (name, kind) in &self.campaign.kinds {
-            *done.entry(name.clone()).or_default() += kind.skipped;
-        }
-        let drawn = plan::next(&quotas, &done, &mut self.dice).context("there is no fault to inject")?.name.clone();
-        let at = self.faults.iter().position(|f| f.name() == drawn).context("the fault is gone")?;
-        let beats = self.dice.number(1..=25);
-        let progressed = self.pulse.after(beats, IMPATIENCE).await;
-        let (seconds, trigger) = (self.chronicle.seconds(), if progressed { "commits" } else { "clock" });
-        let fault = &self.faults[at];
-        let injected = fault.inject(self.rig, &mut self.dice).await;
-        let mut injury = match injected {
-            Ok(injury) => injury,
-            Err(error) => return self.skipped(at, &error).await,
-        };
-        let measured = self.endure(at, &mut injury).await;
-        let recovery = measured.as_ref().ok().map(Duration::as_secs_f64);
-        self.count(at, &injury, recovery);
-        let text = match recovery {
-            Some(recovery) => format!("{drawn} ({}): {} {recovery:.2} s", injury.victim, injury.recovery.name()),
-            None => format!("{drawn} ({}): work does NOT go on", injury.victim),
-        };
-        let hold = injury.hold.as_secs_f64();
-        self.chronicle.note(
-            "fault",
-            &text,
-            json!({ "fault": drawn, "victim": injury.victim, "after": beats, "trigger": trigger, "hold": hold,
-                    "struck_at": seconds, "recovery": recovery }),
-        );
-        match measured {
-            Ok(_) => self.findings.fine(Invariant::Recovers, 1),
-            Err(error) => {
-                self.findings
-                    .broken(Invariant::Recovers, format!("{drawn} ({}): {}", injury.victim, short(&error, 400)));
-                return Err(error.context(format!("go on after {drawn} ({})", injury.victim)));
-            }
-        }
-        Ok(())
-    }
-
-    /// Holds, heals, and measures how work went on.
-    async fn endure(&self, at: usize, injury: &mut Injury) -> Result<Duration> {
-        let (fault, rig) = (&self.faults[at], self.rig);
-        let rest_of = |injury: &Injury| injury.hold.saturating_sub(injury.since.elapsed());
-        Ok(match injury.recovery {
-            Recovery::Restart | Recovery::TakeOver => {
-                let measured = rig.probe(injury.since, LIMIT).await?;
-                tokio::time::sleep(rest_of(injury)).await;
-                fault.heal(rig, injury).await?;
-                rig.probe(Instant::now(), LIMIT).await?;
-                measured
-            }
-            Recovery::Management => {
-                let measured = rig.managed(injury.since).await?;
-                tokio::time::sleep(rest_of(injury)).await;
-                fault.heal(rig, injury).await?;
-                rig.probe(Instant::now(), LIMIT).await?;
-                measured
-            }
-            Recovery::HandOver => {
-                rig.probe(injury.since, LIMIT).await?;
-                let measured = self.pulse.longest_pause(injury.since, Instant::now());
-                fault.heal(rig, injury).await?;
-                rig.probe(Instant::now(), LIMIT).await?;
-                measured
-            }
-            Recovery::Pause => {
-                tokio::time::sleep(rest_of(injury)).await;
-                let measured = self.pulse.longest_pause(injury.since, Instant::now());
-                if injury.must_flow {
-                    let wrong = (measured > PAUSE).then(|| format!("{}: no commit for {measured:?}", injury.victim));
-                    self.findings.look(Invariant::FlowsWithoutZookeeper, wrong);
+    /// A stretch without faults: what was read is what was applied. Where a worker was started again meanwhile nothing can
+    /// be said, and another stretch says it.
+    async fn undisturbed(&mut self, mut number: u64) -> Result<()> {
+        let mut changes = Vec::new();
+        while changes.len() < STRETCHES {
+            self.rig.world.caught_up(LIMIT).await?;
+            let before = conserved::counters(self.rig).await?;
+            let working = Working::start(self.rig, self.works, self.seed, number, &self.pace);
+            tokio::time::sleep(UNDISTURBED).await;
+            self.run.transactions += working.stop().await?;
+            self.rest(number).await?;
+            // Tidying up at the rest wrote something too.
+            self.rig.world.caught_up(LIMIT).await?;
+            let after = conserved::counters(self.rig).await?;
+            number += 1;
+            match conserved::between(&before, &after) {
+                Verdict::Conserved(rows) => {
+                    self.chronicle.say("conserved", format!("{rows} rows read, and as many applied"));
+                    self.findings.fine(Invariant::Conserved, 1);
+                    return Ok(());
                 }
-                fault.heal(rig, injury).await?;
-                rig.probe(Instant::now(), LIMIT).await?;
-                measured.max(self.pulse.longest_pause(injury.since, Instant::now()))
+                Verdict::Wrong(text) => {
+                    self.findings.broken(Invariant::Conserved, text);
+                    return Ok(());
+                }
+                Verdict::Changed(text) => {
+                    self.chronicle.say("restarted", format!("workers in a stretch without faults: {text}"));
+                    changes.push(text);
+                }
             }
-            Recovery::Outage => {
-                tokio::time::sleep(rest_of(injury)).await;
-                fault.heal(rig, injury).await?;
-                rig.probe(Instant::now(), LIMIT).await?
-            }
-        })
-    }
-
-    /// It could not be injected: that is counted, and is no fault of the product's unless work does not go on.
-    async fn skipped(&mut self, at: usize, error: &anyhow::Error) -> Result<()> {
-        let name = self.faults[at].name();
-        self.chronicle.note(
-            "skipped",
-            &format!("{name}: {}", short(error, 200)),
-            json!({ "fault": name, "why": short(error, 4_000) }),
-        );
-        self.kind(at, Recovery::Outage).skipped += 1;
-        self.run.skipped += 1;
-        self.rig.mend().await.context("mend what a fault left half-way")?;
-        if let Err(error) = self.rig.probe(Instant::now(), LIMIT).await {
-            self.findings.broken(Invariant::Recovers, format!("after a half-injected {name}: {}", short(&error, 400)));
-            bail!("work does not go on after a half-injected {name}: {error:#}");
         }
+        let text = format!("workers ended in {STRETCHES} stretches without faults: {}", changes.join("; "));
+        self.findings.broken(Invariant::Conserved, text);
         Ok(())
-    }
-
-    fn kind(&mut self, at: usize, recovery: Recovery) -> &mut Kind {
-        let fault = &self.faults[at];
-        self.campaign.kinds.entry(fault.name()).or_insert_with(|| Kind {
-            family: fault.family(),
-            about: fault.about(),
-            wanted: fault.wanted(),
-            recovery,
-            count: 0,
-            skipped: 0,
-            times: Vec::new(),
-        })
-    }
-
-    fn count(&mut self, at: usize, injury: &Injury, recovery: Option<f64>) {
-        let measured = recovery.map(|r| (r * 10_000.0).round() / 10_000.0);
-        let kind = self.kind(at, injury.recovery);
-        kind.recovery = injury.recovery;
-        kind.count += 1;
-        kind.times.extend(measured);
-        self.run.faults += 1;
-        let fault = &self.faults[at];
-        let struck = injury.since.saturating_duration_since(self.began).as_secs_f64();
-        self.run.marks.push(Mark {
-            at: struck,
-            name: fault.name(),
-            family: fault.family(),
-            victim: injury.victim.clone(),
-            recovery: measured,
-        });
     }
 
     fn close(&mut self, record: Record, done: &Result<()>) {

@@ -46,6 +46,9 @@ pub struct Arguments {
     /// How many faults
     #[arg(long, value_name = "N")]
     pub faults: Option<u64>,
+    /// Every kind of fault once, in an order that is drawn
+    #[arg(long, conflicts_with_all = ["minutes", "faults"])]
+    pub each: bool,
     /// Repeats the choices of a run [default: another one each time; it is printed]
     #[arg(long)]
     pub seed: Option<u64>,
@@ -68,11 +71,16 @@ pub struct Arguments {
     #[arg(long)]
     pub list: bool,
     /// Only this negative control (may be given several times): the run must fail
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["minutes", "faults"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["minutes", "faults", "each"])]
     pub control: Vec<String>,
     /// Behind the faults all negative controls, each of which must be caught
     #[arg(long)]
     pub controls: bool,
+}
+
+/// What this process mounts goes with it, however it ends: to be called before there is a second thread.
+pub fn own_mounts() {
+    fault::disk::own_mounts();
 }
 
 /// Says on standard error what goes on.
@@ -102,14 +110,14 @@ pub async fn run(arguments: Arguments) -> Result<bool> {
     chronicle.note("run", &format!("seed {seed}"), serde_json::json!({ "seed": seed }));
     let ground = Arc::new(Ground::start().await?);
     let only_controls = !arguments.control.is_empty();
-    let mut done = Ok(());
+    let (mut done, stop) = (Ok(()), stopped_by_hand());
     if !only_controls {
-        let (minutes, faults, rest_every) = (arguments.minutes, arguments.faults, arguments.rest_every);
-        let budget = Budget { minutes, faults, rest_every, stop: stopped_by_hand() };
+        let Arguments { minutes, faults, each, rest_every, .. } = arguments;
+        let budget = Budget { minutes, faults, each, rest_every, stop: stop.clone() };
         done = campaign::run(&ground, &choice, &budget, seed, &chronicle, &mut campaign).await;
     }
     if done.is_ok() && !controls.is_empty() {
-        done = control::run(&ground, &controls, seed, &chronicle, &mut campaign).await;
+        done = control::run(&ground, &controls, seed, &stop, &chronicle, &mut campaign).await;
     }
     let written = campaign.write(&folder);
     // The file system under the target goes before its folder does.
@@ -124,18 +132,29 @@ pub async fn run(arguments: Arguments) -> Result<bool> {
     Ok(campaign.holds() && !failed_as_it_must)
 }
 
-/// Told at Ctrl-C.
+/// Told at Ctrl-C or SIGTERM; the second one ends it at once, and all servers and services with it.
 fn stopped_by_hand() -> CancellationToken {
     let stop = CancellationToken::new();
     let told = stop.clone();
     #[allow(clippy::disallowed_methods, reason = "it ends with the process")]
     tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
+        if by_hand().await.is_ok() {
             note("ending at the next rest; the campaign goes on with --resume");
             told.cancel();
         }
+        if by_hand().await.is_ok() {
+            std::process::exit(130);
+        }
     });
     stop
+}
+
+async fn by_hand() -> std::io::Result<()> {
+    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        done = tokio::signal::ctrl_c() => done,
+        _ = terminated.recv() => Ok(()),
+    }
 }
 
 fn chosen_controls(arguments: &Arguments) -> Result<Vec<Control>> {
@@ -198,6 +217,7 @@ mod tests {
     fn a_run_is_as_long_as_it_is_told_in_one_way() {
         assert!(Arguments::try_parse_from(["c", "--minutes", "3", "--seed", "4", "--controls"]).is_ok());
         assert!(Arguments::try_parse_from(["c", "--minutes", "3", "--faults", "9"]).is_err());
+        assert!(Arguments::try_parse_from(["c", "--each", "--faults", "9"]).is_err());
         assert!(Arguments::try_parse_from(["c", "--control", "torn", "--faults", "9"]).is_err());
     }
 }

@@ -14,6 +14,8 @@ use lutra_scenarios::{World, WorldOptions};
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
 
+use crate::fault;
+
 /// After so long ZooKeeper gives away what a silent process had.
 pub const SESSION: Duration = Duration::from_secs(2);
 /// Of each service so many run.
@@ -231,11 +233,17 @@ impl Rig {
         }
     }
 
-    /// Starts whatever does not run, and wakes what is frozen: what a fault left behind when it failed half-way.
+    /// Starts whatever does not run, wakes what is frozen, and takes back every setting that a fault makes: what one left
+    /// behind when it failed half-way.
     ///
     /// # Errors
     /// When something does not start.
     pub async fn mend(&self) -> Result<()> {
+        let links = [&self.ground.source, &self.ground.target, &self.ground.kafka];
+        for link in links.into_iter().chain(self.ground.zookeeper.values()) {
+            link.set(lutra_harness::link::Conditions::default());
+        }
+        fault::disk::free(self)?;
         for server in self.ground.stack.servers() {
             if server.process().is_alive() {
                 server.thaw()?;
@@ -244,15 +252,27 @@ impl Rig {
             }
         }
         for process in self.world.services.values() {
-            if process.is_alive() {
+            let id = process.process().id().filter(|id| id.is_alive());
+            if fault::crash::is_armed(process) {
+                fault::crash::restart_with(process, &[])?;
+            } else if let Some(id) = id {
                 process.thaw()?;
+                fault::resources::cap_memory(id.pid, u64::MAX)?;
             } else {
                 process.start()?;
             }
         }
-        let links = [&self.ground.source, &self.ground.target, &self.ground.kafka];
-        for link in links.into_iter().chain(self.ground.zookeeper.values()) {
-            link.set(lutra_harness::link::Conditions::default());
+        let settings = [
+            "SET GLOBAL read_only = 0",
+            "SET GLOBAL max_connections = 200",
+            "SET GLOBAL binlog_group_commit_sync_delay = 0",
+        ];
+        let since = Instant::now();
+        while let Err(error) = execute(&self.world.target_url, &settings).await {
+            if since.elapsed() > Duration::from_secs(20) {
+                return Err(error.context("take back settings of the target"));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! `cargo xtask crucible`: builds the services and hands over to the crucible, which needs what xtask itself must not.
 
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
@@ -41,11 +42,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut command = std::process::Command::new(target_folder()?.join(folder).join("lutra-crucible"));
     let profile = if profile == Profile::Release { "release" } else { "debug" };
     command.args(options).env("LUTRA_PROFILE", profile).env("LUTRA_HOME", home.root());
-    let status = command.stdin(Stdio::null()).status().context("start the crucible")?;
-    if !status.success() {
-        bail!("the crucible found something, or could not run");
-    }
-    Ok(())
+    // In this process's place: Ctrl-C reaches the crucible itself, and its exit code is this command's.
+    Err(command.stdin(Stdio::null()).exec()).context("start the crucible")
 }
 
 #[cfg(test)]

@@ -33,6 +33,11 @@ struct Crash {
     point: &'static str,
 }
 
+/// Whether it is told to die at a place, or to break a rule.
+pub(crate) fn is_armed(process: &ServiceProcess) -> bool {
+    process.process().launch().env.iter().any(|(name, _)| name == "LUTRA_CRASH_POINT" || name == "LUTRA_BREAK_RULE")
+}
+
 /// Replaces a process by one with these variables.
 pub(crate) fn restart_with(process: &ServiceProcess, variables: &[(&str, &str)]) -> Result<()> {
     process.kill()?;

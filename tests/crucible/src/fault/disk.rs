@@ -29,6 +29,23 @@ impl Drop for Mount {
     }
 }
 
+/// Why this process has no mounts of its own, once it was asked for.
+static OWN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+
+/// Gives this process, which must have one thread yet, mounts of its own: they are gone when its last child is, however it
+/// ends.
+#[allow(unsafe_code)]
+pub(crate) fn own_mounts() {
+    let separate = || -> Result<()> {
+        // SAFETY: it changes which mounts this process sees, and no memory.
+        if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
+            return Err(std::io::Error::last_os_error()).context("ask for a mount name space");
+        }
+        run("mount", &["--make-rprivate", "/"])
+    };
+    let _ = OWN.set(separate().err().map(|error| format!("{error:#}")));
+}
+
 /// What is mounted, for as long as the process runs: the stack's folder goes after it.
 static MOUNTED: std::sync::Mutex<Option<Mount>> = std::sync::Mutex::new(None);
 
@@ -48,6 +65,14 @@ fn run(program: &str, args: &[&str]) -> Result<()> {
 
 fn filler(data: &Path) -> PathBuf {
     data.join("filler")
+}
+
+/// Frees the disk, if it is full.
+pub(crate) fn free(rig: &Rig) -> Result<()> {
+    match std::fs::remove_file(filler(&rig.ground.stack.mysql("target")?.folder().join("data"))) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("free a disk"),
+        _ => Ok(()),
+    }
 }
 
 /// Fills the file system until it takes nothing more.
@@ -76,7 +101,10 @@ impl Fault for Full {
     }
 
     fn unable(&self) -> Option<String> {
-        (!nix::unistd::geteuid().is_root()).then(|| "mounting a tmpfs needs root".to_owned())
+        if !nix::unistd::geteuid().is_root() {
+            return Some("mounting a tmpfs needs root".to_owned());
+        }
+        OWN.get().cloned().flatten()
     }
 
     fn wanted(&self) -> u64 {
@@ -110,7 +138,7 @@ impl Fault for Full {
     fn heal<'a>(&'a self, rig: &'a Rig, _injury: &'a mut Injury) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let server = rig.ground.stack.mysql("target")?;
-            std::fs::remove_file(filler(&server.folder().join("data"))).context("free a disk")?;
+            free(rig)?;
             // A server that cannot write its binlog may end itself: it gets a moment for that.
             tokio::time::sleep(Duration::from_millis(500)).await;
             if !server.process().is_alive() {

@@ -5,11 +5,11 @@
 
 mod coordination;
 pub(crate) mod crash;
-mod disk;
+pub(crate) mod disk;
 mod kafka;
 mod network;
 mod process;
-mod resources;
+pub(crate) mod resources;
 mod segment;
 mod source;
 mod target;
@@ -128,6 +128,12 @@ impl Injury {
     fn now(victim: impl Into<String>, recovery: Recovery) -> Self {
         let (victim, since, hold) = (victim.into(), Instant::now(), Duration::ZERO);
         Self { victim, since, hold, recovery, must_flow: false, kept: Vec::new() }
+    }
+
+    /// What heals a fault that was not injected, and so has no victim.
+    #[must_use]
+    pub fn of_nobody() -> Self {
+        Self::now("", Recovery::Outage)
     }
 
     fn holding(mut self, hold: Duration) -> Self {

@@ -69,8 +69,9 @@ impl Fault for Starved {
 /// A process gets no more memory than it has.
 struct Capped;
 
+/// No process may grow beyond this address space.
 #[allow(unsafe_code)]
-fn cap_memory(pid: i32, bytes: u64) -> Result<()> {
+pub(crate) fn cap_memory(pid: i32, bytes: u64) -> Result<()> {
     let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: `limit` lives over the call, and the old limit is not asked for.
     let done = unsafe { libc::prlimit(pid, libc::RLIMIT_AS, &raw const limit, std::ptr::null_mut()) };

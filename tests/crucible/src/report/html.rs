@@ -138,10 +138,13 @@ fn kinds(campaign: &Campaign) -> String {
                     <th class=\"n\">p90<th class=\"n\">p99<th class=\"n\">max<th>measured</tr>"
         .to_owned();
     for (name, kind) in &campaign.kinds {
-        let skipped = if kind.skipped > 0 { format!(" ({} could not be)", kind.skipped) } else { String::new() };
+        let missed = match kind.not_injected {
+            0 => String::new(),
+            n => format!("<br><span class=\"small\">{n} could not be: {}</span>", escaped(&kind.reasons.join("; "))),
+        };
         let _ = write!(
             text,
-            "<tr><td><span style=\"color:{}\">&#9679;</span> {}<br><span class=\"small\">{}</span><td class=\"n\">{}<td class=\"n\">{}{skipped}{}<td>{}</tr>",
+            "<tr><td><span style=\"color:{}\">&#9679;</span> {}<br><span class=\"small\">{}</span><td class=\"n\">{}<td class=\"n\">{}{missed}{}<td>{}</tr>",
             colour(kind.family),
             escaped(name),
             escaped(&kind.about),
@@ -167,7 +170,7 @@ fn runs(campaign: &Campaign) -> String {
             run.processors,
             escaped(&run.load),
             run.faults,
-            run.skipped,
+            run.not_injected,
             run.rests,
             run.transactions,
             run.commits,

@@ -2,6 +2,7 @@
 
 mod html;
 mod plot;
+mod words;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,9 +17,13 @@ use crate::watch::health::Second;
 use crate::watch::resources::Usage;
 
 /// The version of the file.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// A kind that could not be injected so often and never was, or so many faults in all, are too many.
+const MISSES: u64 = 3;
 /// The file for machines.
 pub const JSON: &str = "campaign.json";
+/// Its figures in Markdown.
+pub const WORDS: &str = "report.md";
 /// The page for people.
 pub const HTML: &str = "report.html";
 
@@ -59,7 +64,7 @@ pub struct Run {
     /// Faults injected.
     pub faults: u64,
     /// Faults that could not be injected when their turn came.
-    pub skipped: u64,
+    pub not_injected: u64,
     /// Rests at which both sides were held against each other.
     pub rests: u64,
     /// Transactions committed at the source, at least.
@@ -109,7 +114,9 @@ pub struct Kind {
     /// How many were injected.
     pub count: u64,
     /// How many could not be injected when their turn came.
-    pub skipped: u64,
+    pub not_injected: u64,
+    /// Why: the first few reasons.
+    pub reasons: Vec<String>,
     /// What was measured, in seconds.
     pub times: Vec<f64>,
 }
@@ -149,7 +156,7 @@ impl Campaign {
         Ok(campaign)
     }
 
-    /// Writes both files.
+    /// Writes all files.
     ///
     /// # Errors
     /// When one cannot be written.
@@ -158,6 +165,7 @@ impl Campaign {
         let bytes = serde_json::to_vec_pretty(self).context("write a campaign down")?;
         std::fs::write(&fresh, bytes).with_context(|| format!("write {}", fresh.display()))?;
         std::fs::rename(&fresh, folder.join(JSON)).context("replace the campaign's file")?;
+        std::fs::write(folder.join(WORDS), words::page(self)).context("write the report in Markdown")?;
         std::fs::write(folder.join(HTML), html::page(self)).context("write the report")
     }
 
@@ -189,12 +197,29 @@ impl Campaign {
         self.invariants.get(&invariant).map_or(0, |standing| standing.violations)
     }
 
-    /// Nothing was violated, every control was caught, and no run was broken off.
+    /// What is too much of what could not be injected: a kind that never could be, or a tenth of all.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        let kinds = self.kinds.iter().filter(|(_, kind)| kind.count == 0 && kind.not_injected >= MISSES);
+        let mut text: Vec<String> = kinds
+            .map(|(name, kind)| {
+                format!("{name} was never injected, {} times: {}", kind.not_injected, kind.reasons.join("; "))
+            })
+            .collect();
+        let missed: u64 = self.kinds.values().map(|kind| kind.not_injected).sum();
+        if missed > MISSES && missed * 10 > self.faults() + missed {
+            text.push(format!("{missed} faults of {} could not be injected", self.faults() + missed));
+        }
+        text
+    }
+
+    /// Nothing was violated, every control was caught, no run was broken off, and what was wanted was injected.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.invariants.values().all(|standing| standing.violations == 0)
             && self.controls.values().all(|control| control.caught)
             && self.runs.iter().all(|run| run.broken_off.is_none())
+            && self.missing().is_empty()
     }
 
     /// The verdict in a few lines.
@@ -222,6 +247,18 @@ impl Campaign {
             text += &format!("  {} violated {} times:\n", invariant.name(), standing.violations);
             standing.examples.iter().for_each(|example| text += &format!("    {example}\n"));
         }
+        for (recovery, times) in self.recoveries() {
+            let Distribution { count, p50, p90, p99, max } = times;
+            text += &format!(
+                "  {:<10} {count:>4} measured, half within {p50:.2} s, 90 % {p90:.2} s, 99 % {p99:.2} s, all {max:.2} s\n",
+                recovery.name()
+            );
+        }
+        let missed: u64 = self.kinds.values().map(|kind| kind.not_injected).sum();
+        if missed > 0 {
+            text += &format!("  {missed} faults could not be injected when their turn came\n");
+        }
+        self.missing().iter().for_each(|what| text += &format!("  {what}\n"));
         for (name, _) in self.controls.iter().filter(|(_, c)| !c.caught) {
             text += &format!("  the control {name} was not caught\n");
         }
@@ -244,7 +281,8 @@ mod tests {
             wanted: 100,
             recovery: Recovery::Restart,
             count: 3,
-            skipped: 0,
+            not_injected: 0,
+            reasons: Vec::new(),
             times: vec![0.2, 0.1, 1.5],
         };
         let second = |at: f64| Second { at, commits: 20, waiting: Some(3), mib: 90, pace: 100 };
@@ -289,6 +327,18 @@ mod tests {
         campaign.invariants.insert(Invariant::NothingTorn, torn);
         let verdict = campaign.verdict();
         assert!(verdict.starts_with("FAILED") && verdict.contains("1 torn") && verdict.contains("sum 3, not 4"));
+    }
+
+    #[test]
+    fn what_could_not_be_injected_fails_a_campaign_where_it_is_too_much() {
+        let mut campaign = campaign();
+        let mut never = campaign.kinds["kill-loader"].clone();
+        (never.count, never.not_injected, never.reasons) = (0, 2, vec!["no root".to_owned()]);
+        campaign.kinds.insert("full".to_owned(), never.clone());
+        assert!(campaign.holds());
+        never.not_injected = 3;
+        campaign.kinds.insert("full".to_owned(), never);
+        assert!(!campaign.holds() && campaign.verdict().contains("full was never injected, 3 times: no root"));
     }
 
     #[test]
