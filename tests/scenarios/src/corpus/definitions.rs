@@ -44,6 +44,9 @@ pub(super) struct Reader {
     renamed: Vec<(String, String)>,
     /// Character sets with their default collations.
     defaults: Vec<(String, String)>,
+    /// CHECK constraints stand in the order of their names, which begin with the table's: where that is another one, so is
+    /// their order.
+    sorted_checks: bool,
 }
 
 /// Kinds, how to list them (`kind, database, name`), and which column of SHOW CREATE has the text.
@@ -84,7 +87,12 @@ impl Reader {
         let defaults = connection
             .query("SELECT character_set_name, default_collate_name FROM information_schema.character_sets")
             .await?;
-        Ok(Self { connection, flavour, databases, renamed, defaults })
+        Ok(Self { connection, flavour, databases, renamed, defaults, sorted_checks: false })
+    }
+
+    /// The same, whatever the order of a table's CHECK constraints.
+    pub(super) fn with_sorted_checks(self) -> Self {
+        Self { sorted_checks: true, ..self }
     }
 
     /// What there is, by the names of the source.
@@ -112,7 +120,9 @@ impl Reader {
                     .filter(|i| *i != column && !SKIPPED.contains(&row.columns_ref()[*i].name_str().as_ref()))
                     .map(|i| text(&row, i))
                     .collect();
-                self.plain(&format!("{} [{}]", self.usual(thing.kind, &text(&row, column)), more.join(" | ")))
+                let shown =
+                    self.plain(&format!("{} [{}]", self.usual(thing.kind, &text(&row, column)), more.join(" | ")));
+                if self.sorted_checks && thing.kind == "TABLE" { with_sorted_checks(&shown) } else { shown }
             }
             Ok(None) => "nothing".to_owned(),
             Err(mysql_async::Error::Server(error)) => self.plain(&format!("error: {error}")),
@@ -190,6 +200,33 @@ impl Reader {
     }
 }
 
+/// The definition of a table with its CHECK constraints in one order. They are the last of its lines.
+fn with_sorted_checks(table: &str) -> String {
+    let is_check = |line: &&str| line.starts_with("  CONSTRAINT ") && line.contains(" CHECK ");
+    let mut checks: Vec<&str> = table.lines().filter(is_check).map(|line| line.trim_end_matches(',')).collect();
+    checks.sort_unstable();
+    let mut rest = checks.into_iter();
+    let line = |line: &str| match if is_check(&line) { rest.next() } else { None } {
+        Some(check) if line.ends_with(',') => format!("{check},"),
+        Some(check) => check.to_owned(),
+        None => line.to_owned(),
+    };
+    table.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
 fn text(row: &Row, at: usize) -> String {
     row.get_opt::<String, _>(at).and_then(Result::ok).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_are_sorted_and_commas_stay_between_lines() {
+        let other = "CREATE TABLE `t` (\n  `a` int,\n  CONSTRAINT `t_chk_1` CHECK ((`a` > 1)),\n  CONSTRAINT `b` CHECK ((`a` < 9))\n) x";
+        let sorted = "CREATE TABLE `t` (\n  `a` int,\n  CONSTRAINT `b` CHECK ((`a` < 9)),\n  CONSTRAINT `t_chk_1` CHECK ((`a` > 1))\n) x";
+        assert_eq!(with_sorted_checks(other), sorted);
+        assert_eq!(with_sorted_checks(sorted), sorted);
+    }
 }

@@ -17,6 +17,7 @@ mod rows;
 mod session;
 mod tables;
 mod types;
+mod yardstick;
 
 use partitions::Partitions;
 use rand::seq::IndexedRandom as _;

@@ -2,20 +2,22 @@
 //! definitions where the statement names them, and after every fifty all the same definitions and rows.
 //!
 //! A fault does not end the pass: what differs is dropped at both sides, what the target refuses is skipped, and all faults
-//! are told at the end, up to a limit.
+//! are told at the end, up to a limit. Where the source has a native replica, what that shows as the target does is the
+//! server's own difference, and no fault.
 #![allow(clippy::print_stderr, reason = "a test tells what it did")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use lutra_harness::oracle::{Comparison, Difference};
+use lutra_harness::oracle::{Comparison, Difference, Report};
 use lutra_harness::{Home, Installation, Stack, StackSpec, mysql};
 use lutra_mysql::Flavour;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use super::definitions::{Reader, Thing};
+use super::yardstick::Yardstick;
 use super::{Generator, Statement};
 use crate::world::{World, WorldOptions};
 
@@ -73,6 +75,7 @@ pub struct Pass {
     compared: u64,
     rows: u64,
     faults: Vec<String>,
+    yardstick: Option<Yardstick>,
     prefix: String,
     routed: String,
 }
@@ -132,7 +135,16 @@ impl Pass {
             renamed.push((PREFIX.to_owned(), String::new()));
         }
         let reader = async |url: &str, of: &str, renamed| {
-            Reader::new(mysql::connect(url).await?, plan.flavour, Generator::databases(of), renamed).await
+            let reader =
+                Reader::new(mysql::connect(url).await?, plan.flavour, Generator::databases(of), renamed).await?;
+            anyhow::Ok(if plan.routing == Routing::Tables { reader.with_sorted_checks() } else { reader })
+        };
+        let yardstick = match world.stack().replica_url().filter(|_| !plan.shared) {
+            Some(url) => {
+                let replication = world.stack().replication().await?;
+                Some(Yardstick::new(url.clone(), replication, reader(&url, &prefix, Vec::new()).await?))
+            }
+            None => None,
         };
         Ok(Self {
             session: mysql::connect(&world.source_url).await?,
@@ -148,6 +160,7 @@ impl Pass {
             compared: 0,
             rows: 0,
             faults: Vec::new(),
+            yardstick,
             prefix,
             routed,
         })
@@ -159,6 +172,9 @@ impl Pass {
         while taken < self.plan.statements && self.faults.len() < FAULTS {
             made += 1;
             let statement = self.generator.statement();
+            if let Some(yardstick) = &mut self.yardstick {
+                yardstick.begin();
+            }
             let accepted = self.execute(&statement).await?;
             self.generator.settle(accepted);
             // MariaDB drops what it finds of a list, and then refuses the statement.
@@ -171,6 +187,9 @@ impl Pass {
                 statement.kind, statement.database, statement.session, statement.text
             );
             self.arrived(&what).await?;
+            if let Some(yardstick) = &mut self.yardstick {
+                yardstick.catch_up(&what).await?;
+            }
             let whole = taken % BATCH == 0 || taken == self.plan.statements;
             self.compare(&what, &statement.text, whole).await?;
             if whole && accepted {
@@ -245,11 +264,23 @@ impl Pass {
         let listed: serde_json::Value = serde_json::from_str(&text)?;
         let failed = listed.as_array().into_iter().flatten().find(|s| s["state"] == "failed" && s["decision"] == "");
         let Some(failed) = failed else { return Ok(()) };
-        self.fault(format!(
+        let told = format!(
             "{what}\nthe target refuses it: {}\n  as {}",
             failed["reason"].as_str().unwrap_or_default(),
             failed["statement"].as_str().unwrap_or_default()
-        ));
+        );
+        let mut excused = false;
+        if let Some(yardstick) = &mut self.yardstick {
+            yardstick.catch_up(what).await?;
+            yardstick.refused = true;
+            if yardstick.stood {
+                excused = true;
+                yardstick.tell(&told);
+            }
+        }
+        if !excused {
+            self.fault(told);
+        }
         self.world.lutra(&["ddl", "skip", &pipeline, failed["unit"].as_str().unwrap_or_default()]).await?;
         Ok(())
     }
@@ -295,11 +326,22 @@ impl Pass {
         if differ.is_empty() {
             return Ok(());
         }
-        let told: Vec<String> = differ
-            .iter()
-            .map(|(thing, [here, there])| format!("{thing} differs\n  source: {here}\n  target: {there}"))
-            .collect();
-        self.fault(format!("{what}\n{}", told.join("\n")));
+        let mut faults = Vec::new();
+        for (thing, [here, there]) in &differ {
+            let mut told = format!("{thing} differs\n  source: {here}\n  target: {there}");
+            if let Some(yardstick) = &mut self.yardstick {
+                let replica = yardstick.show(thing).await?;
+                if yardstick.excuses(&replica, there) {
+                    yardstick.tell(&format!("{what}\n{told}"));
+                    continue;
+                }
+                told = format!("{told}\n  replica: {replica}");
+            }
+            faults.push(told);
+        }
+        if !faults.is_empty() {
+            self.fault(format!("{what}\n{}", faults.join("\n")));
+        }
         for thing in differ.keys() {
             self.remove(thing).await?;
         }
@@ -319,6 +361,9 @@ impl Pass {
         }
         self.source.remove(thing).await?;
         self.target.remove(thing).await?;
+        if let Some(yardstick) = &mut self.yardstick {
+            yardstick.remove(thing).await?;
+        }
         self.generator.forget(&thing.name);
         self.known.remove(thing);
         Ok(())
@@ -326,9 +371,35 @@ impl Pass {
 
     /// Compares all rows.
     async fn compare_rows(&mut self, what: &str) -> Result<()> {
+        let report = self.comparison(&self.world.source_url).run().await?;
+        self.rows += report.source_rows;
+        if report.is_equal() {
+            return Ok(());
+        }
+        let tables = self.tables_of(&report);
+        let faulty = match &self.yardstick {
+            // What the replica has as the target does is no fault.
+            Some(yardstick) => self.tables_of(&self.comparison(&yardstick.url).run().await?),
+            None => tables.clone(),
+        };
+        let text = format!("between the {BATCH} statements up to {what}\n{report}");
+        if !tables.is_disjoint(&faulty) {
+            self.fault(text);
+        } else if let Some(yardstick) = &mut self.yardstick {
+            yardstick.tell(&text);
+        }
+        let wrong = self.known.iter().filter(|t| tables.contains(&format!("{}.{}", t.database, t.name))).cloned();
+        for thing in wrong.collect::<Vec<_>>() {
+            self.remove(&thing).await?;
+        }
+        Ok(())
+    }
+
+    /// All rows of a server with the names of the source against those of the target.
+    fn comparison(&self, url: &str) -> Comparison {
         let databases: BTreeSet<String> = self.known.iter().map(|t| t.database.clone()).collect();
         let names: Vec<&str> = databases.iter().map(String::as_str).collect();
-        let mut comparison = Comparison::new(&self.world.source_url, &self.world.target_url).databases(&names);
+        let mut comparison = Comparison::new(url, &self.world.target_url).databases(&names);
         if self.plan.routing != Routing::Same {
             for database in &databases {
                 comparison = comparison.database(database, &database.replace(&self.prefix, &self.routed));
@@ -343,31 +414,22 @@ impl Pass {
                 );
             }
         }
-        let report = comparison.run().await?;
-        self.rows += report.source_rows;
-        if report.is_equal() {
-            return Ok(());
-        }
-        self.fault(format!("between the {BATCH} statements up to {what}\n{report}"));
-        let tables: BTreeSet<String> = report
-            .differences
-            .iter()
-            .map(|difference| match difference {
-                Difference::MissingTable { target: table, .. }
-                | Difference::ExtraTable { target: table }
-                | Difference::MissingColumns { table, .. }
-                | Difference::Definition { table, .. }
-                | Difference::MissingRow { table, .. }
-                | Difference::ExtraRow { table, .. }
-                | Difference::Values { table, .. }
-                | Difference::TooMany { table } => table.replace(&self.routed, &self.prefix).replace(PREFIX, ""),
-            })
-            .collect();
-        let wrong = self.known.iter().filter(|t| tables.contains(&format!("{}.{}", t.database, t.name))).cloned();
-        for thing in wrong.collect::<Vec<_>>() {
-            self.remove(&thing).await?;
-        }
-        Ok(())
+        comparison
+    }
+
+    /// The tables that differ, by the names of the source.
+    fn tables_of(&self, report: &Report) -> BTreeSet<String> {
+        let table = |difference: &Difference| match difference {
+            Difference::MissingTable { target: table, .. }
+            | Difference::ExtraTable { target: table }
+            | Difference::MissingColumns { table, .. }
+            | Difference::Definition { table, .. }
+            | Difference::MissingRow { table, .. }
+            | Difference::ExtraRow { table, .. }
+            | Difference::Values { table, .. }
+            | Difference::TooMany { table } => table.replace(&self.routed, &self.prefix).replace(PREFIX, ""),
+        };
+        report.differences.iter().map(table).collect()
     }
 
     fn tell(&self, took: Duration) {
@@ -387,6 +449,15 @@ impl Pass {
         );
         for (kind, (all, refused)) in &self.counts {
             eprintln!("  {kind}: {all}, refused {refused}");
+        }
+        if let Some(yardstick) = &self.yardstick {
+            eprintln!(
+                "{}: {} faults; {} differences as the server's own replica, which passed over {} statements",
+                self.plan.name,
+                self.faults.len(),
+                yardstick.common,
+                yardstick.passed_over
+            );
         }
     }
 
@@ -416,6 +487,6 @@ async fn world(plan: Plan, prefix: &str, routed: &str) -> Result<World> {
     let installation = Installation::ensure(&Home::from_env(), &|_| ())?;
     let flavour =
         if plan.flavour.is_mariadb() { lutra_harness::Flavour::MariaDb } else { lutra_harness::Flavour::MySql };
-    let spec = StackSpec::pair(plan.name).of(flavour, flavour).relaxed();
+    let spec = StackSpec::pair(plan.name).of(flavour, flavour).with_replica().relaxed();
     World::own(Stack::start(&installation, spec).await?, plan.name, options).await
 }
