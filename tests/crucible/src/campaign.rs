@@ -53,7 +53,7 @@ pub struct Budget {
     pub minutes: Option<f64>,
     /// Faults.
     pub faults: Option<u64>,
-    /// Until every kind was injected once.
+    /// Until every kind was injected once, in this run or those that it goes on with.
     pub each: bool,
     /// Faults between two rests.
     pub rest_every: u64,
@@ -189,16 +189,9 @@ struct Running<'c> {
     run: Run,
     campaign: &'c mut Campaign,
     began: Instant,
-    /// What this run has tried, by kind.
-    tried: BTreeMap<String, Tried>,
+    /// How often a kind could not be injected in this run.
+    failed: BTreeMap<String, u64>,
     each: bool,
-}
-
-/// How often a kind was injected, and how often it could not be.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tried {
-    injected: u64,
-    failed: u64,
 }
 
 /// Runs until the budget is spent, and adds what was found to the campaign.
@@ -257,7 +250,7 @@ pub async fn run(
         run: Run { seed, began_at: now(), workloads: choice.workloads.clone(), ..Run::default() },
         campaign,
         began,
-        tried: BTreeMap::new(),
+        failed: BTreeMap::new(),
         each: budget.each,
     };
     let watching = monitor.run(began, stop.clone());

@@ -76,6 +76,21 @@ impl Ground {
     }
 }
 
+/// What is started again is the program that was there at first, though another one be built meanwhile.
+fn keep_programs(world: &World) -> Result<()> {
+    let folder = world.path("programs");
+    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    for process in world.services.values() {
+        let kept = folder.join(process.service().program());
+        let program = process.process().launch().program;
+        if !kept.exists() && std::fs::hard_link(&program, &kept).is_err() {
+            std::fs::copy(&program, &kept).with_context(|| format!("copy {}", program.display()))?;
+        }
+        process.process().change_launch(|launch| launch.program.clone_from(&kept));
+    }
+    Ok(())
+}
+
 /// Names of all processes.
 pub fn workers() -> Vec<String> {
     Service::ALL.iter().flat_map(|service| (1..=EACH).map(move |n| format!("{service}-{n}"))).collect()
@@ -121,6 +136,7 @@ impl Rig {
                 world.start(service, n)?;
             }
         }
+        keep_programs(&world)?;
         let rig = Self { ground: Arc::clone(ground), world, database, probes: AtomicU64::new(0) };
         rig.world.apply().await?;
         let db = &rig.database;

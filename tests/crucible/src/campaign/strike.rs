@@ -21,8 +21,9 @@ const REASONS: usize = 5;
 impl Running<'_> {
     /// What is still wanted.
     pub(super) fn quotas(&self) -> Vec<Quota> {
-        let tried = |name: &str| self.tried.get(name).copied().unwrap_or_default();
-        let wanted = |name: &str| !self.each || (tried(name).injected == 0 && tried(name).failed < ATTEMPTS);
+        let failed = |name: &str| self.failed.get(name).copied().unwrap_or_default();
+        let injected = |name: &str| self.campaign.kinds.get(name).is_some_and(|kind| kind.count > 0);
+        let wanted = |name: &str| !self.each || (!injected(name) && failed(name) < ATTEMPTS);
         let quota = |name: String, wanted: u64| Quota { name, wanted: if self.each { 1 } else { wanted } };
         let open = self.faults.iter().filter(|f| wanted(&f.name()));
         open.map(|f| quota(f.name(), f.wanted())).collect()
@@ -33,7 +34,7 @@ impl Running<'_> {
         let quotas = self.quotas();
         // One that cannot be injected here must not be drawn for ever.
         let done: BTreeMap<String, u64> = if self.each {
-            self.tried.iter().map(|(name, tried)| (name.clone(), tried.failed)).collect()
+            self.failed.clone()
         } else {
             self.campaign.kinds.iter().map(|(name, kind)| (name.clone(), kind.count + kind.not_injected)).collect()
         };
@@ -141,7 +142,7 @@ impl Running<'_> {
         if kind.reasons.len() < REASONS && !kind.reasons.contains(&why) {
             kind.reasons.push(why);
         }
-        self.tried.entry(name.clone()).or_default().failed += 1;
+        *self.failed.entry(name.clone()).or_default() += 1;
         self.run.not_injected += 1;
         // Who is struck is not known: what a heal cannot do without that, mending does.
         let _ = self.faults[at].heal(self.rig, &mut Injury::of_nobody()).await;
@@ -174,7 +175,6 @@ impl Running<'_> {
         kind.count += 1;
         kind.times.extend(measured);
         self.run.faults += 1;
-        self.tried.entry(self.faults[at].name()).or_default().injected += 1;
         let fault = &self.faults[at];
         let struck = injury.since.saturating_duration_since(self.began).as_secs_f64();
         self.run.marks.push(Mark {
