@@ -129,8 +129,24 @@ fn missing(what: &str) -> Error {
     Error::Unexpected { operation: QUERY, reason: format!("the server gives no {what}") }
 }
 
+/// Where the binlog ends now.
+pub async fn log_end(connection: &mut Connection) -> Result<BinlogPosition> {
+    log_status(connection).await.map(|(_, position)| position)
+}
+
 /// Where the binlog ends now, with the GTIDs executed up to there.
 pub async fn binlog_end(connection: &mut Connection) -> Result<(BinlogPosition, GtidSet)> {
+    let (row, position) = log_status(connection).await?;
+    let set = match connection.flavour().await? {
+        Flavour::MySql => gtid_set(&row.string(4))?,
+        Flavour::MariaDb => mariadb_position(connection, &position)
+            .await?
+            .ok_or_else(|| missing("GTID position at its binlog's end"))?,
+    };
+    Ok((position, set))
+}
+
+async fn log_status(connection: &mut Connection) -> Result<(Row, BinlogPosition)> {
     let row = match connection.flavour().await? {
         Flavour::MariaDb => connection.query_first("SHOW MASTER STATUS").await?,
         Flavour::MySql => match connection.query_first("SHOW BINARY LOG STATUS").await {
@@ -140,13 +156,7 @@ pub async fn binlog_end(connection: &mut Connection) -> Result<(BinlogPosition, 
     };
     let row = row.ok_or_else(|| missing("binary log status; its binary log is off"))?;
     let position = BinlogPosition::new(row.string(0), row.u64(1).ok_or_else(|| missing("binlog position"))?);
-    let set = match connection.flavour().await? {
-        Flavour::MySql => gtid_set(&row.string(4))?,
-        Flavour::MariaDb => mariadb_position(connection, &position)
-            .await?
-            .ok_or_else(|| missing("GTID position at its binlog's end"))?,
-    };
-    Ok((position, set))
+    Ok((row, position))
 }
 
 /// The binlog files that are there, oldest first, with their sizes.

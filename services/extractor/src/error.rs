@@ -84,6 +84,19 @@ pub enum ExtractError {
         /// `host:port`.
         address: String,
     },
+    /// What the server sends and what it says of its log do not fit.
+    #[error(
+        "source {address} has sent its binlog up to {sent}, but that log ends at {log_end} and nothing more comes: it was reset, \
+         or its dump is stuck; it is read anew"
+    )]
+    StreamAstray {
+        /// `host:port`.
+        address: String,
+        /// Up to where.
+        sent: BinlogPosition,
+        /// Where the log ends.
+        log_end: BinlogPosition,
+    },
     /// What the binlog holds cannot be carried on.
     #[error("the binlog cannot be followed at {position}")]
     Assemble {

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lutra_binlog::{Decoder, EventData, Inflater};
-use lutra_change::{Epoch, GtidSet, Number, TaskId, TaskKind};
+use lutra_change::{BinlogPosition, Epoch, GtidSet, Number, TaskId, TaskKind};
 use lutra_coordination::ObservedState;
 use lutra_log::{LogWriter, SourcePlace, TransportFactory, WriterOptions};
-use lutra_mysql::{BinlogStream, DumpRequest, DumpStart, EventBatch, catalogue};
+use lutra_mysql::{BinlogStream, DumpRequest, DumpStart, EventBatch};
 use lutra_runtime::{Backoff, BackoffPolicy, CancellationToken};
 use serde_json::json;
 use tokio::sync::watch;
@@ -31,6 +31,7 @@ use crate::snapshot::conductor::Conductor;
 use crate::snapshot::desk::{Desk, Room};
 use crate::start::Server;
 use crate::status::{Board, Counters, TaskStatus};
+use crate::watch::{Sight, Witness, watch_server};
 
 /// A bookmark is published at least so often (P2).
 const BOOKMARK_EVERY: Duration = Duration::from_secs(10);
@@ -162,7 +163,7 @@ where
             let conductor = Conductor::new(handle, readers, server.options.clone(), &self.config);
             tasks.spawn(conductor.run());
         }
-        let clock = watch_clock(&mut tasks, server);
+        let sight = watch_server(&mut tasks, server.connection);
         let resume = Resume { half, open_xa, ..resume(number, place, &start, known) };
         let run = Run {
             assembler: Assembler::new(Arc::new(self.config.spec.clone()), resume).with_definitions(definitions),
@@ -171,7 +172,8 @@ where
             inflater: Inflater::new(LARGEST_EVENT),
             publisher,
             batches,
-            clock,
+            sight,
+            witness: Witness::default(),
             epoch,
             address,
             counters: Counters::default(),
@@ -231,27 +233,6 @@ fn resume(number: Number, place: SourcePlace, start: &DumpStart, known: Option<K
     Resume { number, position: place.position, gtid_set, known, half: None, open_xa: Vec::new() }
 }
 
-/// Measures the source's clock once a second, for as long as the server answers.
-fn watch_clock(tasks: &mut JoinSet<()>, server: Server) -> watch::Receiver<i64> {
-    let (sender, receiver) = watch::channel(0);
-    let mut connection = server.connection;
-    tasks.spawn(async move {
-        let mut ticks = tokio::time::interval(Duration::from_secs(1));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let asked_at = now_micros();
-            // A dead server is the dump stream's to tell.
-            let Ok(there) = catalogue::clock(&mut connection).await else { return };
-            let middle = asked_at + (now_micros() - asked_at) / 2;
-            if sender.send(there - middle).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
-}
-
 /// A running attempt.
 struct Run<'r, 'a, F: TransportFactory, S, C> {
     extraction: &'r Extraction<'a, F, S, C>,
@@ -262,7 +243,9 @@ struct Run<'r, 'a, F: TransportFactory, S, C> {
     inflater: Inflater,
     publisher: Publisher<F, S>,
     batches: Batches,
-    clock: watch::Receiver<i64>,
+    /// What the server says beside its stream.
+    sight: watch::Receiver<Option<Sight>>,
+    witness: Witness,
     epoch: Epoch,
     address: String,
     counters: Counters,
@@ -308,7 +291,11 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
 
     async fn tick(&mut self) -> Result<(), ExtractError> {
         self.assembler.set_now(now_micros());
-        let offset = *self.clock.borrow();
+        let offset = self.clock_offset();
+        if let Some(sight) = self.sight.borrow().as_ref() {
+            let log_end = self.witness.reached(self.assembler.position(), Instant::now(), sight);
+            self.ensure_same_log(log_end)?;
+        }
         self.publisher.heartbeat(&mut self.assembler, offset, &mut self.counters).await?;
         let bytes = self.publisher.progress().borrow().acknowledged_bytes;
         if self.bookmarked_at.elapsed() >= BOOKMARK_EVERY || bytes - self.bookmarked_bytes >= BOOKMARK_BYTES {
@@ -350,7 +337,9 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
     async fn event(&mut self, bytes: &[u8]) -> Result<(), ExtractError> {
         let event = self.decoder.decode(bytes).map_err(|e| fault(&self.assembler, e.into()))?;
         if let EventData::Heartbeat(beat) = &event.data {
-            self.desk.heard(beat.file, beat.position, beat.exact, &self.assembler.position());
+            let place = self.desk.heard(beat.file, beat.position, beat.exact, &self.assembler.position());
+            let log_end = self.sight.borrow().as_ref().and_then(|sight| self.witness.heard(place, sight));
+            self.ensure_same_log(log_end)?;
         }
         if let EventData::TransactionPayload(payload) = &event.data {
             self.assembler.step_over(&event.header).map_err(|e| fault(&self.assembler, e))?;
@@ -385,6 +374,17 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
             Some(check) => self.confirm(&check),
             None => Ok(()),
         }
+    }
+
+    /// Fails when the end of the server's log contradicts what it sends.
+    fn ensure_same_log(&self, log_end: Option<BinlogPosition>) -> Result<(), ExtractError> {
+        let Some(log_end) = log_end else { return Ok(()) };
+        Err(ExtractError::StreamAstray { address: self.address.clone(), sent: self.assembler.position(), log_end })
+    }
+
+    /// The source's clock less ours, microseconds; zero until it was asked.
+    fn clock_offset(&self) -> i64 {
+        self.sight.borrow().as_ref().map_or(0, |sight| sight.clock_offset)
     }
 
     /// P7: the log's last transaction was looked at again.
@@ -427,14 +427,14 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
             // An idle source: what the newest heartbeat took.
             (read_at, _) if read_at != 0 => progress.acknowledged_at - read_at,
             (_, 0) => 0,
-            (_, committed_at) => progress.acknowledged_at + *self.clock.borrow() - committed_at,
+            (_, committed_at) => progress.acknowledged_at + self.clock_offset() - committed_at,
         }
     }
 
     /// Says how it does.
     fn tell(&mut self, state: &'static str) {
         let progress = *self.publisher.progress().borrow();
-        let offset = *self.clock.borrow();
+        let offset = self.clock_offset();
         let lag = self.lag_micros();
         let status = TaskStatus {
             state,
@@ -462,7 +462,7 @@ fn seconds(micros: i64) -> f64 {
 }
 
 /// Now, microseconds since the epoch.
-fn now_micros() -> i64 {
+pub(crate) fn now_micros() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -28,5 +28,6 @@ pub mod service;
 pub mod snapshot;
 pub mod start;
 pub mod status;
+pub mod watch;
 
 pub use service::{Args, run};

@@ -90,11 +90,11 @@ impl Desk {
         !self.waiting.is_empty() || !self.opening.is_empty()
     }
 
-    /// The source's heartbeat: it has sent everything up to there.
-    pub fn heard(&mut self, file: &str, position: u64, exact: bool, stream: &BinlogPosition) {
+    /// The source's heartbeat: it has sent everything up to there, which is given back.
+    pub fn heard(&mut self, file: &str, position: u64, exact: bool, stream: &BinlogPosition) -> &BinlogPosition {
         // A position modulo 2^32 is completed by the stream's own.
         let position = if exact { position } else { (stream.offset & !0xffff_ffff) | position };
-        self.heard = Some(BinlogPosition::new(file, position));
+        self.heard.insert(BinlogPosition::new(file, position))
     }
 
     /// What is in the log for good (P2).

@@ -1,0 +1,132 @@
+//! What the source says beside its dump stream, once a second: its clock, and where its binlog ends.
+//!
+//! A dump stream alone does not tell when it is stuck: after `RESET BINARY LOGS AND GTIDS` a server goes on with heartbeats of
+//! the file that is gone, and says nothing of what it writes from then on. Its log's end tells.
+
+use std::cmp::Ordering;
+use std::time::Duration;
+
+use lutra_change::BinlogPosition;
+use lutra_mysql::{Connection, catalogue};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::extract::now_micros;
+use crate::snapshot::desk::compare;
+
+/// So many heartbeats in a row at one place, while the log goes on behind it: the stream stands still. Heartbeats come once
+/// a second, and only when the server believes that it has sent everything.
+const HEARTBEATS: u32 = 8;
+
+/// One look at the server.
+#[derive(Clone, Debug)]
+pub struct Sight {
+    /// When it was asked.
+    pub asked_at: Instant,
+    /// Its clock less ours, in microseconds.
+    pub clock_offset: i64,
+    /// Where its log ended.
+    pub log_end: BinlogPosition,
+}
+
+/// Looks once a second, for as long as the server answers; nothing is seen before the first look.
+pub fn watch_server(tasks: &mut JoinSet<()>, mut connection: Connection) -> watch::Receiver<Option<Sight>> {
+    let (sender, receiver) = watch::channel(None);
+    tasks.spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            // A dead server is the dump stream's to tell.
+            let Ok(sight) = look(&mut connection).await else { return };
+            if sender.send(Some(sight)).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+async fn look(connection: &mut Connection) -> Result<Sight, lutra_mysql::Error> {
+    let asked_at = Instant::now();
+    let before = now_micros();
+    let there = catalogue::clock(connection).await?;
+    let middle = before + (now_micros() - before) / 2;
+    Ok(Sight { asked_at, clock_offset: there - middle, log_end: catalogue::log_end(connection).await? })
+}
+
+/// Holds what the stream brings against what the server says of its log.
+#[derive(Debug, Default)]
+pub struct Witness {
+    reached: Option<(Instant, BinlogPosition)>,
+    idle_at: Option<BinlogPosition>,
+    beats: u32,
+}
+
+impl Witness {
+    /// Once a second: the stream has reached a place. A log that ends before what it had sent earlier was begun anew:
+    /// that end is given back.
+    pub fn reached(&mut self, place: BinlogPosition, now: Instant, sight: &Sight) -> Option<BinlogPosition> {
+        let earlier = self.reached.replace((now, place));
+        let (_, earlier) = earlier.filter(|(at, _)| *at < sight.asked_at)?;
+        ends_before(&sight.log_end, &earlier).then(|| sight.log_end.clone())
+    }
+
+    /// A heartbeat: the server believes that it has sent everything up to there. The end of its log is given back when it
+    /// said so too often while it was farther.
+    pub fn heard(&mut self, place: &BinlogPosition, sight: &Sight) -> Option<BinlogPosition> {
+        let waits = compare(place, &sight.log_end) == Ordering::Less;
+        self.beats = if waits && self.idle_at.as_ref() == Some(place) { self.beats + 1 } else { 0 };
+        self.idle_at = Some(place.clone());
+        (self.beats >= HEARTBEATS).then(|| sight.log_end.clone())
+    }
+}
+
+/// Files of other names are not compared: a server that was started with another name for them goes on in the new ones.
+fn ends_before(end: &BinlogPosition, sent: &BinlogPosition) -> bool {
+    let name = |p: &BinlogPosition| p.file.rsplit_once('.').map(|(name, _)| name.to_owned());
+    name(end) == name(sent) && compare(end, sent) == Ordering::Less
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(file: &str, offset: u64) -> BinlogPosition {
+        BinlogPosition::new(file, offset)
+    }
+
+    fn sight(asked_at: Instant, log_end: BinlogPosition) -> Sight {
+        Sight { asked_at, clock_offset: 0, log_end }
+    }
+
+    #[test]
+    fn a_log_that_ends_before_what_it_sent_was_begun_anew() {
+        let mut witness = Witness::default();
+        let start = Instant::now();
+        let second = |n| start + Duration::from_secs(n);
+        let end = at("b.000003", 900);
+        assert_eq!(witness.reached(at("b.000003", 500), second(1), &sight(second(0), end.clone())), None);
+        // The stream ran past an end that was looked up before.
+        assert_eq!(witness.reached(at("b.000003", 1_000), second(2), &sight(second(0), end)), None);
+        let anew = at("b.000001", 158);
+        assert_eq!(witness.reached(at("b.000003", 1_000), second(4), &sight(second(3), anew.clone())), Some(anew));
+        assert_eq!(witness.reached(at("b.000003", 1_000), second(6), &sight(second(5), at("other.000001", 4))), None);
+    }
+
+    #[test]
+    fn heartbeats_at_one_place_while_the_log_goes_on_are_a_standstill() {
+        let mut witness = Witness::default();
+        let now = Instant::now();
+        let mut beat = |place: u64, end: u64| witness.heard(&at("b.000001", place), &sight(now, at("b.000001", end)));
+        for _ in 0..100 {
+            assert_eq!(beat(500, 500), None, "an idle source");
+        }
+        for place in 500..600 {
+            assert_eq!(beat(place, 700), None, "what is skipped moves the heartbeat");
+        }
+        let told = (0..20).find_map(|_| beat(600, 700));
+        assert_eq!(told, Some(at("b.000001", 700)));
+    }
+}
