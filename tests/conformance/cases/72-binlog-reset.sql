@@ -1,3 +1,4 @@
 -- case: 72
 -- title: RESET BINARY LOGS, other names, numbers above 999999
--- pending: numbers above 999999 and other names are followed (`tests/scenarios/tests/positions.rs`); a reset under a live connection is noticed by the next one only, which halts with `source_behind_log`
+-- tested: tests/scenarios/tests/positions.rs files_may_be_numbered_past_six_digits_and_renamed_and_a_reset_is_told
+-- note: a reset under a live connection is noticed within seconds; the source then halts with `source_behind_log`

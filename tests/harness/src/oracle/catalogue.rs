@@ -111,7 +111,23 @@ pub(super) async fn definition(connection: &mut Conn, table: &TableName) -> Resu
         .await
         .context("show a table's definition")?;
     let (_, text) = row.ok_or_else(|| anyhow!("show the definition of {table}: no row"))?;
-    Ok(without_next_value(text.split_once('(').map_or(text.as_str(), |(_, rest)| rest)))
+    Ok(collations_alone(&without_next_value(text.split_once('(').map_or(text.as_str(), |(_, rest)| rest))))
+}
+
+/// A collation tells its character set; servers print both or one, depending on how it was once written.
+fn collations_alone(text: &str) -> String {
+    const SET: &str = " CHARACTER SET ";
+    let mut parts = text.split(SET);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let told = part.split_once(' ').and_then(|(set, rest)| {
+            let collation = rest.strip_prefix("COLLATE ")?.strip_prefix(set)?;
+            collation.starts_with('_').then_some(rest)
+        });
+        out.push_str(if told.is_some() { " " } else { SET });
+        out.push_str(told.unwrap_or(part));
+    }
+    out
 }
 
 fn without_next_value(text: &str) -> String {
@@ -122,6 +138,18 @@ fn without_next_value(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_character_set_in_front_of_its_collation_says_nothing_more() {
+        assert_eq!(
+            collations_alone(
+                "`a` char(1) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,\n `b` text CHARACTER SET latin1 NOT NULL"
+            ),
+            "`a` char(1) COLLATE utf8mb4_bin,\n `b` text CHARACTER SET latin1 NOT NULL"
+        );
+        let comment = "COMMENT ' CHARACTER SET x COLLATE y'";
+        assert_eq!(collations_alone(comment), comment);
+    }
 
     #[test]
     fn the_next_auto_increment_value_is_no_part_of_a_definition() {
