@@ -170,7 +170,11 @@ impl Reader {
     fn usual(&self, kind: &str, text: &str) -> String {
         match kind {
             "TRIGGER" => match text.split_once("IF @lutra_apply IS NULL THEN ") {
-                Some((head, body)) => format!("{head}{}", body.trim_end().trim_end_matches("; END IF")),
+                // MariaDB keeps a comment that stands behind.
+                Some((head, body)) => match body.rsplit_once("; END IF") {
+                    Some((body, behind)) => format!("{head}{body}{behind}"),
+                    None => format!("{head}{body}"),
+                },
                 None => text.to_owned(),
             },
             "EVENT" => text.replace(" DISABLE ON REPLICA ", " ENABLE ").replace(" DISABLE ON SLAVE ", " ENABLE "),

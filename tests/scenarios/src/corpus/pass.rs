@@ -462,6 +462,8 @@ impl Pass {
     }
 
     async fn clean(mut self) -> Result<()> {
+        // Keys lead from one database into another.
+        self.marking.query_drop("SET foreign_key_checks = 0").await?;
         for database in Generator::databases(&self.prefix).iter().chain(&[format!("{}_x", self.prefix)]) {
             self.marking.query_drop(format!("DROP DATABASE IF EXISTS `{database}`")).await?;
         }
