@@ -108,9 +108,10 @@ pub async fn run(arguments: Arguments) -> Result<bool> {
     let chronicle = Chronicle::open(&folder.join("decisions.jsonl"), false)?;
     let seed = arguments.seed.unwrap_or_else(rand::random);
     chronicle.note("run", &format!("seed {seed}"), serde_json::json!({ "seed": seed }));
+    let stop = stopped_by_hand();
     let ground = Arc::new(Ground::start().await?);
     let only_controls = !arguments.control.is_empty();
-    let (mut done, stop) = (Ok(()), stopped_by_hand());
+    let mut done = Ok(());
     if !only_controls {
         let Arguments { minutes, faults, each, rest_every, .. } = arguments;
         let budget = Budget { minutes, faults, each, rest_every, stop: stop.clone() };

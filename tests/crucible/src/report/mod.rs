@@ -213,10 +213,11 @@ impl Campaign {
         text
     }
 
-    /// Nothing was violated, every control was caught, no run was broken off, and what was wanted was injected.
+    /// Something was done, nothing was violated, every control was caught, no run was broken off, and what was wanted was injected.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.invariants.values().all(|standing| standing.violations == 0)
+        (self.faults() > 0 || !self.controls.is_empty())
+            && self.invariants.values().all(|standing| standing.violations == 0)
             && self.controls.values().all(|control| control.caught)
             && self.runs.iter().all(|run| run.broken_off.is_none())
             && self.missing().is_empty()
@@ -321,6 +322,7 @@ mod tests {
 
     #[test]
     fn the_verdict_names_what_did_not_hold() {
+        assert!(!Campaign::default().holds(), "nothing was tried");
         let mut campaign = campaign();
         assert!(campaign.holds() && campaign.verdict().starts_with("HOLDS: 3 faults of 1 kinds"));
         let torn = Standing { looks: 9, violations: 1, examples: vec!["sum 3, not 4".to_owned()] };
