@@ -21,7 +21,7 @@ pub mod statistics;
 pub mod watch;
 pub mod workload;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -64,6 +64,9 @@ pub struct Arguments {
     /// Go on with the campaign in that folder: counts add up
     #[arg(long)]
     pub resume: bool,
+    /// Run nothing: add up what the campaigns of these folders have found, in the folder of --report
+    #[arg(long, value_name = "DIR", requires = "report", conflicts_with_all = ["minutes", "faults", "each", "controls"])]
+    pub add: Vec<PathBuf>,
     /// Faults between two rests
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub rest_every: u64,
@@ -96,6 +99,9 @@ pub async fn run(arguments: Arguments) -> Result<bool> {
     if arguments.list {
         list();
         return Ok(true);
+    }
+    if let (Some(folder), false) = (&arguments.report, arguments.add.is_empty()) {
+        return add_up(folder, &arguments);
     }
     let choice = Choice::of(&arguments.workload, &arguments.fault)?;
     let controls = chosen_controls(&arguments)?;
@@ -131,6 +137,19 @@ pub async fn run(arguments: Arguments) -> Result<bool> {
     done.and(written)?;
     let failed_as_it_must = only_controls && campaign.controls.values().any(|control| control.caught);
     Ok(campaign.holds() && !failed_as_it_must)
+}
+
+/// Adds campaigns up, without a run.
+fn add_up(folder: &Path, arguments: &Arguments) -> Result<bool> {
+    std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    let mut sum = Campaign::open(folder, arguments.resume)?;
+    for other in &arguments.add {
+        ensure!(other.join(report::JSON).is_file(), "{} holds no campaign", other.display());
+        sum.add(Campaign::open(other, true)?);
+    }
+    sum.write(folder)?;
+    println!("{}", sum.verdict());
+    Ok(sum.holds())
 }
 
 /// Told at Ctrl-C or SIGTERM; the second one ends it at once, and all servers and services with it.
@@ -219,6 +238,8 @@ mod tests {
         assert!(Arguments::try_parse_from(["c", "--minutes", "3", "--seed", "4", "--controls"]).is_ok());
         assert!(Arguments::try_parse_from(["c", "--minutes", "3", "--faults", "9"]).is_err());
         assert!(Arguments::try_parse_from(["c", "--each", "--faults", "9"]).is_err());
+        assert!(Arguments::try_parse_from(["c", "--report", "d", "--add", "a", "--add", "b"]).is_ok());
+        assert!(Arguments::try_parse_from(["c", "--add", "a"]).is_err());
         assert!(Arguments::try_parse_from(["c", "--control", "torn", "--faults", "9"]).is_err());
     }
 }

@@ -44,10 +44,19 @@ pub struct Quota {
     pub wanted: u64,
 }
 
-/// The kind that is furthest behind its quota; of several one is drawn.
+/// So many of every kind come before more of any.
+const LEAST: u64 = 10;
+
+/// Of the kinds that were done least, as long as one has not reached ten, else of those furthest behind their quotas, one
+/// is drawn.
 #[must_use]
 pub fn next<'q>(quotas: &'q [Quota], done: &BTreeMap<String, u64>, dice: &mut Dice) -> Option<&'q Quota> {
     let count = |quota: &Quota| done.get(&quota.name).copied().unwrap_or(0);
+    let short = quotas.iter().filter(|quota| count(quota) < quota.wanted.min(LEAST));
+    if let Some(least) = short.clone().map(count).min() {
+        let behind: Vec<&Quota> = short.filter(|quota| count(quota) == least).collect();
+        return dice.one(&behind).copied();
+    }
     // done / wanted, compared without dividing.
     let less = |a: &Quota, b: &Quota| (count(a) * b.wanted.max(1)).cmp(&(count(b) * a.wanted.max(1)));
     let least = quotas.iter().min_by(|a, b| less(a, b))?;
@@ -84,6 +93,13 @@ mod tests {
     fn a_seed_repeats_its_choices_and_another_makes_others() {
         assert_eq!(drawn(1, 40), drawn(1, 40));
         assert_ne!(drawn(1, 40), drawn(2, 40));
+    }
+
+    #[test]
+    fn ten_of_each_come_first() {
+        let first = drawn(5, 30);
+        let count = |name: &str| first.iter().filter(|n| *n == name).count();
+        assert_eq!((count("kill"), count("away"), count("full")), (10, 10, 10));
     }
 
     #[test]

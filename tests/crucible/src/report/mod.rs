@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{Family, Recovery};
-use crate::findings::{Invariant, Standing};
+use crate::findings::{self, Invariant, Standing};
 use crate::statistics::Distribution;
 use crate::watch::health::Second;
 use crate::watch::resources::Usage;
@@ -154,6 +154,26 @@ impl Campaign {
             serde_json::from_slice(&bytes).with_context(|| format!("understand {}", path.display()))?;
         anyhow::ensure!(campaign.format == FORMAT, "{} has format {}, not {FORMAT}", path.display(), campaign.format);
         Ok(campaign)
+    }
+
+    /// Adds what another campaign has found: faults, findings, controls and runs add up.
+    pub fn add(&mut self, other: Self) {
+        for (name, kind) in other.kinds {
+            let Some(own) = self.kinds.get_mut(&name) else {
+                self.kinds.insert(name, kind);
+                continue;
+            };
+            own.count += kind.count;
+            own.not_injected += kind.not_injected;
+            own.times.extend(kind.times);
+            own.reasons.extend(kind.reasons);
+            own.reasons.sort_unstable();
+            own.reasons.dedup();
+        }
+        findings::add(&mut self.invariants, &other.invariants);
+        self.controls.extend(other.controls);
+        self.runs.extend(other.runs);
+        self.unable.extend(other.unable);
     }
 
     /// Writes all files.
@@ -318,6 +338,16 @@ mod tests {
         assert!(Campaign::open(folder.path(), false).is_err());
         let read = Campaign::open(folder.path(), true).unwrap();
         assert_eq!((read.faults(), read.runs[0].seed, read.runs[0].timeline.len()), (3, 7, 60));
+    }
+
+    #[test]
+    fn campaigns_add_up() {
+        let mut sum = campaign();
+        let torn = Standing { looks: 9, violations: 1, examples: vec!["sum 3, not 4".to_owned()] };
+        sum.invariants.insert(Invariant::NothingTorn, torn);
+        sum.add(campaign());
+        assert_eq!((sum.faults(), sum.runs.len(), sum.kinds["kill-loader"].times.len()), (6, 2, 6));
+        assert_eq!(sum.violations(Invariant::NothingTorn), 1);
     }
 
     #[test]
