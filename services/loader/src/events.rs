@@ -11,7 +11,7 @@ use crate::error::Conflict;
 use crate::progress::{Lags, Progress};
 use crate::scheduler::batch::Planned;
 use crate::slot::Place;
-use crate::unit::Unit;
+use crate::unit::{Unit, UnitEnd};
 use crate::writer::Fault;
 
 /// Row changes applied.
@@ -152,8 +152,19 @@ impl OneByOne<'_> {
 /// The span of a batch, inside the trace of its first unit that has one; none where no unit is traced.
 pub fn batch_span(units: &[Unit], rows: u64) -> tracing::Span {
     let Some(traced) = units.iter().find(|u| u.end.trace.traceparent.is_some()) else { return tracing::Span::none() };
-    let span = tracing::info_span!("load", number = %traced.end.number, rows, units = units.len());
-    let values = [traced.end.trace.traceparent.as_ref(), traced.end.trace.tracestate.as_ref()];
+    within(&traced.end, tracing::info_span!("load", number = %traced.end.number, rows, units = units.len()))
+}
+
+/// The span of a statement, inside the trace of its unit; none where that is not traced.
+pub fn ddl_span(end: &UnitEnd) -> tracing::Span {
+    match end.trace.traceparent {
+        Some(_) => within(end, tracing::info_span!("ddl", number = %end.number)),
+        None => tracing::Span::none(),
+    }
+}
+
+fn within(end: &UnitEnd, span: tracing::Span) -> tracing::Span {
+    let values = [end.trace.traceparent.as_ref(), end.trace.tracestate.as_ref()];
     let named = trace_context::HEADERS.iter().zip(values);
     let headers: HashMap<String, String> =
         named.filter_map(|(name, value)| Some(((*name).to_owned(), value?.clone()))).collect();

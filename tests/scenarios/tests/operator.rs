@@ -470,6 +470,12 @@ async fn apply_names_what_servers_lack_and_checks_them_under_every_mode_of_tls()
 async fn a_source_begins_where_it_is_told_or_says_why_it_cannot() -> Result<()> {
     let world = World::shared("starts", WorldOptions::default()).await?;
     let db = world.database().to_owned();
+    let mut connection = mysql::connect(&world.source_url).await?;
+    // What others wrote before is not to be read again.
+    connection.query_drop("FLUSH BINARY LOGS").await?;
+    let now: Option<(String, u64, String, String, String)> = connection.query_first("SHOW BINARY LOG STATUS").await?;
+    let (file, ..) = now.context("a place in the binlog")?;
+    connection.query_drop(format!("PURGE BINARY LOGS TO '{file}'")).await?;
     world
         .execute(&[
             &format!("CREATE DATABASE `{db}`"),
@@ -477,7 +483,6 @@ async fn a_source_begins_where_it_is_told_or_says_why_it_cannot() -> Result<()> 
             &format!("INSERT INTO `{db}`.t VALUES (1)"),
         ])
         .await?;
-    let mut connection = mysql::connect(&world.source_url).await?;
     let set: Option<String> = connection.query_first("SELECT @@GLOBAL.gtid_executed").await?;
     let set = set.context("a GTID set")?.replace('\n', "");
     let place: Option<(String, u64, String, String, String)> = connection.query_first("SHOW BINARY LOG STATUS").await?;

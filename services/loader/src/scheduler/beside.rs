@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use lutra_change::{Number, TableName};
 use lutra_spec::DdlPolicy;
 use lutra_wire::record::{Ddl, RawBody};
+use tracing::Instrument;
 
 use super::{Scheduler, Waiting};
 use crate::blocked::scope::{Meets, Scope};
 use crate::blocked::{Block, sql};
 use crate::ddl::{Beside, DdlEnd, DdlJob};
 use crate::error::LoadError;
-use crate::events::SetAside;
+use crate::events::{SetAside, ddl_span};
 use crate::target::Target;
 use crate::unit::UnitEnd;
 use crate::writer::{Job, Outcome};
@@ -81,7 +82,7 @@ impl<T: Target> Scheduler<T> {
         let bytes = RawBody::ddl(&ddl).len();
         let beside = Beside { alone, hold, stop };
         let job = DdlJob { ddl, place: self.place.clone(), policy, beside };
-        let outcome = self.alone(Job::Ddl(Box::new(job))).await?;
+        let outcome = self.alone(Job::Ddl(Box::new(job))).instrument(ddl_span(end)).await?;
         self.maps.forget();
         let Outcome::Ddl(ended) = outcome else { return self.settle(outcome) };
         let (block, tables, reason) = match ended {
