@@ -260,6 +260,8 @@ pub async fn target(connection: &mut Connection, options: &TargetCheckOptions) -
         set_for_good(flavour_of(&variables), "max_allowed_packet", "67108864"),
     ));
     results.push(grants::of_target(connection, &options.databases, flavour_of(&variables)).await?);
+    let is_super = grants::Privileges::of(connection).await?.everywhere(&["SUPER"]).is_empty();
+    results.push(function_creators(&variables, is_super));
     if let Some(source) = options.lower_case_table_names {
         let here = variable(&variables, "lower_case_table_names").to_owned();
         let ok = here == source.to_string() || source != 0;
@@ -274,6 +276,22 @@ pub async fn target(connection: &mut Connection, options: &TargetCheckOptions) -
         ));
     }
     Ok(results)
+}
+
+/// A server with a binlog asks whoever makes functions and triggers for SUPER (error 1419), unless told not to. Pipelines
+/// without them need nothing: it is said, and is no fault.
+fn function_creators(variables: &Variables, is_super: bool) -> CheckResult {
+    const NAME: &str = "log_bin_trust_function_creators";
+    let mend = set_for_good(flavour_of(variables), NAME, "ON");
+    let found = match (variable(variables, "log_bin"), variable(variables, NAME)) {
+        ("OFF", _) => "no binlog: functions and triggers can be made".to_owned(),
+        (_, trusted) if trusted != "OFF" => format!("{NAME} = {trusted}"),
+        (_, trusted) if is_super => format!("{NAME} = {trusted}, and the account has SUPER"),
+        (_, trusted) => format!(
+            "{NAME} = {trusted}; functions and triggers of the source are refused with error 1419. If some come: {mend}"
+        ),
+    };
+    CheckResult::new("ensure_function_creators", true, found, "any; ON where functions or triggers come", mend)
 }
 
 #[cfg(test)]
@@ -311,6 +329,17 @@ mod tests {
         assert!(minimal.ok && minimal.found.contains("SET PERSIST binlog_row_metadata = 'FULL'"), "{minimal}");
         let full = found(&[("binlog_row_metadata", "FULL")]).unwrap_or_else(|| row_metadata(&Variables::new()));
         assert!(full.ok && !full.found.contains("Better"), "{full}");
+    }
+
+    #[test]
+    fn who_may_not_make_functions_is_told_what_mends_it() {
+        let found = |pairs, is_super| function_creators(&variables(pairs), is_super).to_string();
+        let off = [("log_bin", "ON"), ("log_bin_trust_function_creators", "OFF")];
+        assert!(found(&off, false).contains("1419"));
+        assert!(found(&off, false).contains("SET PERSIST log_bin_trust_function_creators = ON"));
+        assert!(!found(&off, true).contains("1419"));
+        assert!(!found(&[("log_bin", "ON"), ("log_bin_trust_function_creators", "ON")], false).contains("1419"));
+        assert!(!found(&[("log_bin", "OFF"), ("log_bin_trust_function_creators", "OFF")], false).contains("1419"));
     }
 
     #[test]

@@ -4,13 +4,19 @@
 //! it did not follow) and has comments of its own, `/*M!NNNNNN … */`. A clause that the source ran and the target would
 //! take for a comment (`/*!80023 INVISIBLE */`) is a silent difference: here it becomes plain text, so that the target
 //! runs or refuses it, and what the source passed over becomes a plain comment. What a target has no word for it refuses.
+//!
+//! `CHARACTER SET utf8mb4` alone means another collation to each family (and version): it is written out. The other
+//! character sets have one default everywhere.
 
 use std::borrow::Cow;
 
 use lutra_change::SessionContext;
 
+use self::clause::Clauses;
 use crate::dialect::{Flavour, SQL_MODE_OF_MARIADB, mariadb_collation};
-use crate::sql::charset_of;
+use crate::sql::{charset_of, collation_name};
+
+mod clause;
 
 /// The statement for a server of the family `to`; the context is that of the source's session.
 pub fn translate<'a>(statement: &'a [u8], context: &SessionContext, to: Flavour) -> Cow<'a, [u8]> {
@@ -26,7 +32,13 @@ pub fn translate<'a>(statement: &'a [u8], context: &SessionContext, to: Flavour)
         wide: matches!(charset, Some("gbk" | "gb18030" | "gb2312" | "big5" | "sjis" | "cp932")),
     };
     let out = Vec::with_capacity(statement.len());
-    let mut translator = Translator { text: statement, at: 0, out, quotes, to, inside: None };
+    // A MariaDB session where it means another one is refused before: `character_set_collations`.
+    let alone = match from {
+        Flavour::MySql => context.default_collation_for_utf8mb4.and_then(collation_name),
+        Flavour::MariaDb => Some("utf8mb4_general_ci"),
+    };
+    let clauses = Clauses::default();
+    let mut translator = Translator { text: statement, at: 0, out, quotes, to, inside: None, alone, clauses };
     translator.run();
     Cow::Owned(translator.out)
 }
@@ -64,6 +76,9 @@ struct Translator<'a> {
     to: Flavour,
     /// The versioned comment that is open.
     inside: Option<Versioned>,
+    /// What `CHARACTER SET utf8mb4` alone means to the source's session.
+    alone: Option<&'static str>,
+    clauses: Clauses<'a>,
 }
 
 impl<'a> Translator<'a> {
@@ -81,7 +96,10 @@ impl<'a> Translator<'a> {
                 b'/' if rest.starts_with(b"/*") => self.copy(comment_length(rest)),
                 b'*' if rest.starts_with(b"*/") => self.end(),
                 b if is_word(b) => self.word(rest),
-                _ => self.copy(1),
+                sign => {
+                    self.clauses.sign(sign);
+                    self.copy(1);
+                }
             }
         }
     }
@@ -148,8 +166,34 @@ impl<'a> Translator<'a> {
             return;
         }
         self.copy(length);
+        self.clauses.word(word);
         if self.to.is_mariadb() && word.eq_ignore_ascii_case(b"COLLATE") {
             self.collation();
+        }
+        if self.clauses.names_charset(self.to) {
+            self.charset();
+        }
+    }
+
+    /// The name behind `CHARACTER SET`: `utf8mb4` gets the collation that it means at the source, where none is said.
+    fn charset(&mut self) {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let before = rest.iter().take_while(|b| b.is_ascii_whitespace() || **b == b'=').count();
+        let name = rest.get(before..).unwrap_or_default();
+        let quote = name.first().filter(|b| matches!(b, b'\'' | b'"' | b'`'));
+        let length = match quote {
+            Some(_) => quoted_length(name, self.quotes),
+            None => name.iter().take_while(|b| is_word(**b)).count(),
+        };
+        let ends = usize::from(quote.is_some());
+        let bare = name.get(ends..length.saturating_sub(ends).max(ends)).unwrap_or_default();
+        let behind = name.get(length..).unwrap_or_default();
+        let alone = bare.eq_ignore_ascii_case(b"utf8mb4") && !clause::says_collation(behind, self.quotes);
+        if let Some(collation) = self.alone.filter(|_| alone) {
+            self.copy(before + length);
+            self.clauses.word(bare);
+            let theirs = if self.to.is_mariadb() { mariadb_collation(collation) } else { None };
+            self.out.extend_from_slice(format!(" COLLATE {}", theirs.unwrap_or(collation)).as_bytes());
         }
     }
 
@@ -246,6 +290,45 @@ mod tests {
     }
 
     #[test]
+    fn what_utf8mb4_alone_means_to_the_source_is_written_out() {
+        const UTF8MB4_0900_AI_CI: u16 = 255;
+        let mysql = |text: &str| {
+            let default_collation_for_utf8mb4 = Some(UTF8MB4_0900_AI_CI);
+            let context = SessionContext { default_collation_for_utf8mb4, ..SessionContext::default() };
+            String::from_utf8(translate(text.as_bytes(), &context, Flavour::MariaDb).into_owned()).unwrap()
+        };
+        let there = "COLLATE utf8mb4_uca1400_nopad_ai_ci";
+        assert_eq!(
+            mysql(
+                "CREATE TABLE t (a CHAR(3) character set 'UTF8MB4' NOT NULL, b TEXT CHARSET latin1) DEFAULT CHARSET=utf8mb4"
+            ),
+            format!(
+                "CREATE TABLE t (a CHAR(3) character set 'UTF8MB4' {there} NOT NULL, b TEXT CHARSET latin1) \
+                 DEFAULT CHARSET=utf8mb4 {there}"
+            )
+        );
+        assert_eq!(
+            mysql("CREATE DATABASE d /*!40100 CHARACTER SET utf8mb4 */"),
+            format!("CREATE DATABASE d /*!40100 CHARACTER SET utf8mb4 {there} */")
+        );
+        assert_eq!(
+            to_mysql("CREATE TABLE t (a CHAR(3) CHARACTER SET utf8mb4) CHARSET utf8mb4"),
+            "CREATE TABLE t (a CHAR(3) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci) CHARSET utf8mb4 COLLATE utf8mb4_general_ci"
+        );
+        for said in [
+            "CREATE TABLE t (a CHAR(3) CHARSET utf8mb4 NOT NULL COLLATE utf8mb4_bin) COLLATE utf8mb4_bin CHARSET utf8mb4",
+            "CREATE TABLE t (a CHAR(3) CHARSET utf8mb4 BINARY, b INT) CHARSET utf8mb4 COMMENT ', x)', DEFAULT COLLATE = utf8mb4_bin",
+            "CREATE PROCEDURE p() SET CHARACTER SET utf8mb4",
+            "CREATE TABLE t (a INT COMMENT 'CHARSET utf8mb4') /* CHARSET utf8mb4 */ CHARSET DEFAULT",
+        ] {
+            assert_eq!(mysql(said), said);
+            assert_eq!(to_mysql(said), said);
+        }
+        let cast = "CREATE VIEW v AS SELECT CAST(a AS CHAR(3) CHARACTER SET utf8mb4)";
+        assert_eq!(to_mysql(cast), cast);
+    }
+
+    #[test]
     fn within_a_family_nothing_changes() {
         let text = "CREATE TABLE t (a INT /*!80023 INVISIBLE */) COLLATE utf8mb4_0900_ai_ci";
         assert_eq!(of(text, 0, Flavour::MySql), text);
@@ -290,9 +373,11 @@ mod tests {
                 let context = SessionContext {
                     sql_mode: Some(mode | u64::from(ansi) << 2),
                     character_set_client: wide.then_some(GBK),
+                    default_collation_for_utf8mb4: Some(255),
                     ..SessionContext::default()
                 };
                 let _ = translate(&text, &context, to);
+                let _ = translate(&[b"CHARSET", &text[..], b"CHARSET utf8mb4", &text[..]].concat(), &context, to);
             }
         }
     }

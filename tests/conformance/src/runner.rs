@@ -302,6 +302,10 @@ impl Play<'_> {
         }
         let report = comparison.run().await?;
         ensure!(report.is_equal(), "{report}");
+        if self.pair.source != self.pair.target {
+            let (left, right) = (self.collations(&mut source).await?, self.collations(&mut target).await?);
+            ensure!(left == right, "collations differ: {left:?} -> {right:?}");
+        }
         let objects = if self.pair.source == self.pair.target { OBJECTS } else { NAMES };
         for query in objects {
             let of = |name: &str| query.replace("{db}", &name.replace('\'', "''"));
@@ -328,13 +332,27 @@ impl Play<'_> {
         let all: Vec<(String, String)> = connection.query(query).await?;
         let own = [self.database.clone(), format!("{}_2", self.database)];
         let own = all.into_iter().filter(|(name, _)| own.contains(&name.to_lowercase()));
-        // Across the families a collation may have another name.
-        let across = self.pair.source != self.pair.target;
-        let named = |collation: String| match mariadb_collation(&collation).filter(|_| across) {
+        Ok(own.map(|(name, collation)| (name, self.named(collation))).collect())
+    }
+
+    /// The collations of this case's tables and columns.
+    async fn collations(&self, connection: &mut Conn) -> Result<BTreeSet<(String, String, String)>> {
+        let query = "SELECT c.table_name, c.column_name, c.collation_name FROM information_schema.columns c JOIN \
+                     information_schema.tables t USING (table_schema, table_name) WHERE c.collation_name IS NOT NULL AND \
+                     t.table_type = 'BASE TABLE' AND c.table_schema IN (?, ?) UNION ALL SELECT table_name, '', table_collation FROM \
+                     information_schema.tables WHERE table_type = 'BASE TABLE' AND table_schema IN (?, ?)";
+        let (own, second) = (self.database.clone(), format!("{}_2", self.database));
+        let all: Vec<(String, String, String)> =
+            connection.exec(query, (own.clone(), second.clone(), own, second)).await?;
+        Ok(all.into_iter().map(|(table, column, collation)| (table, column, self.named(collation))).collect())
+    }
+
+    /// The name of a collation, which across the families may be another one.
+    fn named(&self, collation: String) -> String {
+        match mariadb_collation(&collation).filter(|_| self.pair.source != self.pair.target) {
             Some(theirs) => theirs.to_owned(),
             None => collation,
-        };
-        Ok(own.map(|(name, collation)| (name, named(collation))).collect())
+        }
     }
 }
 

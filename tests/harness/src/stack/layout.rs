@@ -162,10 +162,12 @@ fn my_cnf(installation: &Installation, spec: &MySqlSpec, server_id: usize, port:
         Flavour::MySql => MYSQL_SETTINGS,
         Flavour::MariaDb => MARIADB_SETTINGS,
     });
-    if spec.flavour == Flavour::MariaDb {
+    lines += match spec.flavour {
+        // Else whoever makes functions and triggers needs SUPER.
+        Flavour::MySql => "log_bin_trust_function_creators=ON\n",
         // Debian's own default.
-        lines += "character-set-server=utf8mb4\n";
-    }
+        Flavour::MariaDb => "character-set-server=utf8mb4\n",
+    };
     if spec.relaxed {
         // Written to the kernel at each commit: the end of the process loses nothing, that of the machine may.
         lines += "sync_binlog=0\ninnodb_flush_log_at_trx_commit=2\n";

@@ -1,0 +1,11 @@
+-- case: 20
+-- title: A character set without a collation means what it meant at the source
+CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(20) CHARACTER SET utf8mb4, b TEXT CHARSET latin1, UNIQUE (a)) DEFAULT CHARSET utf8mb4;
+INSERT INTO t VALUES (1, 'ß', 'ä'), (2, 'é', 'b'), (3, 'x', 'c');
+ALTER TABLE t ADD c CHAR(3) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, ADD d CHAR(3);
+CREATE TABLE u (a VARCHAR(20) CHARACTER SET latin1, b VARCHAR(20) CHARACTER SET utf8mb3);
+ALTER TABLE u CONVERT TO CHARACTER SET utf8mb4;
+ALTER DATABASE `{db}` CHARACTER SET utf8mb4;
+CREATE TABLE v (id INT PRIMARY KEY, a VARCHAR(20), b VARCHAR(20) CHARACTER SET utf8mb3);
+CREATE TABLE w (id INT PRIMARY KEY, a VARCHAR(20)) CHARSET utf8mb3;
+INSERT INTO v VALUES (1, '😀', 'é');
