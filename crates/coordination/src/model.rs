@@ -32,6 +32,8 @@ pub enum ObservedState {
     Pending,
     /// It has a worker and is starting.
     Assigned,
+    /// It has a worker, and waits for servers that are on the way to what it needs of them.
+    Recovering,
     /// It runs.
     Running,
     /// It has a worker and is told to do nothing.
@@ -50,6 +52,7 @@ impl fmt::Display for ObservedState {
             Self::Created => "CREATED",
             Self::Pending => "PENDING",
             Self::Assigned => "ASSIGNED",
+            Self::Recovering => "RECOVERING",
             Self::Running => "RUNNING",
             Self::Paused => "PAUSED",
             Self::Failed => "FAILED",

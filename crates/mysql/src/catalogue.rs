@@ -111,6 +111,53 @@ fn made_uuid(parts: &[String]) -> uuid::Uuid {
     uuid::Builder::from_custom_bytes(hash.to_be_bytes()).into_uuid()
 }
 
+/// Whom a server replicates from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follows {
+    /// Nobody, or its replication is stopped.
+    Nobody,
+    /// A server that it is connected to.
+    Connected,
+    /// A server that does not answer it.
+    Disconnected,
+}
+
+/// Whom a server replicates from; `None` where the account may not ask. MariaDB tells all accounts whether it is connected, and
+/// few whether it tries to be: one that is not follows nobody.
+pub async fn follows(connection: &mut Connection) -> Result<Option<Follows>> {
+    if connection.flavour().await?.is_mariadb() {
+        let row = connection.query_first("SHOW GLOBAL STATUS LIKE 'Slave_running'").await?;
+        let runs = row.is_some_and(|row| row.string(1).eq_ignore_ascii_case("ON"));
+        return Ok(Some(if runs { Follows::Connected } else { Follows::Nobody }));
+    }
+    let rows = match connection.query("SHOW REPLICA STATUS").await {
+        Err(e) if e.code() == Some(1064) => connection.query("SHOW SLAVE STATUS").await,
+        other => other,
+    };
+    match rows {
+        Ok(rows) => Ok(Some(followed(&rows))),
+        Err(e) if e.kind() == ErrorKind::AccessDenied => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The channels of a MySQL server, each a row of `SHOW REPLICA STATUS`.
+fn followed(rows: &[Row]) -> Follows {
+    /// Whether the threads that fetch and that execute run; the same places since MySQL 5.0.
+    const FETCHES: usize = 10;
+    const EXECUTES: usize = 11;
+    let of_group = |row: &Row| (0..row.len()).any(|n| row.text(n) == Some("group_replication_applier"));
+    let channel = |row: &Row| match (row.text(FETCHES), row.text(EXECUTES)) {
+        (Some("Yes"), Some("Yes")) => Follows::Connected,
+        (_, Some("Yes")) if of_group(row) => Follows::Connected,
+        (Some("Connecting"), _) | (Some("Yes"), _) | (_, Some("Yes")) => Follows::Disconnected,
+        _ => Follows::Nobody,
+    };
+    let channels: Vec<Follows> = rows.iter().map(channel).collect();
+    let first = |wanted: Follows| channels.contains(&wanted).then_some(wanted);
+    first(Follows::Connected).or_else(|| first(Follows::Disconnected)).unwrap_or(Follows::Nobody)
+}
+
 /// All global variables by their lower-case names.
 pub async fn variables(connection: &mut Connection) -> Result<BTreeMap<String, String>> {
     let rows = connection.query("SHOW GLOBAL VARIABLES").await?;
@@ -157,6 +204,26 @@ async fn log_status(connection: &mut Connection) -> Result<(Row, BinlogPosition)
     let row = row.ok_or_else(|| missing("binary log status; its binary log is off"))?;
     let position = BinlogPosition::new(row.string(0), row.u64(1).ok_or_else(|| missing("binlog position"))?);
     Ok((row, position))
+}
+
+/// For how many seconds the server keeps its binlog files; `None` where time does not purge them.
+pub async fn binlog_retention(connection: &mut Connection) -> Result<Option<u64>> {
+    const SQL: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
+                       ('binlog_expire_logs_seconds', 'expire_logs_days', 'binlog_expire_logs_auto_purge')";
+    let rows = connection.query(SQL).await?;
+    let found: BTreeMap<String, String> =
+        rows.iter().map(|row| (row.string(0).to_ascii_lowercase(), row.string(1))).collect();
+    Ok(retention(&found))
+}
+
+/// MariaDB knows days only before 10.6, and fractions of them since.
+fn retention(variables: &BTreeMap<String, String>) -> Option<u64> {
+    if variables.get("binlog_expire_logs_auto_purge").is_some_and(|value| value == "OFF") {
+        return None;
+    }
+    let seconds = variables.get("binlog_expire_logs_seconds").and_then(|value| value.parse::<u64>().ok());
+    let days = || variables.get("expire_logs_days").and_then(|value| value.split('.').next()?.parse::<u64>().ok());
+    seconds.or_else(|| days().map(|days| days.saturating_mul(86_400))).filter(|seconds| *seconds > 0)
 }
 
 /// The binlog files that are there, oldest first, with their sizes.
@@ -559,6 +626,18 @@ impl Collations {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn binlogs_are_kept_for_seconds_for_days_or_for_ever() {
+        let of = |pairs: &[(&str, &str)]| {
+            retention(&pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        };
+        assert_eq!(of(&[("binlog_expire_logs_seconds", "3600"), ("expire_logs_days", "0.04")]), Some(3_600));
+        assert_eq!(of(&[("expire_logs_days", "7")]), Some(7 * 86_400));
+        assert_eq!(of(&[("binlog_expire_logs_seconds", "0")]), None);
+        let off = ("binlog_expire_logs_auto_purge", "OFF");
+        assert_eq!(of(&[("binlog_expire_logs_seconds", "3600"), off]), None);
+    }
 
     #[test]
     fn a_made_uuid_tells_servers_apart() {

@@ -362,8 +362,12 @@ pub struct AdoptArguments {
     #[arg(value_name = "SOURCE|PIPELINE")]
     pub name: String,
     /// Go on behind what the target has
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "at", conflicts_with = "at")]
     pub from_target: bool,
+    /// Of a source: go on at this place, a GTID set or FILE:POSITION. Refused while a target is ahead of it; what lies between
+    /// a target and the place is named, and passed over
+    #[arg(long, value_name = "GTID_SET|FILE:POSITION")]
+    pub at: Option<String>,
     /// Show where the new log would go on, and do nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -34,6 +34,10 @@ pub fn judge(error: &ExtractError) -> Next {
             Disposition::Halt,
             "bring a server that has these transactions, or `lutra adopt SOURCE --from-target`",
         ),
+        ExtractError::PurgedPastLog { .. } => Next::Fail(
+            Disposition::Halt,
+            "bring a server whose binlog has them; else load the tables again, or copy by hand and `lutra adopt SOURCE --from-target`",
+        ),
         ExtractError::AnotherHistory { .. } | ExtractError::AnotherServer { .. } => {
             Next::Fail(Disposition::Halt, "compare source and target, then `lutra adopt SOURCE --from-target`")
         }

@@ -33,15 +33,33 @@ pub enum ExtractError {
     },
     /// P7: the log has transactions that the server does not have.
     #[error(
-        "source_behind_log: source {address} does not have these transactions of the log: {phantom}. It was restored from a \
+        "source_behind_log: source {address} does not have these transactions of the log: {phantom}{}. It was restored from a \
          backup, or another server took over without them. Bring a server that has them, or let targets lose them with \
-         `lutra adopt`"
+         `lutra adopt`{}", besides(.own), beside(.servers)
     )]
     SourceBehindLog {
         /// `host:port`.
         address: String,
         /// What the log has and the server has not.
         phantom: GtidSet,
+        /// What the server has and the log has not.
+        own: Box<GtidSet>,
+        /// All servers of the list with what they lack; empty where only one was asked.
+        servers: String,
+    },
+    /// The server's binlog no longer has what the log has not.
+    #[error(
+        "purged_past_log: source {address} has executed these transactions, the log does not have them, and they are purged from \
+         its binlog: {purged}. It was purged before it was read, or they are errant transactions from before a fail-over. \
+         Bring a server whose binlog has them, or copy what they changed and `lutra adopt`{}", beside(.servers)
+    )]
+    PurgedPastLog {
+        /// `host:port`.
+        address: String,
+        /// What nobody can read there.
+        purged: GtidSet,
+        /// All servers of the list with what they lack.
+        servers: String,
     },
     /// P7: the server has another transaction under the same GTID.
     #[error(
@@ -142,6 +160,14 @@ impl From<lutra_log::LogError> for ExtractError {
     fn from(error: lutra_log::LogError) -> Self {
         Self::Log(Box::new(error))
     }
+}
+
+fn besides(own: &GtidSet) -> String {
+    if own.is_empty() { String::new() } else { format!("; it has these that the log does not: {own}") }
+}
+
+fn beside(servers: &str) -> String {
+    if servers.is_empty() { String::new() } else { format!(". The servers: {servers}") }
 }
 
 fn list(faults: &[CheckResult]) -> String {

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_macros, reason = "the one place where metrics are written")]
 
 use lutra_change::{BinlogPosition, Epoch, Number};
+use uuid::Uuid;
 
 use crate::error::ExtractError;
 use crate::status::{Counters, TaskStatus};
@@ -63,7 +64,66 @@ impl Progressed<'_> {
         let labels = [("source", self.source.to_owned())];
         metrics::gauge!("lutra_read_lag_seconds", &labels).set(self.status.read_lag_seconds);
         metrics::gauge!("lutra_extractor_clock_offset_seconds", &labels).set(self.status.clock_offset_seconds);
+        if let Some(headroom) = self.status.retention_headroom_seconds {
+            metrics::gauge!("lutra_extractor_retention_headroom_seconds", &labels).set(headroom);
+        }
         metrics::gauge!("lutra_extractor_in_flight_bytes", &labels).set(self.status.in_flight_bytes as f64);
+    }
+}
+
+/// No server of the source can be read yet.
+#[derive(Debug)]
+pub struct Recovering<'a> {
+    /// The source.
+    pub source: &'a str,
+    /// Each server with what it lacks.
+    pub servers: &'a str,
+}
+
+impl Recovering<'_> {
+    /// Tells it.
+    pub fn emit(self) {
+        metrics::counter!("lutra_extractor_recoveries_total", "source" => self.source.to_owned()).increment(1);
+        tracing::warn!(source = self.source, servers = self.servers, "no server can be read yet; they are asked again");
+    }
+}
+
+/// The source's retention comes near to what is read.
+#[derive(Debug)]
+pub struct RetentionNear<'a> {
+    /// The source.
+    pub source: &'a str,
+    /// What is wrong.
+    pub warning: &'a str,
+}
+
+impl RetentionNear<'_> {
+    /// Tells it.
+    pub fn emit(self) {
+        tracing::warn!(source = self.source, runbook = "purged-past-log", "{}", self.warning);
+    }
+}
+
+/// Another server is read than before.
+#[derive(Debug)]
+pub struct FailedOver<'a> {
+    /// The source.
+    pub source: &'a str,
+    /// The server that is read now.
+    pub server: &'a str,
+    /// Its UUID.
+    pub uuid: Uuid,
+    /// The one that was read before.
+    pub before: Uuid,
+}
+
+impl FailedOver<'_> {
+    /// Tells it.
+    pub fn emit(self) {
+        metrics::counter!("lutra_extractor_fail_overs_total", "source" => self.source.to_owned()).increment(1);
+        tracing::info!(
+            source = self.source, server = self.server, uuid = %self.uuid, before = %self.before, "another server is read"
+        );
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lutra_binlog::{Decoder, EventData, Inflater};
 use lutra_change::{BinlogPosition, Epoch, GtidSet, Number, TaskId, TaskKind};
 use lutra_coordination::ObservedState;
-use lutra_log::{LogWriter, SourcePlace, TransportFactory, WriterOptions};
+use lutra_log::{LogWriter, SourcePlace, Tail, TransportFactory, WriterOptions};
 use lutra_mysql::{BinlogStream, DumpRequest, DumpStart, EventBatch};
 use lutra_runtime::{Backoff, BackoffPolicy, CancellationToken};
 use serde_json::json;
@@ -23,7 +23,7 @@ use crate::definitions::scan::Ahead;
 use crate::definitions::{Definer, Store};
 use crate::disposition::{Next, judge};
 use crate::error::ExtractError;
-use crate::events::{AttemptEnded, HistoryConfirmed, Progressed, Started};
+use crate::events::{AttemptEnded, FailedOver, HistoryConfirmed, Progressed, Recovering, RetentionNear, Started};
 use crate::publisher::{Publisher, SchemaStore};
 use crate::reader::{self, Batches};
 use crate::snapshot::Ask;
@@ -31,6 +31,7 @@ use crate::snapshot::conductor::Conductor;
 use crate::snapshot::desk::{Desk, Room};
 use crate::start::Server;
 use crate::status::{Board, Counters, TaskStatus};
+use crate::survey::{self, Published};
 use crate::watch::{Sight, Witness, watch_server};
 
 /// A bookmark is published at least so often (P2).
@@ -84,10 +85,10 @@ where
         let mut backoff = Backoff::new(BackoffPolicy::CONNECT);
         let mut failures = 0;
         let mut last_error = None;
-        let ahead = Arc::default();
+        let mut memory = Memory::of(&self.config);
         loop {
             let began = Instant::now();
-            let error = match self.attempt(last_error.take(), &ahead).await {
+            let error = match self.attempt(last_error.take(), &mut memory).await {
                 Ok(end) => return Ok(end),
                 Err(error) => error,
             };
@@ -115,21 +116,9 @@ where
     }
 
     /// One start, one epoch, one producer (P2).
-    async fn attempt(&mut self, last_error: Option<String>, ahead: &Arc<Mutex<Ahead>>) -> Result<End, ExtractError> {
-        let mut server = Server::connect(&self.config).await?;
-        let mut definer = Definer::new(&self.config, &server, Arc::clone(ahead));
-        server.ensure_fit(&self.config, None).await?;
-        let epoch = self.control.next_attempt();
-        let options = WriterOptions {
-            log_id: self.config.log.log_id,
-            cluster: self.config.cluster.clone(),
-            rules_version: 0,
-            begun: self.config.begun,
-            bookmarks: self.control.bookmarks().await,
-            max_in_flight_bytes: usize::try_from(self.config.spec.in_flight_bytes).unwrap_or(usize::MAX),
-        };
-        let (writer, tail) = LogWriter::start(self.log, options, epoch).await?;
-        point(points::EPOCH_START);
+    async fn attempt(&mut self, last_error: Option<String>, memory: &mut Memory) -> Result<End, ExtractError> {
+        let Some((mut server, writer, tail, epoch)) = self.open(memory).await? else { return Ok(End::Drained) };
+        let mut definer = Definer::new(&self.config, &server, Arc::clone(&memory.ahead));
         let mut publisher = Publisher::new(writer, self.schemas.clone(), server.uuid);
         let (number, place, definitions) = if tail.empty {
             self.begin_log(&mut server, &mut publisher, &mut definer).await?
@@ -159,6 +148,7 @@ where
         }
         .emit();
         let (desk, readers) = Desk::new();
+        memory.reads(&self.config.source, &server, &place);
         if let Some(handle) = self.control.loads() {
             let conductor = Conductor::new(handle, readers, server.options.clone(), &self.config);
             tasks.spawn(conductor.run());
@@ -181,10 +171,53 @@ where
             bookmarked_at: Instant::now(),
             bookmarked_bytes: 0,
             last_error,
+            began_behind: tail.last_unit.as_ref().map_or(0, |last| last.committed_at),
+            retention_warning: None,
             desk,
             extraction: self,
         };
-        run.run().await
+        let (outcome, published) = run.run().await;
+        memory.published.set =
+            published.map_or_else(|| std::mem::take(&mut memory.published.set), |place| place.gtid_set);
+        outcome
+    }
+
+    /// Chooses a server, and takes the log; then it is known what the server must hold. `None` when stopped.
+    async fn open(&self, memory: &mut Memory) -> Result<Option<(Server, LogWriter<F>, Tail, Epoch)>, ExtractError> {
+        let Some(mut server) = self.choose(&memory.published).await? else { return Ok(None) };
+        server.ensure_fit(&self.config, None).await?;
+        let epoch = self.control.next_attempt();
+        let options = WriterOptions {
+            log_id: self.config.log.log_id,
+            cluster: self.config.cluster.clone(),
+            rules_version: 0,
+            begun: self.config.begun,
+            bookmarks: self.control.bookmarks().await,
+            max_in_flight_bytes: usize::try_from(self.config.spec.in_flight_bytes).unwrap_or(usize::MAX),
+        };
+        let (writer, tail) = LogWriter::start(self.log, options, epoch).await?;
+        point(points::EPOCH_START);
+        if let Some(place) = tail.source.as_ref().filter(|_| !tail.empty) {
+            let exact = memory.all_of(&self.config, place);
+            if !exact.held_by(&server, &self.config) {
+                let Some(other) = self.choose(&exact).await? else { return Ok(None) };
+                server = other;
+                server.ensure_fit(&self.config, None).await?;
+            }
+        }
+        Ok(Some((server, writer, tail, epoch)))
+    }
+
+    /// The server to read, as soon as there is one.
+    async fn choose(&self, published: &Published) -> Result<Option<Server>, ExtractError> {
+        let task = TaskId::new(TaskKind::Extract, &self.config.source).to_string();
+        let waits = |servers: &str| {
+            Recovering { source: &self.config.source, servers }.emit();
+            // What it measured before is past.
+            self.board.remove(&task);
+            self.control.set_state(ObservedState::Recovering, json!({ "recovering": servers }));
+        };
+        survey::choose(&self.config, published, &self.stop, waits).await
     }
 
     /// Writes the origin of a log without units (P2).
@@ -224,6 +257,37 @@ where
     }
 }
 
+/// What is kept from attempt to attempt.
+struct Memory {
+    /// What was found ahead of the stream.
+    ahead: Arc<Mutex<Ahead>>,
+    /// The least that was published.
+    published: Published,
+}
+
+impl Memory {
+    fn of(config: &ExtractConfig) -> Self {
+        let set = config.adopt.as_ref().map(|adopt| adopt.gtid_set.clone()).unwrap_or_default();
+        Self { ahead: Arc::default(), published: Published { set, ..Published::default() } }
+    }
+
+    /// All that was published, as the log was read back.
+    fn all_of(&mut self, config: &ExtractConfig, place: &SourcePlace) -> Published {
+        self.published.set.clone_from(&place.gtid_set);
+        self.published.last = Some(place.server_uuid);
+        self.published.server = (!config.spec.gtid).then_some(place.server_uuid);
+        Published { exact: true, ..self.published.clone() }
+    }
+
+    /// That server is read now.
+    fn reads(&mut self, source: &str, server: &Server, place: &SourcePlace) {
+        let before = self.published.last.replace(server.uuid).unwrap_or(place.server_uuid);
+        if before != server.uuid {
+            FailedOver { source, server: &server.options.address(), uuid: server.uuid, before }.emit();
+        }
+    }
+}
+
 /// The assembler's place: that of the log, less the transaction that is looked at again.
 fn resume(number: Number, place: SourcePlace, start: &DumpStart, known: Option<Known>) -> Resume {
     let gtid_set = match start {
@@ -253,12 +317,21 @@ struct Run<'r, 'a, F: TransportFactory, S, C> {
     bookmarked_at: Instant,
     bookmarked_bytes: u64,
     last_error: Option<String>,
+    /// When the last unit of the log was committed at the source, microseconds; 0 where unknown.
+    began_behind: i64,
+    retention_warning: Option<String>,
     /// Full loads (P12).
     desk: Desk,
 }
 
 impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
-    async fn run(mut self) -> Result<End, ExtractError> {
+    /// Runs to its end, and says what is in the log for good.
+    async fn run(mut self) -> (Result<End, ExtractError>, Option<SourcePlace>) {
+        let outcome = self.follow().await;
+        (outcome, self.publisher.bookmark().and_then(|bookmark| bookmark.source))
+    }
+
+    async fn follow(&mut self) -> Result<End, ExtractError> {
         let mut ticks = tokio::time::interval(self.extraction.config.heartbeat);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         self.bookmark();
@@ -282,7 +355,7 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
     }
 
     /// Everything handed over is in the log; an unfinished unit is void at the next start.
-    async fn drain(mut self) -> Result<End, ExtractError> {
+    async fn drain(&mut self) -> Result<End, ExtractError> {
         self.tell("draining");
         self.publisher.flush().await?;
         self.bookmark();
@@ -431,12 +504,35 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
         }
     }
 
+    /// Seconds until the source may purge what comes next; told once when little is left.
+    fn headroom(&mut self, committed_at: i64) -> Option<f64> {
+        let committed_at = if committed_at == 0 { self.began_behind } else { committed_at };
+        let sight = self.sight.borrow();
+        let sight = sight.as_ref()?;
+        let headroom = sight.headroom(&self.assembler.position(), committed_at, now_micros())?;
+        if !sight.is_short(headroom) {
+            self.retention_warning = None;
+        } else if self.retention_warning.is_none() {
+            let kept = sight.retention.unwrap_or_default();
+            let warning = format!(
+                "the source keeps its binlog for {kept} s, and may purge what is to be read next in {headroom:.0} s: raise \
+                 binlog_expire_logs_seconds at the source until it is read"
+            );
+            RetentionNear { source: &self.extraction.config.source, warning: &warning }.emit();
+            self.retention_warning = Some(warning);
+        }
+        Some(headroom)
+    }
+
     /// Says how it does.
     fn tell(&mut self, state: &'static str) {
         let progress = *self.publisher.progress().borrow();
         let offset = self.clock_offset();
         let lag = self.lag_micros();
+        let headroom = self.headroom(progress.committed_at);
         let status = TaskStatus {
+            retention_headroom_seconds: headroom,
+            warning: self.retention_warning.clone(),
             state,
             server: self.address.clone(),
             epoch: self.epoch,

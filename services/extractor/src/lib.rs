@@ -9,7 +9,8 @@
 //! | [`publisher`] | parts -> records on `<source>.log`, row schemas on `<source>.schemas` |
 //!
 //! Beside them, [`snapshot`] copies tables into the log, and [`definitions`] keeps what tables look like where table maps
-//! do not say so. Around them: [`start`] proves the source and finds where to begin (P7), [`extract`] runs attempt after attempt (P2),
+//! do not say so. Around them: [`survey`] asks the source's servers and [`failover`] says which one is read, [`start`] proves it
+//! and finds where to begin (P7), [`extract`] runs attempt after attempt (P2), [`watch`] looks at the server meanwhile,
 //! [`service`] runs extractions as tasks of the cluster.
 
 pub mod assembler;
@@ -21,6 +22,7 @@ pub mod disposition;
 pub mod error;
 pub mod events;
 pub mod extract;
+pub mod failover;
 pub mod publisher;
 pub mod reader;
 pub mod runbook;
@@ -28,6 +30,7 @@ pub mod service;
 pub mod snapshot;
 pub mod start;
 pub mod status;
+pub mod survey;
 pub mod watch;
 
 pub use service::{Args, run};

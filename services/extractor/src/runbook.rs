@@ -11,6 +11,7 @@ pub fn page(error: &ExtractError) -> &'static str {
         ExtractError::Definition { .. } | ExtractError::Unresolved { .. } => "definition-cannot-be-run",
         ExtractError::Unfit { .. } => "source-unfit",
         ExtractError::SourceBehindLog { .. } => "source-behind-log",
+        ExtractError::PurgedPastLog { .. } => "purged-past-log",
         ExtractError::AnotherHistory { .. } | ExtractError::AnotherServer { .. } => "another-history",
         ExtractError::Source { source, .. } => match source.kind() {
             ErrorKind::AccessDenied | ErrorKind::Internal => "access-denied",

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::assembler::Known;
 use crate::config::ExtractConfig;
 use crate::error::ExtractError;
+use crate::failover::Found;
 
 /// Larger transactions are not asked for again to be added up, only to be recognised.
 const COMPARED_UP_TO: u64 = 64 << 20;
@@ -34,35 +35,13 @@ pub struct Server {
     pub identity: ServerIdentity,
     /// Its UUID.
     pub uuid: Uuid,
+    /// How it stood when it was chosen.
+    pub found: Found,
 }
 
 impl Server {
-    /// The first server that answers.
-    ///
-    /// # Errors
-    /// [`ExtractError::Source`] of the last one when none does.
-    pub async fn connect(config: &ExtractConfig) -> Result<Self, ExtractError> {
-        let mut failure = None;
-        for options in &config.servers {
-            let asked = async {
-                let mut connection = Connection::connect(options).await?;
-                connection.set_read_timeout(Duration::from_secs(u64::from(PATIENCE_SECONDS) * 3));
-                let identity = catalogue::identity(&mut connection).await?;
-                Ok((connection, identity))
-            };
-            match asked.await {
-                Ok((connection, identity)) => {
-                    let uuid = Uuid::parse_str(&identity.server_uuid).unwrap_or_default();
-                    return Ok(Self { options: options.clone(), connection, identity, uuid });
-                }
-                Err(e) => failure = Some(ExtractError::Source { address: options.address(), source: Box::new(e) }),
-            }
-        }
-        Err(failure.unwrap_or_else(|| ExtractError::Definition {
-            source_name: config.source.clone(),
-            reason: "it names no server".to_owned(),
-        }))
-    }
+    /// How long it may take to answer a question: [`ensure_not_behind`](Self::ensure_not_behind) waits there.
+    pub const QUESTION: Duration = Duration::from_secs(PATIENCE_SECONDS as u64 * 3);
 
     fn fault(&self) -> impl Fn(lutra_mysql::Error) -> ExtractError + 'static {
         let address = self.options.address();
@@ -114,7 +93,8 @@ impl Server {
         if phantom.is_empty() {
             Ok(())
         } else {
-            Err(ExtractError::SourceBehindLog { address: self.options.address(), phantom })
+            let own = Box::new(now.gtid_executed.minus(ours));
+            Err(ExtractError::SourceBehindLog { address: self.options.address(), phantom, own, servers: String::new() })
         }
     }
 
@@ -136,7 +116,9 @@ impl Server {
                 return Ok(());
             }
             if tokio::time::Instant::now() >= deadline {
-                return Err(ExtractError::SourceBehindLog { address: self.options.address(), phantom });
+                let own = Box::new(self.identity.gtid_executed.minus(ours));
+                let (address, servers) = (self.options.address(), String::new());
+                return Err(ExtractError::SourceBehindLog { address, phantom, own, servers });
             }
             // A replica that took over may still be at work; MariaDB has no way to wait for its binlog.
             tokio::time::sleep(STEP).await;

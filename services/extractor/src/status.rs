@@ -73,6 +73,12 @@ pub struct TaskStatus {
     pub read_lag_seconds: f64,
     /// Source clock less extractor clock, in seconds.
     pub clock_offset_seconds: f64,
+    /// Seconds until the source may purge what is to be read next; absent where time does not purge its binlog.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_headroom_seconds: Option<f64>,
+    /// What a person should know although it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// Bytes handed to Kafka and not acknowledged.
     pub in_flight_bytes: usize,
     /// What was done since the start of the attempt.

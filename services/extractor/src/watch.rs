@@ -1,4 +1,4 @@
-//! What the source says beside its dump stream, once a second: its clock, and where its binlog ends.
+//! What the source says beside its dump stream, once a second: its clock, where its binlog ends, and how long it keeps it.
 //!
 //! A dump stream alone does not tell when it is stuck: after `RESET BINARY LOGS AND GTIDS` a server goes on with heartbeats of
 //! the file that is gone, and says nothing of what it writes from then on. Its log's end tells.
@@ -19,6 +19,11 @@ use crate::snapshot::desk::compare;
 /// a second, and only when the server believes that it has sent everything.
 const HEARTBEATS: u32 = 8;
 
+/// Less than this part of the retention is left: time to look.
+const SHORT: f64 = 0.25;
+/// Looks from one question for the retention to the next.
+const RETENTION_EVERY: u32 = 30;
+
 /// One look at the server.
 #[derive(Clone, Debug)]
 pub struct Sight {
@@ -28,6 +33,25 @@ pub struct Sight {
     pub clock_offset: i64,
     /// Where its log ended.
     pub log_end: BinlogPosition,
+    /// For how many seconds it keeps its binlog; `None` where time does not purge it.
+    pub retention: Option<u64>,
+}
+
+impl Sight {
+    /// Seconds until what comes next at `place` may be purged, when what was read last was committed at `committed_at`
+    /// (microseconds, the server's clock; 0 where unknown). A file is kept for the retention from its last event on, which is
+    /// no earlier than the next one to be read.
+    pub fn headroom(&self, place: &BinlogPosition, committed_at: i64, now: i64) -> Option<f64> {
+        let retention = self.retention? as f64;
+        let waits = compare(place, &self.log_end) == Ordering::Less && committed_at != 0;
+        let age = if waits { (now + self.clock_offset - committed_at).max(0) as f64 / 1e6 } else { 0.0 };
+        Some(retention - age)
+    }
+
+    /// Whether so little is left of the retention that a person should know.
+    pub fn is_short(&self, headroom: f64) -> bool {
+        self.retention.is_some_and(|retention| headroom < retention as f64 * SHORT)
+    }
 }
 
 /// Looks once a second, for as long as the server answers; nothing is seen before the first look.
@@ -36,10 +60,16 @@ pub fn watch_server(tasks: &mut JoinSet<()>, mut connection: Connection) -> watc
     tasks.spawn(async move {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut looks, mut retention) = (0_u32, None);
         loop {
             ticks.tick().await;
             // A dead server is the dump stream's to tell.
-            let Ok(sight) = look(&mut connection).await else { return };
+            if looks.is_multiple_of(RETENTION_EVERY) {
+                let Ok(found) = catalogue::binlog_retention(&mut connection).await else { return };
+                retention = found;
+            }
+            looks = looks.wrapping_add(1);
+            let Ok(sight) = look(&mut connection, retention).await else { return };
             if sender.send(Some(sight)).is_err() {
                 return;
             }
@@ -48,12 +78,13 @@ pub fn watch_server(tasks: &mut JoinSet<()>, mut connection: Connection) -> watc
     receiver
 }
 
-async fn look(connection: &mut Connection) -> Result<Sight, lutra_mysql::Error> {
+async fn look(connection: &mut Connection, retention: Option<u64>) -> Result<Sight, lutra_mysql::Error> {
     let asked_at = Instant::now();
     let before = now_micros();
     let there = catalogue::clock(connection).await?;
     let middle = before + (now_micros() - before) / 2;
-    Ok(Sight { asked_at, clock_offset: there - middle, log_end: catalogue::log_end(connection).await? })
+    let log_end = catalogue::log_end(connection).await?;
+    Ok(Sight { asked_at, clock_offset: there - middle, log_end, retention })
 }
 
 /// Holds what the stream brings against what the server says of its log.
@@ -98,7 +129,7 @@ mod tests {
     }
 
     fn sight(asked_at: Instant, log_end: BinlogPosition) -> Sight {
-        Sight { asked_at, clock_offset: 0, log_end }
+        Sight { asked_at, clock_offset: 0, log_end, retention: Some(1_000) }
     }
 
     #[test]
@@ -113,6 +144,21 @@ mod tests {
         let anew = at("b.000001", 158);
         assert_eq!(witness.reached(at("b.000003", 1_000), second(4), &sight(second(3), anew.clone())), Some(anew));
         assert_eq!(witness.reached(at("b.000003", 1_000), second(6), &sight(second(5), at("other.000001", 4))), None);
+    }
+
+    #[test]
+    fn headroom_is_what_is_left_of_the_retention_for_what_comes_next() {
+        let sight = sight(Instant::now(), at("b.000003", 900));
+        let second = 1_000_000;
+        let headroom = |offset, committed_at| sight.headroom(&at("b.000003", offset), committed_at, 2_000 * second);
+        assert_eq!(headroom(900, 100 * second), Some(1_000.0), "all is read");
+        assert_eq!(headroom(500, 1_800 * second), Some(800.0));
+        assert_eq!(headroom(500, 900 * second), Some(-100.0), "purged any moment");
+        assert_eq!(headroom(500, 0), Some(1_000.0), "nothing was read yet");
+        assert!(sight.is_short(200.0) && !sight.is_short(300.0));
+        let kept = Sight { retention: None, ..sight.clone() };
+        assert_eq!(kept.headroom(&at("b.000001", 4), second, 2_000 * second), None);
+        assert!(!kept.is_short(-1.0));
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! A log that was lost is continued by a new one, from what the target has (P8, P9).
+//! A log that was lost is continued by a new one, from what the target has (P8, P9), or from a place that a person chose.
+
+mod point;
 
 use std::collections::BTreeMap;
 
@@ -8,6 +10,7 @@ use lutra_mysql::Connection;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use self::point::{Chosen, Point};
 use crate::documents::Documents;
 use crate::error::ManagerError;
 use crate::manager::Manager;
@@ -26,6 +29,9 @@ pub struct Adopted {
     pub applied: bool,
     /// The logs that are made anew.
     pub logs: Vec<AdoptedLog>,
+    /// What a person must know of it: what is passed over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// A log that is made anew.
@@ -64,19 +70,29 @@ pub async fn pipeline(manager: &Manager, name: &str, dry_run: bool) -> Result<Ad
     carry_out(manager, &cluster, plan, dry_run).await
 }
 
-/// Makes the log of a source anew, behind what the target that is furthest behind has, and those of all its pipelines,
-/// each behind what its own target has.
-pub async fn source(manager: &Manager, name: &str, dry_run: bool) -> Result<Adopted, ManagerError> {
+/// Makes the log of a source anew, and those of all its pipelines: behind what the target that is furthest behind has, each
+/// pipeline behind what its own target has; or all of them at a place that holds what each target has.
+pub async fn source(manager: &Manager, name: &str, at: Option<&str>, dry_run: bool) -> Result<Adopted, ManagerError> {
+    let point = at.map(str::parse::<Point>).transpose()?;
     let documents = Documents::read(manager.store()).await?;
-    documents.need_source(name)?;
+    let spec = documents.need_source(name)?;
     let cluster = manager.store().snapshot().await?;
     let pipelines: Vec<String> = documents.users_of(name).into_iter().map(str::to_owned).collect();
     let mut checkpoints = BTreeMap::new();
     for pipeline in &pipelines {
         checkpoints.insert(pipeline.clone(), checkpoint(&documents, pipeline).await?);
     }
-    let behind = checkpoints.values().min_by_key(|c| c.adoption.number);
-    let behind = behind.ok_or_else(|| {
+    let mut notes = Vec::new();
+    let mut begins = checkpoints.values().min_by_key(|c| c.adoption.number).map(|c| c.adoption.clone());
+    if let Some(point) = point {
+        let chosen = Chosen::at(name, spec, point).await?;
+        notes = chosen.held_against(&checkpoints)?;
+        // All that comes is new to every target.
+        let furthest = checkpoints.values().max_by_key(|c| c.adoption.number);
+        begins = furthest.map(|c| chosen.behind(&c.adoption));
+        checkpoints.values_mut().for_each(|c| c.adoption = chosen.behind(&c.adoption));
+    }
+    let begins = begins.ok_or_else(|| {
         ManagerError::Conflict(format!(
             "source {name} has no pipeline whose target could say where it stands; delete and apply it anew"
         ))
@@ -85,13 +101,13 @@ pub async fn source(manager: &Manager, name: &str, dry_run: bool) -> Result<Adop
     let extract = TaskId::new(TaskKind::Extract, name);
     let mut plan = BTreeMap::new();
     let mut definition = definition(&cluster, &extract)?;
-    renew(&extract, &mut definition, behind.adoption.clone(), highest);
+    renew(&extract, &mut definition, begins, highest);
     let input = definition.log.clone();
     plan.insert(extract, definition);
     for (pipeline, checkpoint) in &checkpoints {
         plan_pipeline(&cluster, &documents, pipeline, checkpoint, input.clone(), &mut plan)?;
     }
-    carry_out(manager, &cluster, plan, dry_run).await
+    Ok(Adopted { notes, ..carry_out(manager, &cluster, plan, dry_run).await? })
 }
 
 fn definition(cluster: &ClusterSnapshot, task: &TaskId) -> Result<TaskDefinition, ManagerError> {
@@ -148,7 +164,7 @@ async fn carry_out(
 ) -> Result<Adopted, ManagerError> {
     let logs = plan.iter().filter_map(|(task, definition)| described(cluster, task, definition)).collect();
     if dry_run {
-        return Ok(Adopted { applied: false, logs });
+        return Ok(Adopted { applied: false, logs, notes: Vec::new() });
     }
     let leadership = manager.leadership()?;
     // Readers first: none of them reads a log that its writer already left for another history.
@@ -163,7 +179,7 @@ async fn carry_out(
         }
     }
     manager.reconcile().await?;
-    Ok(Adopted { applied: true, logs })
+    Ok(Adopted { applied: true, logs, notes: Vec::new() })
 }
 
 fn described(cluster: &ClusterSnapshot, task: &TaskId, definition: &TaskDefinition) -> Option<AdoptedLog> {

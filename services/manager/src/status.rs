@@ -22,7 +22,7 @@ pub struct TaskView {
     pub task: String,
     /// What is wanted: RUNNING, PAUSED, STOPPED.
     pub desired: String,
-    /// What is seen: CREATED, PENDING, ASSIGNED, RUNNING, PAUSED, FAILED, COMPLETED, CANCELLED.
+    /// What is seen: CREATED, PENDING, ASSIGNED, RECOVERING, RUNNING, PAUSED, FAILED, COMPLETED, CANCELLED.
     pub state: String,
     /// The worker that it is given to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -224,7 +224,8 @@ pub(crate) fn task(cluster: &ClusterSnapshot, live: Option<&Live>, id: &TaskId) 
     let measured = live.and_then(|live| live.tasks.get(&id.to_string()).cloned());
     let note = match state {
         ObservedState::Pending => Some(unowned(cluster, id.kind.service())),
-        ObservedState::Running => retrying(measured.as_ref().unwrap_or(&detail)),
+        ObservedState::Running => retrying(measured.as_ref().unwrap_or(&detail)).or_else(|| warned(measured.as_ref()?)),
+        ObservedState::Recovering => recovering(&detail),
         _ => None,
     };
     Some(TaskView {
@@ -252,6 +253,16 @@ fn retrying(said: &Value) -> Option<String> {
     (text("state") == Some("retrying"))
         .then(|| text("last_error").or_else(|| text("error")).unwrap_or("see its worker's log").to_owned())
         .map(|why| format!("is tried again: {why}"))
+}
+
+/// What a person should know of a task although it runs, in its owner's words.
+fn warned(said: &Value) -> Option<String> {
+    said.get("warning").and_then(Value::as_str).map(str::to_owned)
+}
+
+/// What a recovering task waits for, in its owner's words.
+fn recovering(said: &Value) -> Option<String> {
+    said.get("recovering").and_then(Value::as_str).map(|servers| format!("no server can be read yet: {servers}"))
 }
 
 /// Why a task that shall run has no worker.
@@ -286,8 +297,8 @@ pub(crate) fn workers(cluster: &ClusterSnapshot, live: Option<&Live>) -> Vec<Wor
 
 /// The state that a person must know of first.
 fn worst(tasks: &[TaskView]) -> String {
-    const ORDER: [&str; 8] =
-        ["FAILED", "PENDING", "CREATED", "ASSIGNED", "CANCELLED", "PAUSED", "RUNNING", "COMPLETED"];
+    const ORDER: [&str; 9] =
+        ["FAILED", "RECOVERING", "PENDING", "CREATED", "ASSIGNED", "CANCELLED", "PAUSED", "RUNNING", "COMPLETED"];
     ORDER
         .iter()
         .find(|state| tasks.iter().any(|t| t.state == **state))

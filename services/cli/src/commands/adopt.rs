@@ -23,7 +23,9 @@ pub(super) async fn run(client: &Client, arguments: &AdoptArguments, output: &Ou
         None => return Err(CliError::input(format!("there is no source or pipeline {name}; see: lutra get"))),
     };
     let dry_run = if arguments.dry_run { "true" } else { "false" };
-    let answer = client.send(Method::POST, &path, &[("dry_run", dry_run)], None).await?;
+    let mut query = vec![("dry_run", dry_run)];
+    query.extend(arguments.at.as_deref().map(|at| ("at", at)));
+    let answer = client.send(Method::POST, &path, &query, None).await?;
     output.answer(&answer, described);
     Ok(())
 }
@@ -44,5 +46,7 @@ fn described(answer: &Value) -> String {
             lines.push(format!("  topic {} stays as it is; delete it when you no longer need it", text("old_topic")));
         }
     }
+    let notes = answer.get("notes").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    lines.extend(notes.map(str::to_owned));
     lines.join("\n")
 }

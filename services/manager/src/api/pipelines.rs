@@ -142,6 +142,8 @@ pub async fn wait(
 pub struct AdoptQuery {
     /// Say what would be done, and do nothing.
     dry_run: bool,
+    /// Of a source: go on at this place, a GTID set or `FILE:POSITION`, instead of behind what the targets have.
+    at: Option<String>,
 }
 
 /// Continues a pipeline's lost log by a new one, from its target's checkpoint.
@@ -155,10 +157,14 @@ pub async fn adopt_pipeline(
     Path(name): Path<String>,
     Query(query): Query<AdoptQuery>,
 ) -> Answer<Adopted> {
+    if query.at.is_some() {
+        return Err(ManagerError::Invalid(format!("{name} is a pipeline: a place is chosen for its source")));
+    }
     Ok(Json(adopt::pipeline(&manager, &name, query.dry_run).await?))
 }
 
-/// Continues a source's lost log by a new one, from the checkpoints of its pipelines' targets; their logs go along.
+/// Continues a source's lost log by a new one, from the checkpoints of its pipelines' targets or from a place that holds what
+/// they have; their logs go along.
 #[utoipa::path(
     post, path = "/v1/sources/{name}/adopt", tag = "pipelines",
     params(("name" = String, Path, description = "The source"), AdoptQuery),
@@ -169,5 +175,5 @@ pub async fn adopt_source(
     Path(name): Path<String>,
     Query(query): Query<AdoptQuery>,
 ) -> Answer<Adopted> {
-    Ok(Json(adopt::source(&manager, &name, query.dry_run).await?))
+    Ok(Json(adopt::source(&manager, &name, query.at.as_deref(), query.dry_run).await?))
 }

@@ -1,0 +1,218 @@
+//! A source that fails over to its replica: cleanly, with a lost tail, and with transactions of the replica's own.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lutra_harness::mysql::{connect, execute};
+use lutra_harness::{Home, Installation, Stack, StackSpec};
+use lutra_scenarios::world::flavour;
+use lutra_scenarios::{World, WorldOptions};
+use mysql_async::Row;
+use mysql_async::prelude::{FromValue, Queryable};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// From a new primary that takes writes to its first row in the target.
+const FAIL_OVER: Duration = Duration::from_secs(5);
+
+/// A world whose source has a native replica that it may fail over to.
+async fn replicated(spec: StackSpec, name: &str) -> Result<World> {
+    let installation = Installation::ensure(&Home::from_env(), &|_| ())?;
+    let stack = Stack::start(&installation, spec.relaxed().with_replica()).await?;
+    let world = World::own(stack, name, WorldOptions::default()).await?;
+    let replica = replica(&world)?;
+    let documents = world.documents()?;
+    let user =
+        documents.split("user: ").nth(1).and_then(|rest| rest.split('\n').next()).context("the source's user")?;
+    let mut conn = connect(&world.source_url).await?;
+    let create: String = conn.query_first(format!("SHOW CREATE USER '{user}'@'%'")).await?.context("the user")?;
+    let grants: Vec<String> = conn.query(format!("SHOW GRANTS FOR '{user}'@'%'")).await?;
+    let statements: Vec<String> = ["SET sql_log_bin = 0".to_owned(), create].into_iter().chain(grants).collect();
+    execute(&replica, &statements.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    let (first, second) = (world.stack().mysql("source")?.address(), world.stack().mysql("replica")?.address());
+    let both =
+        documents.replacen(&format!("servers: [\"{first}\"]"), &format!("servers: [\"{first}\", \"{second}\"]"), 1);
+    ensure!(both != documents, "the documents name no servers:\n{documents}");
+    let file = world.path("both.yaml");
+    std::fs::write(&file, both)?;
+    world.lutra_until(&["apply", "-f", &file.to_string_lossy()], LIMIT).await?;
+    world.running(LIMIT).await?;
+    world.execute(&[&format!("CREATE DATABASE `{}`", world.database())]).await?;
+    let tables = ["CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20))", "CREATE TABLE ledger (v INT)"];
+    written(&world, &world.source_url, &tables).await?;
+    Ok(world)
+}
+
+fn replica(world: &World) -> Result<String> {
+    world.stack().replica_url().context("the stack has no replica")
+}
+
+/// Runs statements in the world's database at a server.
+async fn written(world: &World, url: &str, statements: &[&str]) -> Result<()> {
+    let enter = format!("USE `{}`", world.database());
+    let all: Vec<&str> = std::iter::once(enter.as_str()).chain(statements.iter().copied()).collect();
+    execute(url, &all).await
+}
+
+/// Rows from `first` on, of a table with a key and of one without.
+async fn rows(world: &World, url: &str, first: u32, count: u32) -> Result<()> {
+    for n in first..first + count {
+        let row = format!("INSERT INTO t VALUES ({n}, 'row')");
+        written(world, url, &[&row, "INSERT INTO ledger VALUES (7)"]).await?;
+    }
+    Ok(())
+}
+
+/// The first column of the first row.
+async fn ask<T: FromValue + Send + 'static>(url: &str, sql: &str) -> Result<T> {
+    let row: Option<Row> = connect(url).await?.query_first(sql).await?;
+    row.and_then(|row| row.get(0)).with_context(|| format!("`{sql}` gives nothing"))
+}
+
+/// Waits until the status says all these words.
+async fn says(world: &World, words: &[&str]) -> Result<String> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let status = world.lutra_until(&["status", &world.pipeline(), "--json"], LIMIT).await?;
+        if words.iter().all(|word| status.contains(word)) {
+            return Ok(status);
+        }
+        ensure!(Instant::now() < deadline, "the status does not say {words:?}: {status}\n{}", world.logs());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Promotes the replica, writes a row there, and waits for it in the target.
+async fn promoted(world: &World) -> Result<Duration> {
+    let replica = replica(world)?;
+    world.stack().replication().await?.promote(LIMIT).await?;
+    let writable = Instant::now();
+    written(world, &replica, &["INSERT INTO t VALUES (1000, 'promoted')", "INSERT INTO ledger VALUES (8)"]).await?;
+    let there = format!("SELECT COUNT(*) FROM `{}`.t WHERE id = 1000", world.database());
+    while ask::<u64>(&world.target_url, &there).await? != 1 {
+        ensure!(writable.elapsed() < LIMIT, "nothing comes from the new primary\n{}", world.logs());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(writable.elapsed())
+}
+
+/// A replica that is behind when its source dies is waited for, and read as soon as it is the primary.
+async fn fails_over(spec: StackSpec, name: &str) -> Result<()> {
+    let mut world = replicated(spec, name).await?;
+    let replica = replica(&world)?;
+    rows(&world, &world.source_url, 0, 20).await?;
+    world.stack().replication().await?.wait(LIMIT).await?;
+    // What it has received and not executed: behind, and nothing is lost.
+    execute(&replica, &["STOP REPLICA SQL_THREAD"]).await?;
+    rows(&world, &world.source_url, 20, 20).await?;
+    world.settled(LIMIT).await?;
+    received(&world).await?;
+    world.stack().mysql("source")?.kill()?;
+    let status = says(&world, &["RECOVERING", "no server can be read yet", " lacks "]).await?;
+    ensure!(status.contains("does not answer"), "the dead server is not named: {status}");
+    execute(&replica, &["START REPLICA SQL_THREAD"]).await?;
+    let took = promoted(&world).await?;
+    println!("{name}: the first row of the new primary is in the target {took:?} after it took writes");
+    ensure!(took < FAIL_OVER, "fail-over after {took:?}\n{}", world.logs());
+    world.source_url = replica;
+    rows(&world, &world.source_url, 40, 20).await?;
+    world.settled(LIMIT).await
+}
+
+/// Waits until the replica has fetched everything.
+async fn received(world: &World) -> Result<()> {
+    let end = async |url: &str| -> Result<String> {
+        let mariadb = flavour(url).await?.is_mariadb();
+        let status = if mariadb { "SHOW MASTER STATUS" } else { "SHOW BINARY LOG STATUS" };
+        let row: Row = connect(url).await?.query_first(status).await?.context("the binlog's end")?;
+        Ok(format!("{}:{}", row.get::<String, _>(0).unwrap_or_default(), row.get::<u64, _>(1).unwrap_or_default()))
+    };
+    let wanted = end(&world.source_url).await?;
+    let replica = replica(world)?;
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let row: Row =
+            connect(&replica).await?.query_first("SHOW REPLICA STATUS").await?.context("the replica's state")?;
+        let names: Vec<String> = row.columns_ref().iter().map(|c| c.name_str().into_owned()).collect();
+        let text = |names_: [&str; 2]| {
+            let at = names.iter().position(|n| names_.contains(&n.as_str()));
+            at.and_then(|at| row.get_opt::<String, _>(at)).and_then(Result::ok).unwrap_or_default()
+        };
+        let file = text(["Source_Log_File", "Master_Log_File"]);
+        let place = format!("{file}:{}", text(["Read_Source_Log_Pos", "Read_Master_Log_Pos"]));
+        if place == wanted {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the replica has received up to {place}, not {wanted}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_replica_is_read_within_five_seconds_of_its_promotion_and_every_row_comes_once() -> Result<()> {
+    fails_over(StackSpec::pair("failover"), "failover").await
+}
+
+#[tokio::test]
+async fn a_tail_that_the_new_primary_never_got_halts_with_both_sets_shown() -> Result<()> {
+    let world = replicated(StackSpec::pair("losttail"), "losttail").await?;
+    let replica = replica(&world)?;
+    rows(&world, &world.source_url, 0, 5).await?;
+    world.stack().replication().await?.wait(LIMIT).await?;
+    execute(&replica, &["STOP REPLICA IO_THREAD"]).await?;
+    let before: String = ask(&world.source_url, "SELECT @@GLOBAL.gtid_executed").await?;
+    rows(&world, &world.source_url, 5, 3).await?;
+    world.settled(LIMIT).await?;
+    let after: String = ask(&world.source_url, "SELECT @@GLOBAL.gtid_executed").await?;
+    let lost: String = ask(&world.source_url, &format!("SELECT GTID_SUBTRACT('{after}', '{before}')")).await?;
+    world.stack().mysql("source")?.kill()?;
+    world.stack().replication().await?.promote(LIMIT).await?;
+    let uuid: String = ask(&replica, "SELECT @@server_uuid").await?;
+    written(&world, &replica, &["INSERT INTO t VALUES (2000, 'other')"]).await?;
+    let own = format!("it has these that the log does not: {uuid}");
+    says(&world, &["FAILED", "source_behind_log", &lost, &own, "source-behind-log"]).await?;
+    let rows: u64 =
+        ask(&world.target_url, &format!("SELECT COUNT(*) FROM `{}`.t WHERE id = 2000", world.database())).await?;
+    ensure!(rows == 0, "something of the other history is in the target");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_purged_errant_transaction_halts_by_name_and_a_chosen_place_is_the_way_out() -> Result<()> {
+    let mut world = replicated(StackSpec::pair("errant"), "errant").await?;
+    let replica = replica(&world)?;
+    rows(&world, &world.source_url, 0, 5).await?;
+    world.stack().replication().await?.wait(LIMIT).await?;
+    world.settled(LIMIT).await?;
+    written(&world, &replica, &["INSERT INTO t VALUES (3000, 'errant')", "FLUSH BINARY LOGS"]).await?;
+    let file: String = ask(&replica, "SHOW BINARY LOG STATUS").await?;
+    execute(&replica, &[&format!("PURGE BINARY LOGS TO '{file}'")]).await?;
+    let uuid: String = ask(&replica, "SELECT @@server_uuid").await?;
+    world.stack().mysql("source")?.kill()?;
+    world.stack().replication().await?.promote(LIMIT).await?;
+    says(&world, &["FAILED", "purged_past_log", &format!("{uuid}:1"), "purged-past-log"]).await?;
+
+    // The way out: what it changed is copied by hand, and a log begins at a place that holds it.
+    let (source, purged) = (world.source(), ask::<String>(&replica, "SELECT @@GLOBAL.gtid_purged").await?);
+    let purged = purged.replace('\n', "");
+    let refused = world.lutra_output(&["adopt", &source, "--at", &format!("{uuid}:1")]).await?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(refused.status.code() == Some(1) && said.contains("is ahead of the place"), "{}: {said}", refused.status);
+    let executed: String = ask(&replica, "SELECT @@GLOBAL.gtid_executed").await?;
+    let executed = executed.replace('\n', "");
+    let shown = world.lutra(&["adopt", &source, "--at", &executed, "--dry-run"]).await?;
+    ensure!(
+        shown.contains("would go on") && shown.contains(&format!("passes over {uuid}:1")),
+        "{shown}; purged: {purged}"
+    );
+    says(&world, &["FAILED", "purged_past_log"]).await?;
+    written(&world, &world.target_url, &["INSERT INTO t VALUES (3000, 'errant')"]).await?;
+    // The end of the file, which holds the same.
+    let end: Row = connect(&replica).await?.query_first("SHOW BINARY LOG STATUS").await?.context("the log's end")?;
+    let place = format!("{}:{}", end.get::<String, _>(0).unwrap_or_default(), end.get::<u64, _>(1).unwrap_or_default());
+    world.lutra(&["adopt", &source, "--at", &place]).await?;
+    world.running(LIMIT).await?;
+    world.source_url = replica;
+    rows(&world, &world.source_url, 40, 5).await?;
+    world.settled(LIMIT).await
+}
