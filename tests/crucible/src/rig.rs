@@ -23,7 +23,7 @@ pub const EACH: u32 = 2;
 /// Nothing that is mended may take longer to go on.
 pub const LIMIT: Duration = Duration::from_secs(120);
 /// A manager that has not answered by then is asked again: another may lead by now.
-const ANSWER: Duration = Duration::from_secs(1);
+const ANSWER: Duration = Duration::from_secs(3);
 /// How often a server is asked for a probe.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
