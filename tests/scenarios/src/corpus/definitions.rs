@@ -204,18 +204,29 @@ impl Reader {
     }
 }
 
-/// The definition of a table with its CHECK constraints in one order. They are the last of its lines.
+/// The definition of a table with its CHECK constraints in one order, and without the numbers in the names that the server
+/// gave them: a copy of the table (LIKE) counts them in the order of their names. They are the last of its lines.
 fn with_sorted_checks(table: &str) -> String {
     let is_check = |line: &&str| line.starts_with("  CONSTRAINT ") && line.contains(" CHECK ");
-    let mut checks: Vec<&str> = table.lines().filter(is_check).map(|line| line.trim_end_matches(',')).collect();
+    let mut checks: Vec<String> =
+        table.lines().filter(is_check).map(|line| unnumbered(line.trim_end_matches(','))).collect();
     checks.sort_unstable();
     let mut rest = checks.into_iter();
     let line = |line: &str| match if is_check(&line) { rest.next() } else { None } {
         Some(check) if line.ends_with(',') => format!("{check},"),
-        Some(check) => check.to_owned(),
+        Some(check) => check,
         None => line.to_owned(),
     };
     table.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn unnumbered(check: &str) -> String {
+    match check.split_once("` CHECK ") {
+        Some((name, rest)) if name.contains("_chk_") => {
+            format!("{}` CHECK {rest}", name.trim_end_matches(|c: char| c.is_ascii_digit()))
+        }
+        _ => check.to_owned(),
+    }
 }
 
 fn text(row: &Row, at: usize) -> String {
@@ -229,7 +240,7 @@ mod tests {
     #[test]
     fn checks_are_sorted_and_commas_stay_between_lines() {
         let other = "CREATE TABLE `t` (\n  `a` int,\n  CONSTRAINT `t_chk_1` CHECK ((`a` > 1)),\n  CONSTRAINT `b` CHECK ((`a` < 9))\n) x";
-        let sorted = "CREATE TABLE `t` (\n  `a` int,\n  CONSTRAINT `b` CHECK ((`a` < 9)),\n  CONSTRAINT `t_chk_1` CHECK ((`a` > 1))\n) x";
+        let sorted = "CREATE TABLE `t` (\n  `a` int,\n  CONSTRAINT `b` CHECK ((`a` < 9)),\n  CONSTRAINT `t_chk_` CHECK ((`a` > 1))\n) x";
         assert_eq!(with_sorted_checks(other), sorted);
         assert_eq!(with_sorted_checks(sorted), sorted);
     }
