@@ -19,7 +19,7 @@ use crate::status::task_ids;
 
 /// A checkpoint is the row of the highest number; the term is the highest of any row of the task.
 const CHECKPOINT: &str = "SELECT sequence, sub, source_uuid, gtid_set, binlog_file, binlog_position, source_committed_at, \
-     (SELECT MAX(term) FROM `lutra`.`slot` WHERE task = ?) FROM `lutra`.`slot` WHERE task = ? \
+     (SELECT MAX(term) FROM `lutra`.`slot` WHERE task = ?), log_id, next_offset FROM `lutra`.`slot` WHERE task = ? \
      ORDER BY sequence DESC, sub DESC LIMIT 1";
 
 /// What an adoption did, or would do.
@@ -229,6 +229,14 @@ async fn checkpoint(documents: &Documents, pipeline: &str) -> Result<Checkpoint,
         committed_at: row.i64(6).unwrap_or(0),
     };
     Ok(Checkpoint { adoption, term: row.u64(7).unwrap_or(0) })
+}
+
+/// Where a loader goes on in the log that it reads, as its target has it; `None` where the target does not say.
+pub(crate) async fn next_offset(documents: &Documents, pipeline: &str, log: &LogRef) -> Option<i64> {
+    let target = documents.target(documents.pipeline(pipeline)?.target.as_str())?;
+    let mut connection = servers::connect(&target.connection()).await.ok()?;
+    let row = read_checkpoint(&mut connection, pipeline).await.ok()??;
+    (row.text(8) == Some(log.log_id.to_string().as_str())).then(|| row.i64(9)).flatten()
 }
 
 async fn read_checkpoint(connection: &mut Connection, pipeline: &str) -> lutra_mysql::Result<Option<lutra_mysql::Row>> {

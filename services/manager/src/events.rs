@@ -38,6 +38,30 @@ impl Reconciled<'_> {
     }
 }
 
+/// What is left of a log's retention for a reader.
+pub(crate) struct HeadroomMeasured<'a> {
+    pub(crate) reader: &'a TaskId,
+    pub(crate) seconds: f64,
+}
+
+impl HeadroomMeasured<'_> {
+    pub(crate) fn emit(self) {
+        metrics::gauge!("lutra_manager_log_headroom_seconds", "reader" => self.reader.to_string()).set(self.seconds);
+    }
+}
+
+/// A log's retention comes near to a reader.
+pub(crate) struct RetentionNear<'a> {
+    pub(crate) reader: &'a TaskId,
+    pub(crate) warning: &'a str,
+}
+
+impl RetentionNear<'_> {
+    pub(crate) fn emit(self) {
+        tracing::warn!(reader = %self.reader, "{}", self.warning);
+    }
+}
+
 /// Whether this manager leads has changed.
 pub(crate) struct Leading {
     pub(crate) leads: bool,

@@ -12,7 +12,8 @@
 //! | [`servers`] | documents -> what the databases themselves say |
 //! | [`live`] | registered workers -> what they measure |
 //! | [`status`] | all of it -> one picture for people |
-//! | [`adopt`] | a target's checkpoint -> a new log that continues it |
+//! | [`adopt`] | a target's checkpoint, or a chosen place -> a new log that continues it |
+//! | `retention` | places of readers, ages of records -> what is left of Kafka's retention |
 
 pub mod access;
 pub mod adopt;
@@ -33,6 +34,7 @@ pub mod loads;
 pub mod manager;
 pub mod proxy;
 pub mod reconcile;
+mod retention;
 pub mod servers;
 mod service;
 pub mod status;

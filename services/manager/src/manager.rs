@@ -9,6 +9,7 @@ use tokio::sync::{OnceCell, watch};
 
 use crate::error::ManagerError;
 use crate::reconcile::Reconciler;
+use crate::retention::Headrooms;
 
 /// How long a worker or the leader may take to answer an ordinary call.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,6 +29,8 @@ pub(crate) struct Inner {
     /// The leadership, while this manager has it.
     pub(crate) leadership: watch::Receiver<Option<Arc<Leadership>>>,
     pub(crate) reconciler: Reconciler,
+    /// What is left of the logs' retention for their readers.
+    pub(crate) headrooms: Headrooms,
 }
 
 /// Kafka, connected when it is first needed: a manager answers while Kafka is away.
@@ -41,6 +44,11 @@ pub(crate) struct Kafka {
 impl Kafka {
     pub(crate) fn new(config: KafkaConfig, topics: LogTopic) -> Self {
         Self { config, topics, admin: OnceCell::new() }
+    }
+
+    /// How it is reached.
+    pub(crate) fn config(&self) -> &KafkaConfig {
+        &self.config
     }
 
     /// The brokers, as configured.

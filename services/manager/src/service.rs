@@ -11,7 +11,8 @@ use crate::config::ManagerArgs;
 use crate::error::ManagerError;
 use crate::manager::{CALL_TIMEOUT, Inner, Kafka, Manager};
 use crate::reconcile::Reconciler;
-use crate::{api, leader};
+use crate::retention::Headrooms;
+use crate::{api, leader, retention};
 
 /// The manager's life.
 pub async fn run(context: Context, args: ManagerArgs) -> Result<(), ManagerError> {
@@ -31,6 +32,7 @@ pub async fn run(context: Context, args: ManagerArgs) -> Result<(), ManagerError
             token: args.token(),
             leadership,
             reconciler: Reconciler::default(),
+            headrooms: Headrooms::default(),
         }),
     };
     let bound = context.serve(api::router(&manager)).await.map_err(ManagerError::Serve)?;
@@ -39,6 +41,8 @@ pub async fn run(context: Context, args: ManagerArgs) -> Result<(), ManagerError
     let election = LeaderElection::new(coordination.clone(), address);
     let shutdown = context.shutdown.clone();
     context.supervisor.spawn(TaskKind::Critical, "leader", leader::run(manager.clone(), election, leads, shutdown));
+    let measures = retention::run(manager.clone(), context.shutdown.clone());
+    context.supervisor.spawn(TaskKind::BestEffort, "retention", measures);
     context.shutdown.cancelled().await;
     // The lock goes with the session: closing it lets the next manager lead at once.
     let mut leadership = manager.inner.leadership.clone();

@@ -161,6 +161,9 @@ pub async fn status(manager: &Manager) -> Result<Status, ManagerError> {
     let cluster = store.snapshot().await?;
     let live = live::ask(manager, cluster.workers.values()).await;
     let mut views: BTreeMap<TaskId, TaskView> = tasks(&cluster, Some(&live));
+    for (id, view) in views.iter_mut().filter(|(_, view)| view.note.is_none()) {
+        view.note = manager.inner.headrooms.of(id).and_then(|headroom| headroom.warning());
+    }
     let mut shown = Vec::new();
     let mut pipelines = Vec::new();
     for name in documents.names(Kind::Pipeline) {
