@@ -145,7 +145,8 @@ async fn halted(world: &World) -> Result<Option<String>> {
     Ok(failure.map(|task| format!("{}: {}", text(&task["task"]), text(&task["failure"]["message"]))))
 }
 
-/// Runs what cases say at the source first, then begins a pipeline that copies the tables, and compares.
+/// Runs what cases say at the source first, then begins a pipeline that copies the tables, and compares. Between the families
+/// nothing is run.
 ///
 /// # Errors
 /// When the services cannot be started, or a statement fails.
@@ -154,6 +155,10 @@ pub async fn copied(cases: &[Case]) -> Result<(Pair, Vec<Outcome>)> {
     let options = WorldOptions { databases, load: "    full: {}".to_owned(), ..WorldOptions::default() };
     let world = World::shared("confcopy", options).await?;
     let pair = Pair { source: flavour(&world.source_url).await?, target: flavour(&world.target_url).await? };
+    if pair.source != pair.target {
+        // A table's definition is the source's own text, which the other family often refuses: the page has no column for it.
+        return Ok((pair, Vec::new()));
+    }
     const KEY: &str = "copied";
     let fits = |case: &Case| {
         let runs = matches!(case.expected_on(KEY), Expected::Equal | Expected::Differs(_));
@@ -337,8 +342,10 @@ impl Play<'_> {
 
     /// The collations of this case's tables and columns.
     async fn collations(&self, connection: &mut Conn) -> Result<BTreeSet<(String, String, String)>> {
-        let query = "SELECT c.table_name, c.column_name, c.collation_name FROM information_schema.columns c JOIN \
-                     information_schema.tables t USING (table_schema, table_name) WHERE c.collation_name IS NOT NULL AND \
+        // MySQL's JSON has no collation, MariaDB's is text.
+        let query = "SELECT c.table_name, c.column_name, IF(c.data_type = 'json', 'utf8mb4_bin', c.collation_name) FROM \
+                     information_schema.columns c JOIN information_schema.tables t USING (table_schema, table_name) WHERE \
+                     (c.collation_name IS NOT NULL OR c.data_type = 'json') AND \
                      t.table_type = 'BASE TABLE' AND c.table_schema IN (?, ?) UNION ALL SELECT table_name, '', table_collation FROM \
                      information_schema.tables WHERE table_type = 'BASE TABLE' AND table_schema IN (?, ?)";
         let (own, second) = (self.database.clone(), format!("{}_2", self.database));
