@@ -42,7 +42,9 @@ pub fn judge(error: &ExtractError) -> Next {
             Next::Fail(Disposition::Halt, "compare source and target, then `lutra adopt SOURCE --from-target`")
         }
         ExtractError::Source { source, .. } => judge_source(source),
-        ExtractError::StreamEnded { .. } | ExtractError::StreamAstray { .. } => Next::Attempt,
+        ExtractError::StreamEnded { .. } | ExtractError::StreamAstray { .. } | ExtractError::SteppedDown { .. } => {
+            Next::Attempt
+        }
         ExtractError::Assemble { .. } => Next::Fail(Disposition::Halt, "the message says what stands in the way"),
         ExtractError::Schema { .. } | ExtractError::Definitions { .. } => Next::Attempt,
         ExtractError::Broker { source, .. } => match source.as_ref() {

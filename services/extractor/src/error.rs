@@ -115,6 +115,16 @@ pub enum ExtractError {
         /// Where the log ends.
         log_end: BinlogPosition,
     },
+    /// A switch-over left the server alive.
+    #[error(
+        "source {address} takes no writes any more and follows nobody, and {successor} takes them: the servers are asked again"
+    )]
+    SteppedDown {
+        /// `host:port`.
+        address: String,
+        /// The new primary, `host:port`.
+        successor: String,
+    },
     /// What the binlog holds cannot be carried on.
     #[error("the binlog cannot be followed at {position}")]
     Assemble {

@@ -153,7 +153,9 @@ where
             let conductor = Conductor::new(handle, readers, server.options.clone(), &self.config);
             tasks.spawn(conductor.run());
         }
-        let sight = watch_server(&mut tasks, server.connection);
+        let others = self.config.servers.iter().filter(|other| other.address() != address).cloned();
+        let others = if self.config.spec.gtid { others.collect() } else { Vec::new() };
+        let sight = watch_server(&mut tasks, server.connection, others);
         let resume = Resume { half, open_xa, ..resume(number, place, &start, known) };
         let run = Run {
             assembler: Assembler::new(Arc::new(self.config.spec.clone()), resume).with_definitions(definitions),
@@ -368,6 +370,9 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
         if let Some(sight) = self.sight.borrow().as_ref() {
             let log_end = self.witness.reached(self.assembler.position(), Instant::now(), sight);
             self.ensure_same_log(log_end)?;
+            if let Some(successor) = sight.successor.clone() {
+                return Err(ExtractError::SteppedDown { address: self.address.clone(), successor });
+            }
         }
         self.publisher.heartbeat(&mut self.assembler, offset, &mut self.counters).await?;
         let bytes = self.publisher.progress().borrow().acknowledged_bytes;

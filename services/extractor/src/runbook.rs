@@ -26,6 +26,7 @@ pub fn page(error: &ExtractError) -> &'static str {
         ExtractError::Log(error) if matches!(error.as_ref(), lutra_log::LogError::Halt { .. }) => "log-halted",
         ExtractError::StreamEnded { .. }
         | ExtractError::StreamAstray { .. }
+        | ExtractError::SteppedDown { .. }
         | ExtractError::Schema { .. }
         | ExtractError::Definitions { .. }
         | ExtractError::Log(_) => "server-unreachable",

@@ -7,7 +7,8 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use lutra_change::BinlogPosition;
-use lutra_mysql::{Connection, catalogue};
+use lutra_mysql::catalogue::Follows;
+use lutra_mysql::{ConnectOptions, Connection, catalogue};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -21,6 +22,8 @@ const HEARTBEATS: u32 = 8;
 
 /// Less than this part of the retention is left: time to look.
 const SHORT: f64 = 0.25;
+/// How long another server may take to say what it is.
+const ANSWER: Duration = Duration::from_secs(2);
 /// Looks from one question for the retention to the next.
 const RETENTION_EVERY: u32 = 30;
 
@@ -35,6 +38,8 @@ pub struct Sight {
     pub log_end: BinlogPosition,
     /// For how many seconds it keeps its binlog; `None` where time does not purge it.
     pub retention: Option<u64>,
+    /// It gets nothing new any more, and this server of the list is the primary: a switch-over that left it alive.
+    pub successor: Option<String>,
 }
 
 impl Sight {
@@ -54,8 +59,13 @@ impl Sight {
     }
 }
 
-/// Looks once a second, for as long as the server answers; nothing is seen before the first look.
-pub fn watch_server(tasks: &mut JoinSet<()>, mut connection: Connection) -> watch::Receiver<Option<Sight>> {
+/// Looks once a second, for as long as the server answers; nothing is seen before the first look. `others` are the source's
+/// other servers.
+pub fn watch_server(
+    tasks: &mut JoinSet<()>,
+    mut connection: Connection,
+    others: Vec<ConnectOptions>,
+) -> watch::Receiver<Option<Sight>> {
     let (sender, receiver) = watch::channel(None);
     tasks.spawn(async move {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
@@ -69,7 +79,11 @@ pub fn watch_server(tasks: &mut JoinSet<()>, mut connection: Connection) -> watc
                 retention = found;
             }
             looks = looks.wrapping_add(1);
-            let Ok(sight) = look(&mut connection, retention).await else { return };
+            let Ok(mut sight) = look(&mut connection, retention).await else { return };
+            if !others.is_empty() {
+                let Ok(idle) = is_set_aside(&mut connection).await else { return };
+                sight.successor = if idle { successor(&others).await } else { None };
+            }
             if sender.send(Some(sight)).is_err() {
                 return;
             }
@@ -84,7 +98,34 @@ async fn look(connection: &mut Connection, retention: Option<u64>) -> Result<Sig
     let there = catalogue::clock(connection).await?;
     let middle = before + (now_micros() - before) / 2;
     let log_end = catalogue::log_end(connection).await?;
-    Ok(Sight { asked_at, clock_offset: there - middle, log_end, retention })
+    Ok(Sight { asked_at, clock_offset: there - middle, log_end, retention, successor: None })
+}
+
+/// Whether the server takes no writes and follows nobody who answers: it gets nothing new.
+async fn is_set_aside(connection: &mut Connection) -> Result<bool, lutra_mysql::Error> {
+    let read_only = connection.query_text("SELECT @@GLOBAL.read_only").await?;
+    if read_only.as_deref() != Some("1") {
+        return Ok(false);
+    }
+    let follows = catalogue::follows(connection).await?;
+    Ok(matches!(follows, Some(Follows::Nobody | Follows::Disconnected)))
+}
+
+/// The first of the other servers that takes writes and follows nobody.
+async fn successor(others: &[ConnectOptions]) -> Option<String> {
+    for options in others {
+        let asked = async {
+            let mut connection = Connection::connect(options).await?;
+            let read_only = connection.query_text("SELECT @@GLOBAL.read_only").await?;
+            Ok::<_, lutra_mysql::Error>((read_only, catalogue::follows(&mut connection).await?))
+        };
+        if let Ok(Ok((Some(read_only), Some(Follows::Nobody)))) = tokio::time::timeout(ANSWER, asked).await
+            && read_only == "0"
+        {
+            return Some(options.address());
+        }
+    }
+    None
 }
 
 /// Holds what the stream brings against what the server says of its log.
@@ -129,7 +170,7 @@ mod tests {
     }
 
     fn sight(asked_at: Instant, log_end: BinlogPosition) -> Sight {
-        Sight { asked_at, clock_offset: 0, log_end, retention: Some(1_000) }
+        Sight { asked_at, clock_offset: 0, log_end, retention: Some(1_000), successor: None }
     }
 
     #[test]

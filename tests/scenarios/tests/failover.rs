@@ -1,4 +1,5 @@
-//! A source that fails over to its replica: cleanly, with a lost tail, and with transactions of the replica's own.
+//! A source that fails over to its replica: cleanly, with a lost tail, and with transactions of the replica's own; and how near
+//! retention is to its readers.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::time::{Duration, Instant};
@@ -167,6 +168,20 @@ async fn a_replica_of_mariadb_is_read_as_soon_as_it_is_promoted() -> Result<()> 
 }
 
 #[tokio::test]
+async fn a_switch_over_that_leaves_the_old_primary_alive_is_followed() -> Result<()> {
+    let mut world = replicated(StackSpec::pair("switchover"), "switchover").await?;
+    rows(&world, &world.source_url, 0, 10).await?;
+    world.execute(&["SET GLOBAL super_read_only = ON"]).await?;
+    world.stack().replication().await?.wait(LIMIT).await?;
+    let took = promoted(&world).await?;
+    println!("switch-over: the first row of the new primary is in the target {took:?} after it took writes");
+    ensure!(took < FAIL_OVER, "switch-over after {took:?}\n{}", world.logs());
+    world.source_url = replica(&world)?;
+    rows(&world, &world.source_url, 40, 10).await?;
+    world.settled(LIMIT).await
+}
+
+#[tokio::test]
 async fn a_tail_that_the_new_primary_never_got_halts_with_both_sets_shown() -> Result<()> {
     let world = replicated(StackSpec::pair("losttail"), "losttail").await?;
     let replica = replica(&world)?;
@@ -228,4 +243,47 @@ async fn a_purged_errant_transaction_halts_by_name_and_a_chosen_place_is_the_way
     world.source_url = replica;
     rows(&world, &world.source_url, 40, 5).await?;
     world.settled(LIMIT).await
+}
+
+#[tokio::test]
+async fn how_near_retention_is_to_a_reader_is_measured_and_warned_of() -> Result<()> {
+    const KEPT: u64 = 20;
+    let installation = Installation::ensure(&Home::from_env(), &|_| ())?;
+    let stack = Stack::start(&installation, StackSpec::pair("headroom").relaxed()).await?;
+    let world = World::own(stack, "headroom", WorldOptions::default()).await?;
+    world.apply().await?;
+    let table = "CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(200))";
+    world.execute(&[&format!("CREATE DATABASE `{}`", world.database())]).await?;
+    written(&world, &world.source_url, &[table, "INSERT INTO t (v) VALUES ('x')"]).await?;
+    world.execute(&[&format!("SET GLOBAL binlog_expire_logs_seconds = {KEPT}")]).await?;
+    world.settled(LIMIT).await?;
+    let status = says(&world, &["retention_headroom_seconds"]).await?;
+    ensure!(!status.contains("may purge"), "nothing waits to be read: {status}");
+
+    // Behind by most of the retention, with much to read.
+    let extractor = world.service("extractor-1")?;
+    extractor.kill()?;
+    let double = "INSERT INTO t (v) SELECT REPEAT('x', 200) FROM t";
+    written(&world, &world.source_url, &[double; 17]).await?;
+    tokio::time::sleep(Duration::from_secs(KEPT - 2)).await;
+    extractor.start()?;
+    extractor.wait_for_log("may purge what is to be read next", LIMIT).await?;
+    world.settled(2 * LIMIT).await?;
+
+    // Kafka's, for both readers, within a minute.
+    let leader =
+        serde_json::from_str::<serde_json::Value>(&world.lutra(&["status", "--json"]).await?)?["leader"].clone();
+    let metrics = format!("http://{}/metrics", leader.as_str().context("no manager leads")?);
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let readers = ["transform", "load"]
+        .map(|kind| format!("lutra_manager_log_headroom_seconds{{reader=\"{kind}/{}\"}}", world.pipeline()));
+    let deadline = Instant::now() + 2 * LIMIT;
+    loop {
+        let text = client.get(&metrics).send().await?.text().await?;
+        if readers.iter().all(|reader| text.contains(reader)) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the manager does not measure {readers:?}: {text}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
