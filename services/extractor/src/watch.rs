@@ -4,6 +4,7 @@
 //! the file that is gone, and says nothing of what it writes from then on. Its log's end tells.
 
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use lutra_change::BinlogPosition;
@@ -26,6 +27,9 @@ const SHORT: f64 = 0.25;
 const ANSWER: Duration = Duration::from_secs(2);
 /// Looks from one question for the retention to the next.
 const RETENTION_EVERY: u32 = 30;
+
+/// So many places are remembered, one a second: a look takes less.
+const PLACES: usize = 4;
 
 /// One look at the server.
 #[derive(Clone, Debug)]
@@ -131,7 +135,8 @@ async fn successor(others: &[ConnectOptions]) -> Option<String> {
 /// Holds what the stream brings against what the server says of its log.
 #[derive(Debug, Default)]
 pub struct Witness {
-    reached: Option<(Instant, BinlogPosition)>,
+    /// The newest places: a look may be older than the place of a second ago.
+    reached: VecDeque<(Instant, BinlogPosition)>,
     idle_at: Option<BinlogPosition>,
     beats: u32,
 }
@@ -140,9 +145,13 @@ impl Witness {
     /// Once a second: the stream has reached a place. A log that ends before what it had sent earlier was begun anew:
     /// that end is given back.
     pub fn reached(&mut self, place: BinlogPosition, now: Instant, sight: &Sight) -> Option<BinlogPosition> {
-        let earlier = self.reached.replace((now, place));
-        let (_, earlier) = earlier.filter(|(at, _)| *at < sight.asked_at)?;
-        ends_before(&sight.log_end, &earlier).then(|| sight.log_end.clone())
+        let earlier = self.reached.iter().rfind(|(at, _)| *at < sight.asked_at);
+        let begun_anew = earlier.is_some_and(|(_, earlier)| ends_before(&sight.log_end, earlier));
+        if self.reached.len() == PLACES {
+            self.reached.pop_front();
+        }
+        self.reached.push_back((now, place));
+        begun_anew.then(|| sight.log_end.clone())
     }
 
     /// A heartbeat: the server believes that it has sent everything up to there. The end of its log is given back when it
@@ -200,6 +209,19 @@ mod tests {
         let kept = Sight { retention: None, ..sight.clone() };
         assert_eq!(kept.headroom(&at("b.000001", 4), second, 2_000 * second), None);
         assert!(!kept.is_short(-1.0));
+    }
+
+    #[test]
+    fn a_look_that_is_older_than_the_last_place_is_held_against_the_one_before() {
+        let mut witness = Witness::default();
+        let start = Instant::now();
+        let milli = |n| start + Duration::from_millis(n);
+        // Looks and places keep step, and a look is answered just behind the next place.
+        let old = at("b.000003", 900);
+        assert_eq!(witness.reached(old.clone(), milli(1_010), &sight(milli(0), old.clone())), None);
+        assert_eq!(witness.reached(old.clone(), milli(2_010), &sight(milli(1_000), old.clone())), None);
+        let anew = at("b.000001", 158);
+        assert_eq!(witness.reached(old, milli(3_010), &sight(milli(2_000), anew.clone())), Some(anew));
     }
 
     #[test]
