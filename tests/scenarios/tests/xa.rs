@@ -8,6 +8,10 @@ use lutra_harness::mysql::connect;
 use lutra_scenarios::{World, WorldOptions};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use tokio::sync::Mutex;
+
+/// A source whose log begins between another one's XA PREPARE and XA COMMIT halts, by design: both tests are of one server.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -59,6 +63,7 @@ async fn world(name: &str) -> Result<(World, Conn)> {
 
 #[tokio::test]
 async fn prepared_transactions_wait_for_their_decision_over_kills_of_all_services() -> Result<()> {
+    let _alone = ALONE.lock().await;
     let (world, mut conn) = world("xa").await?;
     let db = world.database().to_owned();
     let xid = |n: u32| format!("{db}.{n}");
@@ -94,6 +99,7 @@ async fn prepared_transactions_wait_for_their_decision_over_kills_of_all_service
 
 #[tokio::test]
 async fn large_xa_transactions_pass_in_one_and_two_phases() -> Result<()> {
+    let _alone = ALONE.lock().await;
     let (world, mut conn) = world("xa-large").await?;
     let db = world.database().to_owned();
     conn.query_drop("SET SESSION cte_max_recursion_depth = 100000").await?;
