@@ -176,9 +176,14 @@ fn missing(what: &str) -> Error {
     Error::Unexpected { operation: QUERY, reason: format!("the server gives no {what}") }
 }
 
-/// Where the binlog ends now.
-pub async fn log_end(connection: &mut Connection) -> Result<BinlogPosition> {
-    log_status(connection).await.map(|(_, position)| position)
+/// Where the binlog ends now, with the GTIDs executed up to there where the server says them beside it: MySQL does.
+pub async fn log_end(connection: &mut Connection) -> Result<(BinlogPosition, Option<GtidSet>)> {
+    let (row, position) = log_status(connection).await?;
+    let set = match connection.flavour().await? {
+        Flavour::MySql => Some(gtid_set(&row.string(4))?),
+        Flavour::MariaDb => None,
+    };
+    Ok((position, set))
 }
 
 /// Where the binlog ends now, with the GTIDs executed up to there.

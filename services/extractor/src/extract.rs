@@ -368,7 +368,8 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
         self.assembler.set_now(now_micros());
         let offset = self.clock_offset();
         if let Some(sight) = self.sight.borrow().as_ref() {
-            let log_end = self.witness.reached(self.assembler.position(), Instant::now(), sight);
+            let log_end =
+                self.witness.reached(self.assembler.position(), self.assembler.gtid_set(), Instant::now(), sight);
             self.ensure_same_log(log_end)?;
             if let Some(successor) = sight.successor.clone() {
                 return Err(ExtractError::SteppedDown { address: self.address.clone(), successor });

@@ -1,13 +1,13 @@
 //! What the source says beside its dump stream, once a second: its clock, where its binlog ends, and how long it keeps it.
 //!
 //! A dump stream alone does not tell when it is stuck: after `RESET BINARY LOGS AND GTIDS` a server goes on with heartbeats of
-//! the file that is gone, and says nothing of what it writes from then on. Its log's end tells.
+//! the file that is gone, and says nothing of what it writes from then on. Its log's end tells, and what it has executed.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use lutra_change::BinlogPosition;
+use lutra_change::{BinlogPosition, GtidSet};
 use lutra_mysql::catalogue::Follows;
 use lutra_mysql::{ConnectOptions, Connection, catalogue};
 use tokio::sync::watch;
@@ -28,6 +28,10 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// Looks from one question for the retention to the next.
 const RETENTION_EVERY: u32 = 30;
 
+/// So many looks in a row without what the server has sent: it has forgotten it. Replicas receive a transaction before the
+/// server counts it as executed, as long as semi-synchronous ones let it wait (ten seconds by default).
+const LOOKS: u32 = 12;
+
 /// So many places are remembered, one a second: a look takes less.
 const PLACES: usize = 4;
 
@@ -40,6 +44,8 @@ pub struct Sight {
     pub clock_offset: i64,
     /// Where its log ended.
     pub log_end: BinlogPosition,
+    /// What it had executed; `None` where it does not say so.
+    pub executed: Option<GtidSet>,
     /// For how many seconds it keeps its binlog; `None` where time does not purge it.
     pub retention: Option<u64>,
     /// It gets nothing new any more, and this server of the list is the primary: a switch-over that left it alive.
@@ -101,8 +107,8 @@ async fn look(connection: &mut Connection, retention: Option<u64>) -> Result<Sig
     let before = now_micros();
     let there = catalogue::clock(connection).await?;
     let middle = before + (now_micros() - before) / 2;
-    let log_end = catalogue::log_end(connection).await?;
-    Ok(Sight { asked_at, clock_offset: there - middle, log_end, retention, successor: None })
+    let (log_end, executed) = catalogue::log_end(connection).await?;
+    Ok(Sight { asked_at, clock_offset: there - middle, log_end, executed, retention, successor: None })
 }
 
 /// Whether the server takes no writes and follows nobody who answers: it gets nothing new.
@@ -136,22 +142,39 @@ async fn successor(others: &[ConnectOptions]) -> Option<String> {
 #[derive(Debug, Default)]
 pub struct Witness {
     /// The newest places: a look may be older than the place of a second ago.
-    reached: VecDeque<(Instant, BinlogPosition)>,
+    reached: VecDeque<Reached>,
+    forgotten: u32,
     idle_at: Option<BinlogPosition>,
     beats: u32,
 }
 
+/// Where the stream was.
+#[derive(Debug)]
+struct Reached {
+    at: Instant,
+    place: BinlogPosition,
+    gtid_set: GtidSet,
+}
+
 impl Witness {
-    /// Once a second: the stream has reached a place. A log that ends before what it had sent earlier was begun anew:
-    /// that end is given back.
-    pub fn reached(&mut self, place: BinlogPosition, now: Instant, sight: &Sight) -> Option<BinlogPosition> {
-        let earlier = self.reached.iter().rfind(|(at, _)| *at < sight.asked_at);
-        let begun_anew = earlier.is_some_and(|(_, earlier)| ends_before(&sight.log_end, earlier));
+    /// Once a second: the stream has reached a place. A log that ends before what it had sent earlier, or whose server has
+    /// not executed that, was begun anew: its end is given back.
+    pub fn reached(
+        &mut self,
+        place: BinlogPosition,
+        gtid_set: &GtidSet,
+        now: Instant,
+        sight: &Sight,
+    ) -> Option<BinlogPosition> {
+        let earlier = self.reached.iter().rfind(|earlier| earlier.at < sight.asked_at);
+        let begun_anew = earlier.is_some_and(|earlier| ends_before(&sight.log_end, &earlier.place));
+        let forgotten = earlier.zip(sight.executed.as_ref()).is_some_and(|(e, set)| !e.gtid_set.is_subset(set));
+        self.forgotten = if forgotten { self.forgotten + 1 } else { 0 };
         if self.reached.len() == PLACES {
             self.reached.pop_front();
         }
-        self.reached.push_back((now, place));
-        begun_anew.then(|| sight.log_end.clone())
+        self.reached.push_back(Reached { at: now, place, gtid_set: gtid_set.clone() });
+        (begun_anew || self.forgotten >= LOOKS).then(|| sight.log_end.clone())
     }
 
     /// A heartbeat: the server believes that it has sent everything up to there. The end of its log is given back when it
@@ -179,21 +202,27 @@ mod tests {
     }
 
     fn sight(asked_at: Instant, log_end: BinlogPosition) -> Sight {
-        Sight { asked_at, clock_offset: 0, log_end, retention: Some(1_000), successor: None }
+        Sight { asked_at, clock_offset: 0, log_end, executed: None, retention: Some(1_000), successor: None }
     }
 
     #[test]
     fn a_log_that_ends_before_what_it_sent_was_begun_anew() {
-        let mut witness = Witness::default();
+        let (mut witness, none) = (Witness::default(), GtidSet::new());
         let start = Instant::now();
         let second = |n| start + Duration::from_secs(n);
         let end = at("b.000003", 900);
-        assert_eq!(witness.reached(at("b.000003", 500), second(1), &sight(second(0), end.clone())), None);
+        assert_eq!(witness.reached(at("b.000003", 500), &none, second(1), &sight(second(0), end.clone())), None);
         // The stream ran past an end that was looked up before.
-        assert_eq!(witness.reached(at("b.000003", 1_000), second(2), &sight(second(0), end)), None);
+        assert_eq!(witness.reached(at("b.000003", 1_000), &none, second(2), &sight(second(0), end)), None);
         let anew = at("b.000001", 158);
-        assert_eq!(witness.reached(at("b.000003", 1_000), second(4), &sight(second(3), anew.clone())), Some(anew));
-        assert_eq!(witness.reached(at("b.000003", 1_000), second(6), &sight(second(5), at("other.000001", 4))), None);
+        assert_eq!(
+            witness.reached(at("b.000003", 1_000), &none, second(4), &sight(second(3), anew.clone())),
+            Some(anew)
+        );
+        assert_eq!(
+            witness.reached(at("b.000003", 1_000), &none, second(6), &sight(second(5), at("other.000001", 4))),
+            None
+        );
     }
 
     #[test]
@@ -213,15 +242,34 @@ mod tests {
 
     #[test]
     fn a_look_that_is_older_than_the_last_place_is_held_against_the_one_before() {
-        let mut witness = Witness::default();
+        let (mut witness, none) = (Witness::default(), GtidSet::new());
         let start = Instant::now();
         let milli = |n| start + Duration::from_millis(n);
         // Looks and places keep step, and a look is answered just behind the next place.
         let old = at("b.000003", 900);
-        assert_eq!(witness.reached(old.clone(), milli(1_010), &sight(milli(0), old.clone())), None);
-        assert_eq!(witness.reached(old.clone(), milli(2_010), &sight(milli(1_000), old.clone())), None);
+        assert_eq!(witness.reached(old.clone(), &none, milli(1_010), &sight(milli(0), old.clone())), None);
+        assert_eq!(witness.reached(old.clone(), &none, milli(2_010), &sight(milli(1_000), old.clone())), None);
         let anew = at("b.000001", 158);
-        assert_eq!(witness.reached(old, milli(3_010), &sight(milli(2_000), anew.clone())), Some(anew));
+        assert_eq!(witness.reached(old, &none, milli(3_010), &sight(milli(2_000), anew.clone())), Some(anew));
+    }
+
+    #[test]
+    fn a_server_that_does_not_know_what_it_sent_was_begun_anew() {
+        let set = |text: &str| text.parse::<GtidSet>().unwrap();
+        let (sent, fewer) =
+            (set("6dcd81b1-e92e-11f1-847d-02fc00000001:1-9"), set("6dcd81b1-e92e-11f1-847d-02fc00000001:1-8"));
+        let mut witness = Witness::default();
+        let start = Instant::now();
+        let end = at("b.000001", 457);
+        let mut look = |n: u64, executed: &GtidSet| {
+            let second = |n| start + Duration::from_secs(n);
+            let sight = Sight { executed: Some(executed.clone()), ..sight(second(2 * n), end.clone()) };
+            witness.reached(end.clone(), &sent, second(2 * n + 1), &sight)
+        };
+        // Its log ends at the very same place. For a while it may be late.
+        assert!((0..10).all(|n| look(n, &fewer).is_none()), "a commit that waits for a replica");
+        assert_eq!(look(10, &sent), None);
+        assert_eq!((11..40).filter_map(|n| look(n, &fewer)).next(), Some(end));
     }
 
     #[test]
