@@ -212,10 +212,7 @@ fn a_body_keeps_its_quotes() {
     ddl.context.sql_mode = Some(4);
     let routed = Rules::compile(&spec).unwrap().route_ddl(&ddl);
     let Ok(DdlRoute::Rewritten(ddl)) = routed else { panic!("{routed:?}") };
-    assert_eq!(
-        String::from_utf8_lossy(&ddl.statement),
-        "CREATE PROCEDURE `crm`.`p`() DELETE FROM \"crm\".\"t\""
-    );
+    assert_eq!(String::from_utf8_lossy(&ddl.statement), "CREATE PROCEDURE `crm`.`p`() DELETE FROM \"crm\".\"t\"");
 }
 
 #[test]
