@@ -1,6 +1,7 @@
 -- case: 27
 -- title: Defaults by expression, CURRENT_TIMESTAMP, NOT NULL
 -- copied: differs a full load makes the table from what `SHOW CREATE TABLE` says, as a dump does: a column whose default was dropped gets `DEFAULT NULL`
+-- mariadb-copied: equal
 CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a DATETIME(6) DEFAULT CURRENT_TIMESTAMP(6), b TIMESTAMP DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, c INT NOT NULL DEFAULT 7, d VARCHAR(40) NOT NULL DEFAULT 'it''s "x" \\', e VARCHAR(36) DEFAULT (UUID()), f DOUBLE DEFAULT (RAND()), g INT DEFAULT (1 + 2), h BIT(3) DEFAULT b'101', i DECIMAL(5,2) NOT NULL DEFAULT '-1.50', k TEXT DEFAULT ('text'));
 INSERT INTO t () VALUES (), (), ();
 UPDATE t SET c = 8 WHERE id = 2;

@@ -11,6 +11,7 @@
 //! | `pending` | why it cannot be right yet; it is not run |
 //! | `tested` | `FILE FUNCTION`: the test elsewhere that proves it; it is not run here |
 //! | `mysql-mariadb`, `mariadb-mysql`, `mariadb-mariadb`, `copied` | as `expect`, on these servers, or where a full load brings the rows |
+//! | `mariadb-copied` | as `copied`, on MariaDB |
 //! | `note` | what a reader of the table should know |
 //!
 //! Besides the two words of `expect` there is `differs TEXT`: the target differs, and TEXT says how and why.
@@ -157,7 +158,7 @@ impl Case {
                 self.expected = Expected::Tested(file.to_owned(), function.to_owned());
             }
             "expect" => self.expected = expected(value)?,
-            "mysql-mariadb" | "mariadb-mysql" | "mariadb-mariadb" | "copied" => {
+            "mysql-mariadb" | "mariadb-mysql" | "mariadb-mariadb" | "copied" | "mariadb-copied" => {
                 self.exceptions.insert(key.to_owned(), expected(value)?);
             }
             _ => bail!("there is no key `{key}`"),
@@ -217,7 +218,9 @@ impl Case {
     /// How it ends on these servers (`mysql-mariadb`), or where it is copied (`copied`).
     #[must_use]
     pub fn expected_on(&self, servers: &str) -> &Expected {
-        self.exceptions.get(servers).unwrap_or(&self.expected)
+        let general = servers.strip_prefix("mariadb-").filter(|kind| *kind == "copied");
+        let exception = self.exceptions.get(servers).or_else(|| self.exceptions.get(general?));
+        exception.unwrap_or(&self.expected)
     }
 
     /// Whether it is run by this suite.

@@ -159,15 +159,15 @@ pub async fn copied(cases: &[Case]) -> Result<(Pair, Vec<Outcome>)> {
         // A table's definition is the source's own text, which the other family often refuses: the page has no column for it.
         return Ok((pair, Vec::new()));
     }
-    const KEY: &str = "copied";
+    let key = if pair.source.is_mariadb() { "mariadb-copied" } else { "copied" };
     let fits = |case: &Case| {
-        let runs = matches!(case.expected_on(KEY), Expected::Equal | Expected::Differs(_));
+        let runs = matches!(case.expected_on(key), Expected::Equal | Expected::Differs(_));
         runs && case.fits(pair.source, pair.target)
     };
     let mut plays = Vec::new();
     for case in cases {
         let database = database(COPIED, case);
-        let expected = case.expected_on(KEY);
+        let expected = case.expected_on(key);
         let mut play = Play { world: &world, case, expected, pair, database, sessions: BTreeMap::new() };
         if fits(case) {
             play.steps(false).await.with_context(|| format!("run {}", case.name))?;

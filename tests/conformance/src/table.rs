@@ -138,6 +138,7 @@ fn name_of(servers: &str) -> &str {
         "mysql-mariadb" => PAIRS[3],
         "mariadb-mysql" => PAIRS[4],
         "mariadb-mariadb" => PAIRS[2],
+        "mariadb-copied" => PAIRS[5],
         other => other,
     }
 }
