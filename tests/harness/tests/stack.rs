@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods)]
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -40,8 +41,18 @@ async fn servers_keep_port_and_data_over_stops_kills_and_freezes() {
     let ids: Vec<ProcessId> = stack.servers().map(|server| server.process().id().unwrap()).collect();
     let folder = stack.folder().to_path_buf();
     assert!(ids.iter().all(|id| id.is_alive()));
+    ids.iter().for_each(|id| assert_eq!(litter(*id), Vec::<String>::new(), "process {}", id.pid));
     drop(stack);
     assert!(!ids.iter().any(|id| id.is_alive()) && !folder.exists());
+}
+
+/// What a process has mapped from the machine's folder for temporary files: what it unpacked there would outlive it.
+fn litter(id: ProcessId) -> Vec<String> {
+    let (machine, home) = (std::env::temp_dir(), Home::from_env().root().canonicalize().unwrap());
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", id.pid)).unwrap();
+    let files = maps.lines().filter_map(|line| line.find('/').map(|at| &line[at..]));
+    let strange = |file: &&str| Path::new(file).starts_with(&machine) && !Path::new(file).starts_with(&home);
+    files.filter(strange).map(str::to_owned).collect()
 }
 
 #[tokio::test]

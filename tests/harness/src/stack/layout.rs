@@ -128,6 +128,12 @@ pub const ZOOKEEPER_HEAP: &str = "-Xmx64m";
 /// A stack seldom lives for more than minutes: half of what a broker used in its first one went into its optimising compiler.
 const SHORT_LIFE: [&str; 2] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"];
 
+/// Keeps a Java machine's scratch files in the server's own folder: the native libraries that it unpacks, which a killed one
+/// leaves behind, and its performance counters, which it would have nowhere but in the machine's own place for such files.
+pub(super) fn java_scratch(own: &Path) -> [String; 2] {
+    [format!("-Djava.io.tmpdir={}", own.display()), "-XX:-UsePerfData".to_owned()]
+}
+
 fn lines_of(settings: &[(&str, &str)]) -> String {
     settings.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
 }
@@ -319,10 +325,13 @@ const KAFKA_LOGGING: &str = "status=error\nappender.out.type=Console\nappender.o
     rootLogger.level=info\nrootLogger.appenderRef.out.ref=out\n";
 
 fn kafka_java(installation: &Installation, own: &Path) -> Vec<String> {
+    let [scratch, counters] = java_scratch(own);
     vec![
         KAFKA_HEAP.to_owned(),
         SHORT_LIFE[0].to_owned(),
         SHORT_LIFE[1].to_owned(),
+        scratch,
+        counters,
         format!("-Dlog4j2.configurationFile={}", own.join("log4j2.properties").display()),
         "-cp".to_owned(),
         installation.kafka_classpath(),
@@ -361,10 +370,13 @@ fn zoo_cfg(port: u16, own: &Path) -> String {
 }
 
 fn zookeeper_command(installation: &Installation, own: &Path) -> CommandLine {
+    let [scratch, counters] = java_scratch(own);
     let args = [
         ZOOKEEPER_HEAP,
         SHORT_LIFE[0],
         SHORT_LIFE[1],
+        &scratch,
+        &counters,
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
         "-cp",
         &installation.zookeeper_classpath(),
