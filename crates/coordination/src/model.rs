@@ -20,6 +20,8 @@ pub enum DesiredState {
     Paused,
     /// It shall have no owner.
     Stopped,
+    /// It goes, with its log, whatever is wanted under its name meanwhile: that is made anew behind it.
+    Removed,
 }
 
 /// What a task is seen to do.

@@ -392,7 +392,7 @@ impl ClusterSnapshot {
         let failed = self.failures.contains_key(task);
         let has_worker = self.worker_of(task).is_some_and(|worker| self.workers.contains_key(worker));
         Some(match definition.desired {
-            DesiredState::Stopped => ObservedState::Cancelled,
+            DesiredState::Stopped | DesiredState::Removed => ObservedState::Cancelled,
             DesiredState::Paused => ObservedState::Paused,
             DesiredState::Running if has_worker => ObservedState::Assigned,
             DesiredState::Running if failed => ObservedState::Failed,

@@ -5,7 +5,7 @@ mod point;
 use std::collections::BTreeMap;
 
 use lutra_change::{BinlogPosition, LogId, Number, TaskId, TaskKind};
-use lutra_coordination::{Adoption, ClusterSnapshot, LogRef, TaskDefinition};
+use lutra_coordination::{Adoption, ClusterSnapshot, DesiredState, LogRef, TaskDefinition};
 use lutra_mysql::Connection;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -113,6 +113,9 @@ pub async fn source(manager: &Manager, name: &str, at: Option<&str>, dry_run: bo
 fn definition(cluster: &ClusterSnapshot, task: &TaskId) -> Result<TaskDefinition, ManagerError> {
     let stored =
         cluster.tasks.get(task).ok_or_else(|| ManagerError::NotFound { what: "task", name: task.to_string() })?;
+    if stored.value.desired == DesiredState::Removed {
+        return Err(ManagerError::Conflict(format!("{task} is still being removed; ask again in a moment")));
+    }
     Ok(stored.value.clone())
 }
 

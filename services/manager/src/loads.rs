@@ -1,6 +1,6 @@
 //! Full loads: what pipelines want copied, told to the owners of their sources; and how far they have come (P12).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lutra_change::{TableName, TaskId, TaskKind};
 use lutra_coordination::{CopyState, LoadProgress, LoadRequest, TableWish, Wish};
@@ -50,8 +50,12 @@ pub struct LoadCommanded {
     pub wish: String,
 }
 
-/// Tells the owners of sources what is wanted; how many requests changed.
-pub(crate) async fn reconcile(manager: &Manager, documents: &Documents) -> Result<u32, ManagerError> {
+/// Tells the owners of sources what is wanted; how many requests changed. What pipelines that go have asked for goes too.
+pub(crate) async fn reconcile(
+    manager: &Manager,
+    documents: &Documents,
+    leaving: &BTreeSet<TaskId>,
+) -> Result<u32, ManagerError> {
     let store = manager.store();
     let mut changes = 0;
     for source in documents.names(Kind::Source) {
@@ -61,6 +65,7 @@ pub(crate) async fn reconcile(manager: &Manager, documents: &Documents) -> Resul
             .names(Kind::Pipeline)
             .filter_map(|name| documents.pipeline(name).map(|spec| (name.to_owned(), spec)))
             .filter(|(_, spec)| spec.source.as_str() == source && spec.load.full.is_some())
+            .filter(|(name, _)| !leaving.contains(&TaskId::new(TaskKind::Load, name)))
             .collect();
         for name in known.keys().filter(|name| !wanted.contains_key(*name)) {
             changes += u32::from(store.delete_load_request(&task, name).await?);

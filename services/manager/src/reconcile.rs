@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
 
-use lutra_change::TaskId;
-use lutra_coordination::{ClusterSnapshot, Leadership, LogRef, TaskDefinition, WorkerKey};
+use lutra_change::{TaskId, TaskKind};
+use lutra_coordination::{ClusterSnapshot, DesiredState, Leadership, LogRef, TaskDefinition, WorkerKey};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -15,6 +15,7 @@ use crate::documents::Documents;
 use crate::error::ManagerError;
 use crate::events::{Reconciled, TaskAssigned, TaskDefined, TaskStates, TopicsMade};
 use crate::manager::Manager;
+use crate::status::task_ids;
 
 /// How long a worker that went is waited for before its tasks move: a killed process that is started again removes its
 /// old registration and makes a new one a moment later (P9).
@@ -50,17 +51,19 @@ impl Reconciler {
         let store = manager.store();
         let documents = Documents::read(store).await?;
         let mut cluster = store.snapshot().await?;
-        let existing: BTreeMap<TaskId, TaskDefinition> =
-            cluster.tasks.iter().map(|(id, t)| (id.clone(), t.value.clone())).collect();
-        let wanted = desired_tasks(&documents, &existing, store.cluster_id().await?);
-        let mut changes = define(manager, leadership, &cluster, &wanted).await?;
+        let leaving = leaving(&documents, &cluster);
+        let mut changes = mark(leadership, &cluster, &leaving).await?;
+        let kept = cluster.tasks.iter().filter(|(id, _)| !leaving.contains(*id));
+        let existing: BTreeMap<TaskId, TaskDefinition> = kept.map(|(id, t)| (id.clone(), t.value.clone())).collect();
+        let mut wanted = desired_tasks(&documents, &existing, store.cluster_id().await?);
+        wanted.retain(|id, _| !tasks_beside(&documents, id).iter().any(|beside| leaving.contains(beside)));
+        changes += define(manager, leadership, &cluster, &wanted).await?;
         if changes > 0 {
             cluster = store.snapshot().await?;
         }
-        changes += crate::loads::reconcile(manager, &documents).await?;
-        let removed: Vec<TaskId> = cluster.tasks.keys().filter(|id| !wanted.contains_key(*id)).cloned().collect();
+        changes += crate::loads::reconcile(manager, &documents, &leaving).await?;
         let gone: Vec<(TaskId, TaskDefinition)> =
-            removed.iter().filter_map(|id| cluster.tasks.remove(id).map(|t| (id.clone(), t.value))).collect();
+            leaving.iter().filter_map(|id| cluster.tasks.remove(id).map(|t| (id.clone(), t.value))).collect();
         let (spared, again_in) = self.spared(&cluster);
         changes += assign(leadership, &cluster, &spared).await?;
         changes += remove(manager, leadership, &cluster, &gone).await?;
@@ -81,6 +84,48 @@ impl Reconciler {
             missing.iter().filter(|(_, since)| left(since).is_some()).map(|(w, _)| w.clone()).collect();
         (spared, missing.values().filter_map(left).min())
     }
+}
+
+/// The tasks that go: without a document, or begun to be removed, or of a pipeline that is. What goes goes wholly, though
+/// documents of these names be there again: half of an old pipeline under a new log would halt (P8).
+fn leaving(documents: &Documents, cluster: &ClusterSnapshot) -> BTreeSet<TaskId> {
+    let goes = |id: &TaskId| {
+        let known = if id.kind == TaskKind::Extract {
+            documents.source(&id.name).is_some()
+        } else {
+            documents.pipeline(&id.name).is_some()
+        };
+        let marked = cluster.tasks.get(id).is_some_and(|t| t.value.desired == DesiredState::Removed);
+        !known || marked
+    };
+    let pair = |id: &TaskId| [TaskId::new(TaskKind::Transform, &id.name), TaskId::new(TaskKind::Load, &id.name)];
+    let all = cluster.tasks.keys();
+    all.filter(|id| goes(id) || (id.kind != TaskKind::Extract && pair(id).iter().any(goes))).cloned().collect()
+}
+
+/// The tasks that must all stay for one of them to be there: of a pipeline, those of the pipeline and its source's.
+fn tasks_beside(documents: &Documents, id: &TaskId) -> Vec<TaskId> {
+    match documents.pipeline(&id.name) {
+        Some(pipeline) if id.kind != TaskKind::Extract => task_ids(&id.name, &pipeline.source).to_vec(),
+        _ => vec![id.clone()],
+    }
+}
+
+/// Says of tasks that go that they do, so that nothing that is applied meanwhile keeps them.
+async fn mark(
+    leadership: &Leadership,
+    cluster: &ClusterSnapshot,
+    leaving: &BTreeSet<TaskId>,
+) -> Result<u32, ManagerError> {
+    let mut changes = 0;
+    for (id, stored) in leaving.iter().filter_map(|id| cluster.tasks.get_key_value(id)) {
+        if stored.value.desired != DesiredState::Removed {
+            let definition = TaskDefinition { desired: DesiredState::Removed, ..stored.value.clone() };
+            leadership.update_task(id, &definition, stored.version).await?;
+            changes += 1;
+        }
+    }
+    Ok(changes)
 }
 
 /// Makes topics and definitions; each definition is written after its topics are there.
@@ -195,4 +240,59 @@ fn states(cluster: &ClusterSnapshot) {
         *states.entry(state.to_string()).or_default() += 1;
     }
     TaskStates { states: &states }.emit();
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use lutra_coordination::{Stored, Version};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::documents::StoredDocument;
+
+    const SOURCE: &str = "kind: source\nname: s\nspec: {servers: [a], user: u, tables: ['*.*']}\n";
+    const REST: &str = "---\nkind: target\nname: t\nspec: {servers: [b], user: u}\n---\nkind: pipeline\nname: p\nspec: {source: s, target: t}\n";
+
+    fn documents(text: &str) -> Documents {
+        let all = lutra_spec::parse(text).unwrap().into_iter();
+        let all =
+            all.map(|d| (d.document.name.to_string(), StoredDocument { document: d.document, version: Version(0) }));
+        Documents { all: all.collect() }
+    }
+
+    fn cluster(documents: &Documents) -> ClusterSnapshot {
+        let tasks = desired_tasks(documents, &BTreeMap::new(), Uuid::nil()).into_iter();
+        let tasks = tasks
+            .map(|(id, value)| {
+                (id, Stored { value, version: Version(0), czxid: 1, owner: 0, created_at: 0, changed_at: 0 })
+            })
+            .collect();
+        ClusterSnapshot { tasks, ..ClusterSnapshot::default() }
+    }
+
+    fn texts(ids: &BTreeSet<TaskId>) -> Vec<String> {
+        ids.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_has_no_document_goes() {
+        let all = documents(&format!("{SOURCE}{REST}"));
+        assert_eq!(texts(&leaving(&all, &cluster(&all))), [""; 0]);
+        assert_eq!(texts(&leaving(&documents(SOURCE), &cluster(&all))), ["transform/p", "load/p"]);
+    }
+
+    #[test]
+    fn half_of_a_pipeline_that_is_applied_again_goes_first() {
+        let all = documents(&format!("{SOURCE}{REST}"));
+        let mut cluster = cluster(&all);
+        let [_, transform, load] = task_ids("p", "s");
+        // The loader's task is gone already, the transformer still gives back.
+        cluster.tasks.remove(&load);
+        cluster.tasks.get_mut(&transform).unwrap().value.desired = DesiredState::Removed;
+        let leaving = leaving(&all, &cluster);
+        assert_eq!(texts(&leaving), ["transform/p"]);
+        assert!(tasks_beside(&all, &load).iter().any(|id| leaving.contains(id)), "the loader waits for it");
+        assert!(!tasks_beside(&all, &TaskId::new(TaskKind::Extract, "s")).iter().any(|id| leaving.contains(id)));
+    }
 }

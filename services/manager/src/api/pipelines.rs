@@ -55,6 +55,11 @@ pub async fn command(
         let stored = stored
             .ok_or_else(|| ManagerError::Conflict(format!("task {task} is not defined yet; ask again in a moment")))?;
         let now = stored.value.desired;
+        if now == DesiredState::Removed {
+            let why =
+                format!("task {task} of an earlier pipeline {name} is still being removed; ask again in a moment");
+            return Err(ManagerError::Conflict(why));
+        }
         if command == "resume" && now == DesiredState::Stopped {
             return Err(ManagerError::Conflict(format!("pipeline {name} is stopped, not paused: start it")));
         }
