@@ -3,24 +3,25 @@
 //! An intent goes through P4; then the statement; then P4 advances. Where the target has GTIDs and lets us name one, the
 //! statement runs under `<ddl_uuid>:<n>`, and the server itself skips a repeat. Elsewhere the intent holds what the tables
 //! looked like before, and a start that finds it compares.
+//!
+//! Here: what becomes of a statement, by policy and decision. `once` runs it, `session` as the source's session did, and `look`
+//! tells whether it is done.
+
+mod look;
+mod once;
+mod session;
 
 use bytes::Bytes;
-use lutra_change::{Number, SessionContext, TableName};
-use lutra_mysql::dialect::{session_statement, unhindered_statement};
-use lutra_mysql::sql::{quote_identifier, quote_table, quote_text};
-use lutra_mysql::translate::translate;
-use lutra_mysql::{Error, ErrorKind, Flavour};
+use lutra_change::{Number, SessionContext};
+use lutra_mysql::{Error, Flavour};
 use lutra_spec::DdlPolicy;
 use lutra_wire::record::{Ddl, DdlKind};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+pub(crate) use self::once::{intended, intended_unit, run_one};
 use crate::blocked::scope::Scope;
-use crate::crash::{self, Point};
 use crate::decisions::{self, Decision};
 use crate::error::LoadError;
 use crate::lenient;
-use crate::planner::SQL_MODE;
 use crate::slot::{Owner, Place};
 use crate::target::TargetConnection;
 
@@ -90,16 +91,6 @@ pub struct DdlState {
     pub by_gtid: bool,
     /// What the server understands.
     pub flavour: Flavour,
-}
-
-/// What stands in `ddl_intent`.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Intent {
-    number: Number,
-    statement_sha256: String,
-    by_gtid: bool,
-    /// Digests of the tables before, in the order of the statement's tables; `-` where there was none.
-    before: Vec<String>,
 }
 
 /// Applies the statement and advances the slot row over it.
@@ -395,17 +386,6 @@ fn names(ddl: &Ddl) -> String {
     if names.is_empty() { format!("database {}", ddl.database) } else { names.join(", ") }
 }
 
-/// Which of these statements an intent was found for.
-pub(crate) fn intended(state: &DdlState, statements: &[Ddl]) -> Option<usize> {
-    let intent: Intent = serde_json::from_str(state.intent.as_ref()?).ok()?;
-    statements.iter().position(|ddl| digest(&ddl.statement) == intent.statement_sha256)
-}
-
-/// The unit of an open intent.
-pub(crate) fn intended_unit(intent: &str) -> Option<Number> {
-    serde_json::from_str::<Intent>(intent).ok().map(|intent| intent.number)
-}
-
 /// Several statements in one transaction, of which the first must match one row; whether it did.
 pub(crate) async fn commit_all<C: TargetConnection>(
     connection: &mut C,
@@ -422,272 +402,6 @@ pub(crate) async fn commit_all<C: TargetConnection>(
     Ok(true)
 }
 
-/// Intent and statement; what is left is to advance the slot row over it, with the number under which the next one runs.
-///
-/// # Errors
-/// As [`apply`].
-pub(crate) async fn run_one<C: TargetConnection>(
-    connection: &mut C,
-    owner: &Owner,
-    slot: u16,
-    known: Number,
-    state: &mut DdlState,
-    ddl: &Ddl,
-    number: Number,
-) -> Result<u64, LoadError> {
-    let moved = || LoadError::SlotMoved { task: owner.task.clone(), slot, known, own: owner.epoch };
-    let gtid = format!("{}:{}", state.uuid, state.next);
-    let open = open_intent(state.intent.take(), number, ddl)?;
-    let run = match &open {
-        Some(intent) if !intent.by_gtid => !is_done(connection, ddl, intent, number, state.flavour).await?,
-        Some(_) => true,
-        None => {
-            if state.by_gtid && is_executed(connection, &gtid).await? {
-                return Err(LoadError::Ddl {
-                    number,
-                    reason: format!(
-                        "GTID {gtid} is executed already, without an intent: was the target restored? `lutra adopt`"
-                    ),
-                });
-            }
-            let before = if state.by_gtid { Vec::new() } else { digests(connection, ddl, state.flavour).await? };
-            let intent = Intent { number, statement_sha256: digest(&ddl.statement), by_gtid: state.by_gtid, before };
-            let text = serde_json::to_string(&intent).unwrap_or_default();
-            commit_one(connection, &owner.intend(slot, known, Some(&text), state.next))
-                .await?
-                .then_some(())
-                .ok_or_else(moved)?;
-            true
-        }
-    };
-    crash::pass(Point::BetweenIntentAndDdl);
-    let by_gtid = open.as_ref().map_or(state.by_gtid, |intent| intent.by_gtid);
-    if run {
-        let outcome = statement(connection, ddl, by_gtid.then_some(gtid.as_str()), state.flavour).await;
-        restore(connection, ddl, by_gtid).await.map_err(failed)?;
-        if let Err(source) = outcome {
-            let over = source.is_connection_gone()
-                || matches!(source.kind(), ErrorKind::LockWaitTimeout | ErrorKind::Deadlock | ErrorKind::ReadOnly);
-            return Err(if over {
-                failed(source)
-            } else {
-                LoadError::Statement { operation: format!("the source's {:?} statement", ddl.kind), number, source }
-            });
-        }
-    }
-    crash::pass(Point::BetweenDdlAndDone);
-    Ok(state.next + u64::from(by_gtid))
-}
-
 fn failed(source: Error) -> LoadError {
     LoadError::Target { operation: "applying DDL", source }
-}
-
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// The intent in the slot row, when it is this statement's.
-fn open_intent(text: Option<String>, number: Number, ddl: &Ddl) -> Result<Option<Intent>, LoadError> {
-    let Some(text) = text else { return Ok(None) };
-    let intent: Intent = serde_json::from_str(&text)
-        .map_err(|e| LoadError::Ddl { number, reason: format!("the intent in lutra.slot cannot be read ({e})") })?;
-    if intent.number != number || intent.statement_sha256 != digest(&ddl.statement) {
-        return Err(LoadError::Ddl {
-            number,
-            reason: format!(
-                "lutra.slot holds the intent of another statement (unit {}): see what became of it in the target, clear \
-                 ddl_intent, then resume the pipeline",
-                intent.number
-            ),
-        });
-    }
-    Ok(Some(intent))
-}
-
-/// A single slot update in a transaction of its own; whether it matched one row.
-async fn commit_one<C: TargetConnection>(connection: &mut C, update: &str) -> Result<bool, LoadError> {
-    let counts = connection.run(format!("BEGIN;{update}").as_bytes()).await.map_err(|e| failed(e.error))?;
-    if counts.last() != Some(&1) {
-        connection.rollback().await.map_err(failed)?;
-        return Ok(false);
-    }
-    connection.commit().await.map_err(failed)?;
-    Ok(true)
-}
-
-async fn is_executed<C: TargetConnection>(connection: &mut C, gtid: &str) -> Result<bool, LoadError> {
-    let sql = format!("SELECT GTID_SUBSET('{gtid}', @@global.gtid_executed)");
-    Ok(connection.ask(&sql).await.map_err(failed)?.as_deref() == Some("1"))
-}
-
-/// Runs the statement as the source's session did.
-async fn statement<C: TargetConnection>(
-    connection: &mut C,
-    ddl: &Ddl,
-    gtid: Option<&str>,
-    flavour: Flavour,
-) -> Result<(), Error> {
-    if !ddl.database.is_empty() {
-        match connection.run_long(format!("USE {}", quote_identifier(&ddl.database)).as_bytes()).await {
-            // The statement may name its own tables in full; names without a database must not mean tables of the
-            // database that was used before.
-            Err(e) if matches!(e.kind(), ErrorKind::NoSuchDatabase | ErrorKind::AccessDenied) => {
-                if ddl.tables.is_empty() || ddl.tables.iter().any(|t| t.database == ddl.database) {
-                    return Err(e);
-                }
-                connection.run_long(b"USE lutra").await?;
-            }
-            other => other?,
-        }
-    }
-    unhinder(connection, flavour).await?;
-    // It is about databases (and general tablespaces) alone, and needs privileges that few have.
-    let encryption = ddl.context.default_table_encryption.filter(|_| ddl.kind == DdlKind::CreateDatabase);
-    if let Some(on) = encryption.filter(|_| !flavour.is_mariadb()) {
-        let text = format!("SET timestamp = DEFAULT /*!80016 , default_table_encryption = {}*/", u8::from(on));
-        connection.run_long(text.as_bytes()).await?;
-    }
-    match connection.run_long(session_statement(&ddl.context, flavour).as_bytes()).await {
-        // Needs SESSION_VARIABLES_ADMIN, and only ever forbids a statement that the source has allowed.
-        Err(e) if e.kind() == ErrorKind::AccessDenied && ddl.context.sql_require_primary_key.is_some() => {
-            let context = SessionContext { sql_require_primary_key: None, ..ddl.context.clone() };
-            connection.run_long(session_statement(&context, flavour).as_bytes()).await?;
-        }
-        other => other?,
-    }
-    if let Some(gtid) = gtid {
-        // With a charset of its own: a `character_set_connection` like utf16 would spell it otherwise.
-        connection.run_long(format!("SET SESSION gtid_next=_utf8mb4'{gtid}'").as_bytes()).await?;
-    }
-    connection.run_long(&translate(&ddl.statement, &ddl.context, flavour)).await
-}
-
-/// Has the target take what the source has taken, and add nothing of its own.
-async fn unhinder<C: TargetConnection>(connection: &mut C, flavour: Flavour) -> Result<(), Error> {
-    match connection.run_long(unhindered_statement(flavour).as_bytes()).await {
-        // Needs SESSION_VARIABLES_ADMIN. What the target forbids it says; what it adds of its own, it does not.
-        Err(e) if e.kind() == ErrorKind::AccessDenied => {
-            let adds = connection.ask("SELECT @@sql_generate_invisible_primary_key").await;
-            if matches!(adds.as_ref().map(Option::as_deref), Ok(Some("1"))) { Err(e) } else { Ok(()) }
-        }
-        other => other,
-    }
-}
-
-/// Brings the session back to what rows need.
-async fn restore<C: TargetConnection>(connection: &mut C, ddl: &Ddl, by_gtid: bool) -> Result<(), Error> {
-    // A GTID that a failed statement left open is given back.
-    connection.run_long(b"ROLLBACK").await?;
-    // First of all: the words of what follows are in this one.
-    connection.run_long(b"SET NAMES utf8mb4").await?;
-    // Not every server lets a session have that one.
-    let defaults = match ddl.context.explicit_defaults_for_timestamp {
-        Some(_) => ", explicit_defaults_for_timestamp=DEFAULT",
-        None => "",
-    };
-    let text = format!(
-        "SET sql_mode='{SQL_MODE}', time_zone='+00:00', foreign_key_checks=1, unique_checks=1, timestamp=DEFAULT, \
-         collation_server=DEFAULT{defaults}"
-    );
-    connection.run_long(text.as_bytes()).await?;
-    if by_gtid { connection.run_long(b"SET SESSION gtid_next='AUTOMATIC'").await } else { Ok(()) }
-}
-
-/// What the statement's tables look like: definition and table id; `-` for one that is not there.
-async fn digests<C: TargetConnection>(
-    connection: &mut C,
-    ddl: &Ddl,
-    flavour: Flavour,
-) -> Result<Vec<String>, LoadError> {
-    let mut found = Vec::with_capacity(ddl.tables.len().max(1));
-    for table in &ddl.tables {
-        found.push(table_digest(connection, table, flavour).await?);
-    }
-    if ddl.tables.is_empty() {
-        let sql = format!(
-            "SELECT CONCAT(default_character_set_name, default_collation_name) FROM information_schema.schemata \
-             WHERE schema_name = {}",
-            quote_text(&ddl.database)
-        );
-        found.push(connection.ask(&sql).await.map_err(failed)?.unwrap_or_else(|| "-".to_owned()));
-    }
-    Ok(found)
-}
-
-async fn table_digest<C: TargetConnection>(
-    connection: &mut C,
-    table: &TableName,
-    flavour: Flavour,
-) -> Result<String, LoadError> {
-    let condition =
-        format!("table_schema = {} AND table_name = {}", quote_text(&table.database), quote_text(&table.table));
-    let columns = format!(
-        "SELECT SHA2(CONCAT_WS('|', MAX(t.create_time), MAX(t.table_collation), (SELECT GROUP_CONCAT(CONCAT_WS(':', column_name, \
-         column_type, is_nullable, column_default, extra) ORDER BY ordinal_position SEPARATOR '|') FROM information_schema.columns \
-         WHERE {condition}), (SELECT GROUP_CONCAT(CONCAT_WS(':', index_name, seq_in_index, column_name) ORDER BY index_name, \
-         seq_in_index SEPARATOR '|') FROM information_schema.statistics WHERE {condition})), 256) \
-         FROM information_schema.tables t WHERE {condition} HAVING COUNT(*) > 0"
-    );
-    let definition = connection.ask(&columns).await.map_err(failed)?;
-    let Some(definition) = definition else { return Ok("-".to_owned()) };
-    let (database, name) = (quote_text(&table.database), quote_text(&table.table));
-    let id = match flavour {
-        Flavour::MySql => {
-            format!(
-                "SELECT table_id FROM information_schema.innodb_tables WHERE name = CONCAT({database}, '/', {name})"
-            )
-        }
-        // There the names are as those of files.
-        Flavour::MariaDb => format!(
-            "SELECT table_id FROM information_schema.innodb_sys_tables WHERE name = \
-             CONCAT(CAST(CONVERT({database} USING filename) AS BINARY), '/', CAST(CONVERT({name} USING filename) AS BINARY))"
-        ),
-    };
-    // Needs PROCESS; without it a TRUNCATE is told by the creation time alone.
-    let id = connection.ask(&id).await.ok().flatten().unwrap_or_default();
-    Ok(format!("{definition}/{id}"))
-}
-
-/// Finishes a `DROP TABLE` of several tables that a crash cut off: not every server drops all of them or none.
-async fn drop_the_rest<C: TargetConnection>(
-    connection: &mut C,
-    ddl: &Ddl,
-    now: &[String],
-    flavour: Flavour,
-) -> Result<(), Error> {
-    let rest = ddl.tables.iter().zip(now).filter(|(_, digest)| *digest != "-").map(|(table, _)| quote_table(table));
-    let text = format!("DROP TABLE IF EXISTS {}", rest.collect::<Vec<_>>().join(", "));
-    connection.run_long(session_statement(&ddl.context, flavour).as_bytes()).await?;
-    let dropped = connection.run_long(text.as_bytes()).await;
-    restore(connection, ddl, false).await?;
-    dropped
-}
-
-/// Whether a statement whose intent was found has taken effect: all tables changed = yes, none = no, else halt.
-async fn is_done<C: TargetConnection>(
-    connection: &mut C,
-    ddl: &Ddl,
-    intent: &Intent,
-    number: Number,
-    flavour: Flavour,
-) -> Result<bool, LoadError> {
-    let now = digests(connection, ddl, flavour).await?;
-    let changed = now.iter().zip(&intent.before).filter(|(a, b)| a != b).count();
-    match changed {
-        0 => Ok(false),
-        n if n == now.len() => Ok(true),
-        _ if ddl.kind == DdlKind::DropTable => {
-            drop_the_rest(connection, ddl, &now, flavour).await.map_err(failed)?;
-            Ok(true)
-        }
-        _ => Err(LoadError::Ddl {
-            number,
-            reason: format!(
-                "of the tables {} some changed and some did not: finish or undo the statement by hand, clear ddl_intent in \
-                 lutra.slot (and advance it if finished), then resume the pipeline",
-                ddl.tables.iter().map(quote_table).collect::<Vec<_>>().join(", ")
-            ),
-        }),
-    }
 }
