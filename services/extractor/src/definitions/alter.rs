@@ -1,37 +1,15 @@
-//! ALTER TABLE, CREATE INDEX and DROP INDEX: what becomes of a table that is known.
+//! ALTER TABLE, CREATE INDEX and DROP INDEX: what becomes of a table that is known. Here the statement is read; `wanted` is what it
+//! asks for, and what that makes of the table.
 
-use lutra_change::{ColumnType, Statement};
+mod wanted;
 
-use super::column::{self, Place, Read};
+use lutra_change::Statement;
+
+use self::wanted::{Placed, Wanted};
+use super::column;
 use super::create::{is_key, key, option, parts};
 use super::reader::{Reader, Session, Unclear, unclear};
-use super::table::{Definition, Key, KeyKind, collation_of, same, with_collation};
-
-/// What is asked of a table, collected before anything is done: the server does it in its own order.
-#[derive(Debug, Default)]
-struct Wanted {
-    dropped: Vec<String>,
-    /// Old name, and what becomes of the column.
-    changed: Vec<(String, Read)>,
-    /// Old and new names.
-    renamed: Vec<(String, String)>,
-    added: Vec<Read>,
-    dropped_keys: Vec<String>,
-    drop_primary: bool,
-    renamed_keys: Vec<(String, String)>,
-    added_keys: Vec<Key>,
-    visibility: Vec<(String, bool)>,
-    convert: Option<u16>,
-    collation: Option<u16>,
-    /// Columns changed and added, in order, as indexes into `changed` and `added`.
-    placed: Vec<Placed>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Placed {
-    Changed(usize),
-    Added(usize),
-}
+use super::table::{Definition, Key, KeyKind, same};
 
 /// What `ALTER TABLE name …` makes of the table; `after` is the token behind the name.
 ///
@@ -280,7 +258,7 @@ fn convert(reader: &mut Reader<'_, '_>, session: &Session<'_>, wanted: &mut Want
 }
 
 /// Words that begin what changes neither columns nor keys.
-const WITHOUT_EFFECT: [&str; 47] = [
+const WITHOUT_EFFECT: [&str; 45] = [
     "ALGORITHM",
     "LOCK",
     "FORCE",
@@ -318,7 +296,6 @@ const WITHOUT_EFFECT: [&str; 47] = [
     "SECONDARY_ENGINE",
     "SECONDARY_LOAD",
     "SECONDARY_UNLOAD",
-    "ORDER",
     "ENABLE",
     "DISABLE",
     "WITHOUT",
@@ -327,8 +304,8 @@ const WITHOUT_EFFECT: [&str; 47] = [
     "PAGE_CHECKSUM",
     "PAGE_COMPRESSED",
     "PAGE_COMPRESSION_LEVEL",
-    "SECONDARY_ENGINE",
 ];
+
 /// Words that begin work on partitions or files; nothing else follows.
 const PARTITIONS: [&str; 14] = [
     "TRUNCATE",
@@ -371,159 +348,11 @@ fn options(reader: &mut Reader<'_, '_>, session: &Session<'_>, wanted: &mut Want
     Ok(())
 }
 
-impl Wanted {
-    fn add(&mut self, mut read: Read, if_missing: bool, table: &Definition) {
-        if if_missing && table.position(&read.column.name).is_some() {
-            return;
-        }
-        self.added_keys.append(&mut read.keys);
-        self.placed.push(Placed::Added(self.added.len()));
-        self.added.push(read);
-    }
-
-    fn drop_key(&mut self, name: String) {
-        if same(&name, "PRIMARY") {
-            self.drop_primary = true;
-        } else {
-            self.dropped_keys.push(name);
-        }
-    }
-
-    /// The table as it then is.
-    fn done_to(mut self, table: &Definition, session: &Session<'_>) -> Result<Definition, Unclear> {
-        let mut new = Definition { columns: Vec::new(), keys: table.keys.clone(), collation: table.collation };
-        // New columns follow the default that the statement sets.
-        new.collation = self.collation.or(new.collation);
-        for read in self.changed.iter_mut().map(|(_, read)| read).chain(&mut self.added) {
-            column::settle(read, new.collation, session);
-        }
-        self.keep_columns(table, &mut new)?;
-        self.place_columns(&mut new)?;
-        if let Some(collation) = self.convert {
-            convert_columns(&mut new, collation, session)?;
-        }
-        self.settle_keys(&mut new)?;
-        if let Some(column) = new.columns.iter().find(|c| column::must_know(c)) {
-            return unclear(format!("the collation of its column {} is not known", column.name));
-        }
-        if new.columns.is_empty() {
-            return unclear("no column is left");
-        }
-        Ok(new)
-    }
-
-    /// What was there and stays where it is.
-    fn keep_columns(&self, table: &Definition, new: &mut Definition) -> Result<(), Unclear> {
-        for column in &table.columns {
-            if self.dropped.iter().any(|name| same(name, &column.name)) {
-                continue;
-            }
-            if let Some((_, read)) = self.changed.iter().find(|(old, _)| same(old, &column.name)) {
-                if read.place.is_none() {
-                    new.columns.push(read.column.clone());
-                }
-                continue;
-            }
-            let mut column = column.clone();
-            if let Some((_, name)) = self.renamed.iter().find(|(old, _)| same(old, &column.name)) {
-                column.name.clone_from(name);
-            }
-            new.columns.push(column);
-        }
-        let known = |name: &String| table.position(name).is_some();
-        match self.renamed.iter().map(|(old, _)| old).find(|name| !known(name)) {
-            Some(name) => unclear(format!("it renames a column {name} that is not known")),
-            None => Ok(()),
-        }
-    }
-
-    /// What was added, and what was moved.
-    fn place_columns(&self, new: &mut Definition) -> Result<(), Unclear> {
-        for placed in &self.placed {
-            let read = match *placed {
-                Placed::Changed(at) => self.changed.get(at).map(|(_, read)| read).filter(|read| read.place.is_some()),
-                Placed::Added(at) => self.added.get(at),
-            };
-            let Some(read) = read else { continue };
-            let at = match &read.place {
-                None => new.columns.len(),
-                Some(Place::First) => 0,
-                Some(Place::After(name)) => match new.position(name) {
-                    Some(at) => at + 1,
-                    None => return unclear(format!("a column goes behind {name}, which is not known")),
-                },
-            };
-            if new.position(&read.column.name).is_some() {
-                return unclear(format!("it adds a column {} that is there", read.column.name));
-            }
-            new.columns.insert(at, read.column.clone());
-        }
-        for (name, invisible) in &self.visibility {
-            let at = new.position(name);
-            match at.and_then(|at| new.columns.get_mut(at)) {
-                Some(column) => column.invisible = *invisible,
-                None => return unclear(format!("it alters a column {name} that is not known")),
-            }
-        }
-        Ok(())
-    }
-
-    fn settle_keys(&self, new: &mut Definition) -> Result<(), Unclear> {
-        for (old, name) in &self.renamed_keys {
-            new.keys.iter_mut().filter(|k| has_name(k, old)).for_each(|k| k.name = Some(name.clone()));
-        }
-        new.keys.retain(|key| {
-            let dropped = self.dropped_keys.iter().any(|name| has_name(key, name));
-            !(dropped || self.drop_primary && key.kind == KeyKind::Primary)
-        });
-        // One that is dropped and added again stays in its keys.
-        let again = |name: &String| self.added.iter().any(|read| same(&read.column.name, name));
-        let gone: Vec<&String> = self.dropped.iter().filter(|name| !again(name)).collect();
-        for key in &mut new.keys {
-            key.parts.retain(|part| !part.column.as_ref().is_some_and(|c| gone.iter().any(|name| same(name, c))));
-            for part in &mut key.parts {
-                let changed = self.changed.iter().map(|(old, read)| (old, &read.column.name));
-                let mut renamed = self.renamed.iter().map(|(old, new)| (old, new)).chain(changed);
-                if let Some(column) = &mut part.column
-                    && let Some((_, name)) = renamed.find(|(old, _)| same(old, column))
-                {
-                    column.clone_from(name);
-                }
-            }
-        }
-        new.keys.retain(|key| !key.parts.is_empty());
-        new.keys.extend(self.added_keys.iter().cloned());
-        if new.keys.iter().filter(|key| key.kind == KeyKind::Primary).count() > 1 {
-            return unclear("it would have two primary keys");
-        }
-        new.settle_keys();
-        Ok(())
-    }
-}
-
-/// `CONVERT TO CHARACTER SET`. A TEXT goes on taking as many characters as it did.
-fn convert_columns(new: &mut Definition, collation: u16, session: &Session<'_>) -> Result<(), Unclear> {
-    let width = |c: u16| session.charsets.width(c).map(u32::from);
-    for column in &mut new.columns {
-        let Some(old) = collation_of(&column.column_type) else { continue };
-        let mut converted = with_collation(column.column_type.clone(), collation);
-        if let ColumnType::Text { prefix, .. } = &mut converted {
-            match (width(old), width(collation)) {
-                (Some(old), Some(new)) if new > old => *prefix = (*prefix + 1).min(4),
-                (Some(_), Some(_)) => {}
-                _ => return unclear("how long a TEXT becomes is not known"),
-            }
-        }
-        column.column_type = converted;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use lutra_change::sql_lexer::Lexis;
-    use lutra_change::{SessionContext, TableName};
+    use lutra_change::{ColumnType, SessionContext, TableName};
 
     use super::super::charsets::of_tests;
     use super::super::create::create;
