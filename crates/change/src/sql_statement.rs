@@ -234,6 +234,27 @@ impl<'t> Statement<'t> {
         self.tokens.get(at).map_or(self.text.len(), |t| t.start)
     }
 
+    /// The items of a list: these tokens, split at the commas outside of parentheses. A list of partitions
+    /// (`DROP PARTITION a, b`) is one item; empty ones are none.
+    pub fn items(&self, range: Range<usize>) -> Vec<Range<usize>> {
+        let mut items = Vec::new();
+        let (mut from, mut depth) = (range.start, 0i32);
+        for at in range.clone() {
+            match self.sign(at) {
+                Some(b'(') => depth += 1,
+                Some(b')') => depth -= 1,
+                Some(b',') if depth == 0 && !self.is(from + 1, "PARTITION") => {
+                    items.push(from..at);
+                    from = at + 1;
+                }
+                _ => {}
+            }
+        }
+        items.push(from..range.end);
+        items.retain(|item| item.start < item.end);
+        items
+    }
+
     /// What the statement does.
     pub fn kind(&self) -> StatementKind {
         use StatementKind as K;

@@ -249,3 +249,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_list_is_split_at_its_own_commas() {
+    let items = |text: &str| {
+        let statement = Statement::new(text.as_bytes(), Lexis::default()).unwrap();
+        let ends =
+            |item: Range<usize>| text[statement.start_of(item.start)..statement.tokens[item.end - 1].end].to_owned();
+        statement.items(3..statement.tokens.len()).into_iter().map(ends).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        items("ALTER TABLE t ADD a INT, ADD (b INT, c INT), DROP d"),
+        ["ADD a INT", "ADD (b INT, c INT)", "DROP d"]
+    );
+    assert_eq!(items("ALTER TABLE t DROP PARTITION p1, p2"), ["DROP PARTITION p1, p2"]);
+    assert_eq!(items("ALTER TABLE t MODIFY a ENUM('x,y')"), ["MODIFY a ENUM('x,y')"]);
+    assert!(items("ALTER TABLE t").is_empty());
+}

@@ -35,17 +35,17 @@ pub(crate) fn edits(
             if statement.is(behind, "LIKE") || statement.is(behind + 1, "LIKE") {
                 return Err("it is made like another table, whose columns may have other rules".to_owned());
             }
-            let items = items(statement, group(statement, behind)?);
+            let items = statement.items(group(statement, behind)?);
             let kept = Editor { statement, rules, edits: Vec::new() }
                 .run(&items, |at| (!NO_COLUMN.iter().any(|w| statement.is(at, w))).then_some((at, Action::Define)))?;
             Ok(Some(kept.0))
         }
         DdlKind::AlterTable if statement.is(0, "ALTER") => {
-            let items = items(statement, behind..statement.tokens.len());
+            let items = statement.items(behind..statement.tokens.len());
             let all = items.len();
             let (edits, removed) =
                 Editor { statement, rules, edits: Vec::new() }.run(&items, |at| altered(statement, at))?;
-            Ok((removed < all).then_some(edits))
+            Ok((removed == 0 || removed < all).then_some(edits))
         }
         // CREATE INDEX; DROP INDEX names no column.
         DdlKind::AlterTable => match group(statement, behind) {
@@ -91,25 +91,6 @@ fn group(statement: &Statement<'_>, from: usize) -> Result<Range<usize>, String>
         }
     }
     Err("its parentheses do not close".to_owned())
-}
-
-/// Splits tokens at the commas outside of parentheses.
-fn items(statement: &Statement<'_>, range: Range<usize>) -> Vec<Range<usize>> {
-    let mut items = Vec::new();
-    let (mut from, mut depth) = (range.start, 0i32);
-    for at in range.clone() {
-        match statement.sign(at) {
-            Some(b'(') => depth += 1,
-            Some(b')') => depth -= 1,
-            Some(b',') if depth == 0 => {
-                items.push(from..at);
-                from = at + 1;
-            }
-            _ => {}
-        }
-    }
-    items.push(from..range.end);
-    items
 }
 
 struct Editor<'s, 't> {

@@ -68,7 +68,7 @@ pub(super) async fn plan<C: TargetConnection>(
     table: &TableName,
     number: Number,
 ) -> Result<Plan, Error> {
-    let items = items(statement, after..statement.tokens.len());
+    let items = statement.items(after..statement.tokens.len());
     let mut work = Work { connection, statement, table, number, before: Vec::new(), behind: Vec::new() };
     let (mut kept_items, mut changed) = (Vec::new(), false);
     for item in items {
@@ -98,27 +98,6 @@ fn text_of(statement: &Statement<'_>, item: &Range<usize>) -> String {
     let start = statement.start_of(item.start);
     let end = item.end.checked_sub(1).and_then(|last| statement.tokens.get(last)).map_or(start, |t| t.end);
     String::from_utf8_lossy(statement.text.get(start..end).unwrap_or_default()).into_owned()
-}
-
-/// Splits tokens at the commas outside of parentheses.
-fn items(statement: &Statement<'_>, range: Range<usize>) -> Vec<Range<usize>> {
-    let mut items = Vec::new();
-    let (mut from, mut depth) = (range.start, 0i32);
-    for at in range.clone() {
-        match statement.sign(at) {
-            Some(b'(') => depth += 1,
-            Some(b')') => depth -= 1,
-            // A list of partitions is one item.
-            Some(b',') if depth == 0 && !statement.is_any(from + 1, &["PARTITION"]) => {
-                items.push(from..at);
-                from = at + 1;
-            }
-            _ => {}
-        }
-    }
-    items.push(from..range.end);
-    items.retain(|item| item.start < item.end);
-    items
 }
 
 impl<C: TargetConnection> Work<'_, '_, C> {
