@@ -10,14 +10,13 @@ use lutra_kafka::SchemaTopic;
 use lutra_log::{Delivered, LogPart, LogReader, ReadTransport};
 use lutra_wire::record::{Body, BodyKind, Changes, PartEnd, RowChange, UnitTotals};
 use lutra_wire::{Fingerprint, RowSchema, UnitDigest};
-use rustc_hash::FxHashMap;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::blocked::Aside;
 use crate::copying::{self, ChunkInfo, ChunkPart, UnitCopy};
 use crate::error::LoadError;
 use crate::scheduler::now_micros;
-use crate::unit::{Message, Piece, RowTable, Segment, Unit, UnitBody, UnitEnd};
+use crate::unit::{KnownTables, Message, Piece, Segment, Unit, UnitBody, UnitEnd};
 
 /// A unit beyond this is applied while it is read.
 const UNIT_BYTES: usize = 8 << 20;
@@ -68,7 +67,7 @@ pub struct GapSeen {
 pub struct Intake<R, S> {
     reader: LogReader<R>,
     schemas: S,
-    tables: FxHashMap<Fingerprint, Arc<RowTable>>,
+    tables: KnownTables,
     memory: Arc<Semaphore>,
     messages: mpsc::Sender<Message>,
     gaps: watch::Sender<Option<GapSeen>>,
@@ -95,7 +94,7 @@ impl<R: ReadTransport, S: Schemas> Intake<R, S> {
         gaps: watch::Sender<Option<GapSeen>>,
     ) -> Self {
         let memory = Arc::new(Semaphore::new(MEMORY / PERMIT_BYTES));
-        Self { reader, schemas, tables: FxHashMap::default(), memory, messages, gaps, open: Open::default() }
+        Self { reader, schemas, tables: KnownTables::default(), memory, messages, gaps, open: Open::default() }
     }
 
     /// Reads until nobody listens any more.
@@ -193,10 +192,7 @@ impl<R: ReadTransport, S: Schemas> Intake<R, S> {
 
     /// Adds the rows of a part to the open unit, or passes them on where the unit is large.
     async fn add(&mut self, number: Number, changes: Changes) -> Result<bool, LoadError> {
-        let mut tables = Vec::with_capacity(changes.tables.len());
-        for table in &changes.tables {
-            tables.push(self.table(number, table.fingerprint).await?);
-        }
+        let tables = self.tables.of(number, &changes.tables, |fingerprint| self.schemas.get(fingerprint)).await?;
         let bytes: usize = changes.rows.iter().map(size).sum();
         changes.rows.iter().for_each(|r| self.open.digest.update(r.before.as_deref(), r.after.as_deref()));
         let permit = self.permit(bytes).await;
@@ -229,20 +225,6 @@ impl<R: ReadTransport, S: Schemas> Intake<R, S> {
         let permits = bytes.div_ceil(PERMIT_BYTES).min(MEMORY / PERMIT_BYTES);
         let permits = u32::try_from(permits).unwrap_or(u32::MAX);
         Arc::clone(&self.memory).acquire_many_owned(permits).await.ok()
-    }
-
-    async fn table(&mut self, number: Number, fingerprint: Fingerprint) -> Result<Arc<RowTable>, LoadError> {
-        if let Some(table) = self.tables.get(&fingerprint) {
-            return Ok(Arc::clone(table));
-        }
-        let schema = self.schemas.get(fingerprint).await.map_err(|source| LoadError::Unit {
-            number,
-            what: "a row schema that it names",
-            source: Box::new(source),
-        })?;
-        let table = Arc::new(RowTable::new(fingerprint, &schema));
-        self.tables.insert(fingerprint, Arc::clone(&table));
-        Ok(table)
     }
 
     async fn complete(&mut self, part: &LogPart) -> bool {

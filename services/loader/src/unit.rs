@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use lutra_change::{Cursor, Number, TableName};
 use lutra_log::RecordHeaders;
-use lutra_wire::record::{Ddl, RowChange, SourceState};
+use lutra_wire::record::{Ddl, RowChange, SourceState, TableRef};
 use lutra_wire::{Fingerprint, RowDecoder, RowSchema};
+use rustc_hash::FxHashMap;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::blocked::Aside;
 use crate::copying::{ChunkInfo, Define, UnitCopy};
+use crate::error::LoadError;
 
 /// A row schema with its compiled decoder.
 #[derive(Debug)]
@@ -29,6 +31,43 @@ impl RowTable {
     pub fn new(fingerprint: Fingerprint, schema: &RowSchema) -> Self {
         let (name, decoder) = (schema.table().name.clone(), RowDecoder::new(schema));
         Self { fingerprint, name, schema: schema.clone(), decoder }
+    }
+}
+
+/// Tables by the fingerprints of their schemas, as far as they were asked for.
+#[derive(Debug, Default)]
+pub struct KnownTables(FxHashMap<Fingerprint, Arc<RowTable>>);
+
+impl KnownTables {
+    /// The tables that a part of a unit names, with the schemas that are not known yet from `fetch`.
+    ///
+    /// # Errors
+    /// [`LoadError::Unit`] with what `fetch` says.
+    pub async fn of<F>(
+        &mut self,
+        number: Number,
+        named: &[TableRef],
+        fetch: impl Fn(Fingerprint) -> F,
+    ) -> Result<Vec<Arc<RowTable>>, LoadError>
+    where
+        F: Future<Output = Result<Arc<RowSchema>, LoadError>>,
+    {
+        let mut tables = Vec::with_capacity(named.len());
+        for fingerprint in named.iter().map(|table| table.fingerprint) {
+            if let Some(table) = self.0.get(&fingerprint) {
+                tables.push(Arc::clone(table));
+                continue;
+            }
+            let schema = fetch(fingerprint).await.map_err(|source| LoadError::Unit {
+                number,
+                what: "a row schema that it names",
+                source: Box::new(source),
+            })?;
+            let table = Arc::new(RowTable::new(fingerprint, &schema));
+            self.0.insert(fingerprint, Arc::clone(&table));
+            tables.push(table);
+        }
+        Ok(tables)
     }
 }
 

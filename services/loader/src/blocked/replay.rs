@@ -8,11 +8,10 @@ use lutra_change::Number;
 use lutra_mysql::Row;
 use lutra_wire::record::{Body, Changes, Ddl, RawBody};
 use lutra_wire::{Fingerprint, RowSchema};
-use rustc_hash::FxHashMap;
 
 use crate::error::LoadError;
 use crate::intake::Schemas;
-use crate::unit::{RowTable, Segment};
+use crate::unit::{KnownTables, Segment};
 
 /// Items that are read at once.
 pub const ITEMS: usize = 16;
@@ -78,12 +77,12 @@ type Fetch = Box<dyn Fn(Fingerprint) -> BoxFuture<'static, Result<Arc<RowSchema>
 #[derive(Default)]
 pub struct RowTables {
     fetch: Option<Fetch>,
-    tables: FxHashMap<Fingerprint, Arc<RowTable>>,
+    tables: KnownTables,
 }
 
 impl std::fmt::Debug for RowTables {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RowTables").field("tables", &self.tables.len()).finish_non_exhaustive()
+        f.debug_struct("RowTables").field("tables", &self.tables).finish_non_exhaustive()
     }
 }
 
@@ -95,7 +94,7 @@ impl RowTables {
             let schemas = Arc::clone(&schemas);
             Box::pin(async move { schemas.get(fingerprint).await })
         });
-        Self { fetch: Some(fetch), tables: FxHashMap::default() }
+        Self { fetch: Some(fetch), tables: KnownTables::default() }
     }
 
     /// The rows of an item as those of a unit.
@@ -103,25 +102,8 @@ impl RowTables {
     /// # Errors
     /// Those of the schemas.
     pub async fn segment(&mut self, number: Number, changes: Changes) -> Result<Segment, LoadError> {
-        let mut tables = Vec::with_capacity(changes.tables.len());
-        for table in &changes.tables {
-            tables.push(self.table(number, table.fingerprint).await?);
-        }
-        Ok(Segment { tables, rows: changes.rows, bytes: 0, permit: None })
-    }
-
-    async fn table(&mut self, number: Number, fingerprint: Fingerprint) -> Result<Arc<RowTable>, LoadError> {
-        if let Some(table) = self.tables.get(&fingerprint) {
-            return Ok(Arc::clone(table));
-        }
         let Some(fetch) = &self.fetch else { return Err(LoadError::Ended("the row schemas")) };
-        let schema = fetch(fingerprint).await.map_err(|source| LoadError::Unit {
-            number,
-            what: "a row schema that it names",
-            source: Box::new(source),
-        })?;
-        let table = Arc::new(RowTable::new(fingerprint, &schema));
-        self.tables.insert(fingerprint, Arc::clone(&table));
-        Ok(table)
+        let tables = self.tables.of(number, &changes.tables, fetch).await?;
+        Ok(Segment { tables, rows: changes.rows, bytes: 0, permit: None })
     }
 }
