@@ -208,7 +208,7 @@ impl KafkaAdmin {
         }))
     }
 
-    async fn describe(&self, topic: &str) -> Result<ConfigResource, KafkaError> {
+    pub(crate) async fn describe(&self, topic: &str) -> Result<ConfigResource, KafkaError> {
         let request =
             |source| KafkaError::Request { topic: topic.to_owned(), operation: "read the topic's settings", source };
         let described = self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await;

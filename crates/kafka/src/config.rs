@@ -109,6 +109,18 @@ impl KafkaConfig {
     }
 }
 
+impl KafkaConfig {
+    /// For a look at the records that come next, with counters of what they take on the way.
+    pub(crate) fn sampler(&self, group: &str, statistics_ms: u64) -> ClientConfig {
+        let mut config = self.consumer(group);
+        config.set("statistics.interval.ms", statistics_ms.to_string());
+        // A sample, not all that waits.
+        config.set("queued.min.messages", "1").set("queued.max.messages.kbytes", "512");
+        config.set("fetch.message.max.bytes", "262144");
+        config
+    }
+}
+
 impl fmt::Debug for KafkaConfig {
     /// Without the values of the properties: they may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

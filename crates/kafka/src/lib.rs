@@ -5,6 +5,7 @@
 //! | [`config`] | [`KafkaConfig`]: brokers and client properties |
 //! | [`log`] | [`KafkaLog`]: the transport of one ordered log, for `lutra-log` |
 //! | [`admin`] | [`KafkaAdmin`]: topics as P8 wants them, made and checked |
+//! | [`retention`] | what brokers may remove of a topic, and what of it waits for a reader |
 //! | [`schemas`] | [`SchemaTopic`]: row schemas by fingerprint in a compacted topic |
 //! | [`group`] | offsets for lag tools, written and never read |
 
@@ -15,6 +16,7 @@ pub mod error;
 pub mod group;
 pub mod log;
 mod producer;
+pub mod retention;
 pub mod schemas;
 
 pub use admin::{KafkaAdmin, LogTopic, TopicFault};
@@ -22,4 +24,5 @@ pub use config::KafkaConfig;
 pub use error::KafkaError;
 pub use group::GroupOffsets;
 pub use log::KafkaLog;
+pub use retention::{Backlog, Retention};
 pub use schemas::SchemaTopic;

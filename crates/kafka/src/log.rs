@@ -18,6 +18,10 @@ impl KafkaLog {
     pub fn new(config: &KafkaConfig, topic: &str) -> Self {
         Self { config: config.clone(), topic: topic.to_owned() }
     }
+
+    pub(crate) fn config(&self) -> &KafkaConfig {
+        &self.config
+    }
 }
 
 impl TransportFactory for KafkaLog {

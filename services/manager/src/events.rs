@@ -41,12 +41,21 @@ impl Reconciled<'_> {
 /// What is left of a log's retention for a reader.
 pub(crate) struct HeadroomMeasured<'a> {
     pub(crate) reader: &'a TaskId,
-    pub(crate) seconds: f64,
+    /// Where age removes records.
+    pub(crate) seconds: Option<f64>,
+    /// Where size does.
+    pub(crate) bytes: Option<f64>,
 }
 
 impl HeadroomMeasured<'_> {
     pub(crate) fn emit(self) {
-        metrics::gauge!("lutra_manager_log_headroom_seconds", "reader" => self.reader.to_string()).set(self.seconds);
+        let reader = || self.reader.to_string();
+        if let Some(seconds) = self.seconds {
+            metrics::gauge!("lutra_manager_log_headroom_seconds", "reader" => reader()).set(seconds);
+        }
+        if let Some(bytes) = self.bytes {
+            metrics::gauge!("lutra_manager_log_headroom_bytes", "reader" => reader()).set(bytes);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! How much of Kafka's retention is left for each reader of a log, whether it runs or not: measured once a minute by the
-//! manager that leads, told before a reader is overtaken (P8).
+//! manager that leads, told before a reader is overtaken (P8). The limits are the topic's own, of age and of size, as the
+//! brokers have them now.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lutra_change::{TaskId, TaskKind};
 use lutra_coordination::{ClusterSnapshot, LogRef};
-use lutra_kafka::KafkaLog;
-use lutra_log::{Bookmark, ReadTransport, TransportError, TransportFactory};
+use lutra_kafka::{Backlog, KafkaError, KafkaLog, Retention};
+use lutra_log::Bookmark;
 use lutra_runtime::CancellationToken;
 use lutra_spec::Kind;
 
@@ -21,8 +22,8 @@ use crate::status::task_ids;
 
 /// From one measurement to the next: retention is counted in hours.
 const EVERY: Duration = Duration::from_secs(60);
-/// How long one log may take to answer.
-const ANSWER: Duration = Duration::from_secs(10);
+/// How long one log may take to tell its limits, and what waits in it.
+const ANSWER: Duration = Duration::from_secs(15);
 /// Less than this part of the retention is left: time to look.
 const SHORT: f64 = 0.25;
 
@@ -32,27 +33,56 @@ pub(crate) struct Headrooms {
     by_reader: Mutex<BTreeMap<TaskId, Headroom>>,
 }
 
-/// What is left for one reader.
+/// What is left for one reader; below zero: what it reads next may be removed any moment, or is gone.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Headroom {
-    /// Seconds until what it reads next may be removed; below zero: any moment, or it is gone.
-    pub(crate) seconds: f64,
-    /// The log's retention, in seconds.
-    pub(crate) retention: f64,
     /// The topic.
-    pub(crate) topic: String,
+    topic: String,
+    /// Seconds, where the topic's records are removed by age.
+    seconds: Option<Left>,
+    /// Bytes, where they are removed by size.
+    bytes: Option<Left>,
+}
+
+/// What is left of what.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Left {
+    left: f64,
+    of: f64,
+}
+
+impl Left {
+    fn is_short(self) -> bool {
+        self.left < self.of * SHORT
+    }
 }
 
 impl Headroom {
+    /// What the topic's own limits leave of what waits to be read; `None` where it has none.
+    fn of(topic: &str, retention: Retention, backlog: Backlog, now: f64) -> Option<Self> {
+        let (age, size) = match backlog {
+            Backlog::Nothing => (0.0, 0.0),
+            Backlog::Removed => (f64::INFINITY, f64::INFINITY),
+            Backlog::Waits { appended_at, bytes } => ((now - appended_at as f64 / 1e6).max(0.0), bytes as f64),
+        };
+        let left = |of: f64, used: f64| Left { left: (of - used).max(-of), of };
+        let seconds = retention.time.map(|time| left(time.as_secs_f64(), age));
+        let bytes = retention.bytes.map(|bytes| left(bytes as f64, size));
+        (seconds.is_some() || bytes.is_some()).then(|| Self { topic: topic.to_owned(), seconds, bytes })
+    }
+
     /// What a person should know, when little is left.
     pub(crate) fn warning(&self) -> Option<String> {
-        (self.seconds < self.retention * SHORT).then(|| {
-            format!(
-                "topic {} keeps its records for {:.0} s, and may remove what is to be read next in {:.0} s: let the pipeline run, or \
-                 raise the topic's retention.ms",
-                self.topic, self.retention, self.seconds
-            )
-        })
+        let by_age = self.seconds.filter(|seconds| seconds.is_short()).map(|Left { left, of }| {
+            let way_out = "let the pipeline run, or raise the topic's retention.ms";
+            format!("keeps its records for {of:.0} s, and may remove what is to be read next in {left:.0} s: {way_out}")
+        });
+        let by_size = self.bytes.filter(|bytes| bytes.is_short()).map(|Left { left, of }| {
+            let way_out = "let the pipeline run, or raise the topic's retention.bytes";
+            format!("keeps {of:.0} bytes, and may remove what is to be read next after some {left:.0} more: {way_out}")
+        });
+        let both: Vec<String> = [by_age, by_size].into_iter().flatten().collect();
+        (!both.is_empty()).then(|| format!("topic {} {}", self.topic, both.join("; it ")))
     }
 }
 
@@ -66,7 +96,8 @@ impl Headrooms {
     fn take(&self, measured: BTreeMap<TaskId, Headroom>) {
         let mut known = self.by_reader.lock().unwrap_or_else(PoisonError::into_inner);
         for (reader, headroom) in &measured {
-            HeadroomMeasured { reader, seconds: headroom.seconds }.emit();
+            let left = |of: Option<Left>| of.map(|of| of.left);
+            HeadroomMeasured { reader, seconds: left(headroom.seconds), bytes: left(headroom.bytes) }.emit();
             let was = known.get(reader).and_then(Headroom::warning);
             if let (None, Some(warning)) = (was, headroom.warning()) {
                 RetentionNear { reader, warning: &warning }.emit();
@@ -89,7 +120,7 @@ pub(crate) async fn run(manager: Manager, shutdown: CancellationToken) -> Result
             changed = leads.changed() => if changed.is_err() { return Ok(()) },
             _ = ticks.tick() => {}
         }
-        if !manager.leads() || manager.inner.kafka.topics.retention_ms <= 0 {
+        if !manager.leads() {
             continue;
         }
         tokio::select! {
@@ -114,11 +145,11 @@ async fn measure(manager: &Manager) -> Result<BTreeMap<TaskId, Headroom>, Manage
         let Some(spec) = documents.pipeline(name) else { continue };
         for reader in task_ids(name, &spec.source).into_iter().filter(|task| task.kind != TaskKind::Extract) {
             let Some((log, next_offset)) = place(manager, &documents, &cluster, &reader).await else { continue };
-            let retention = manager.inner.kafka.topics.retention_ms as f64 / 1e3;
-            match tokio::time::timeout(ANSWER, seconds(manager, &log.topic, next_offset, retention)).await {
-                Ok(Ok(seconds)) => {
-                    measured.insert(reader, Headroom { seconds, retention, topic: log.topic });
+            match tokio::time::timeout(ANSWER, headroom(manager, &log.topic, next_offset)).await {
+                Ok(Ok(Some(headroom))) => {
+                    measured.insert(reader, headroom);
                 }
+                Ok(Ok(None)) => {}
                 Ok(Err(error)) => tracing::debug!(%reader, error = chain(&error), "retention is not measured"),
                 Err(_) => tracing::debug!(%reader, "retention is not measured: the log does not answer in time"),
             }
@@ -147,32 +178,45 @@ async fn place(
     Some((input, next_offset))
 }
 
-/// Seconds until the record at a place may be removed.
-async fn seconds(manager: &Manager, topic: &str, next_offset: i64, retention: f64) -> Result<f64, TransportError> {
+/// What is left for who reads on at a place; `None` where the brokers remove nothing of the topic.
+async fn headroom(manager: &Manager, topic: &str, next_offset: i64) -> Result<Option<Headroom>, ManagerError> {
+    let retention = manager.inner.kafka.admin().await?.retention(topic).await?;
+    if retention == Retention::default() {
+        return Ok(None);
+    }
     let log = KafkaLog::new(manager.inner.kafka.config(), topic);
-    let mut reader = log.reader().await?;
-    let (first, end) = reader.bounds().await?;
-    if next_offset >= end {
-        return Ok(retention);
-    }
-    if next_offset < first {
-        return Ok(-1.0);
-    }
-    reader.seek(next_offset).await?;
-    let appended_at = reader.next().await?.appended_at;
+    let backlog = log.backlog(next_offset).await.map_err(KafkaError::from)?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(retention - (since.as_secs_f64() - appended_at as f64 / 1e6).max(0.0))
+    Ok(Headroom::of(topic, retention, backlog, since.as_secs_f64()))
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    const BOTH: Retention = Retention { time: Some(Duration::from_secs(1_000)), bytes: Some(4_000) };
+
+    fn warning(retention: Retention, backlog: Backlog) -> Option<String> {
+        Headroom::of("shop.log", retention, backlog, 2_000.0).unwrap().warning()
+    }
 
     #[test]
     fn little_headroom_is_told_with_what_is_left() {
-        let of = |seconds| Headroom { seconds, retention: 1_000.0, topic: "shop.log".to_owned() };
-        assert_eq!(of(300.0).warning(), None);
-        let warning = of(200.0).warning().unwrap_or_default();
-        assert!(warning.contains("shop.log") && warning.contains("in 200 s"), "{warning}");
+        let waits = |seconds: i64, bytes| Backlog::Waits { appended_at: (2_000 - seconds) * 1_000_000, bytes };
+        assert_eq!(warning(BOTH, Backlog::Nothing), None);
+        assert_eq!(warning(BOTH, waits(700, 2_900)), None);
+        let old = warning(BOTH, waits(800, 0)).unwrap();
+        assert!(old.contains("shop.log") && old.contains("in 200 s") && !old.contains("bytes"), "{old}");
+        let large = warning(BOTH, waits(0, 3_900)).unwrap();
+        assert!(large.contains("some 100 more") && large.contains("retention.bytes"), "{large}");
+    }
+
+    #[test]
+    fn what_is_gone_is_told_whatever_limit_removed_it() {
+        for retention in [Retention { bytes: None, ..BOTH }, Retention { time: None, ..BOTH }] {
+            assert!(warning(retention, Backlog::Removed).is_some());
+        }
+        assert_eq!(Headroom::of("shop.log", Retention::default(), Backlog::Removed, 0.0), None);
     }
 }
