@@ -10,10 +10,11 @@
 //!
 //! Beside them, [`snapshot`] copies tables into the log, and [`definitions`] keeps what tables look like where table maps
 //! do not say so. Around them: [`survey`] asks the source's servers and [`failover`] says which one is read, [`start`] proves it
-//! and finds where to begin (P7), [`extract`] runs attempt after attempt (P2), [`watch`] looks at the server meanwhile,
-//! [`service`] runs extractions as tasks of the cluster.
+//! and finds where to begin (P7), [`extract`] begins attempt after attempt (P2), `attempt` is one that runs, [`watch`] looks at
+//! the server meanwhile, [`service`] runs extractions as tasks of the cluster.
 
 pub mod assembler;
+mod attempt;
 pub mod config;
 pub mod control;
 pub mod crash;
