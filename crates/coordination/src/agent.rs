@@ -8,7 +8,7 @@ use lutra_change::TaskId;
 use lutra_runtime::{Backoff, BackoffPolicy, CancellationToken};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
-use zookeeper_client::{AddWatchMode, EventType, PersistentWatcher, SessionState};
+use zookeeper_client::AddWatchMode;
 
 use crate::error::{CoordinationError, Result};
 use crate::keeper::TaskKeeper;
@@ -46,12 +46,6 @@ pub struct WorkerAgent<R> {
     options: AgentOptions,
 }
 
-/// Why one session's work ended.
-enum SessionEnd {
-    Shutdown,
-    Lost,
-}
-
 impl<R: TaskRunner> WorkerAgent<R> {
     /// An agent that runs tasks of this worker by `runner`.
     pub fn new(coordination: Coordination, info: WorkerInfo, runner: R) -> Self {
@@ -70,18 +64,22 @@ impl<R: TaskRunner> WorkerAgent<R> {
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
         let mut crew = Crew::new(self);
         let mut backoff = Backoff::new(BackoffPolicy::CONNECT);
-        let mut lost = None;
         let result = loop {
             let session = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break Ok(()),
-                session = crew.agent.coordination.session_after(lost) => session,
+                session = crew.agent.coordination.next_session() => session,
             };
-            match crew.attend(&session, &shutdown).await {
-                Ok(SessionEnd::Shutdown) => break Ok(()),
-                Ok(SessionEnd::Lost) => {
-                    backoff.reset();
-                    lost = Some(session.id());
+            let attended = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break Ok(()),
+                attended = crew.attend(&session) => attended,
+            };
+            match attended {
+                // In the same session or the next one: everything is looked at again.
+                Ok(()) => backoff.reset(),
+                Err(error) if error.is_transient() && session.is_over() => {
+                    tracing::debug!(%error, "the session was lost; the worker registers in the next one");
                 }
                 Err(error @ CoordinationError::WorkerIdTaken { .. }) => break Err(error),
                 Err(error) => {
@@ -121,27 +119,25 @@ impl<R: TaskRunner> Crew<R> {
         }
     }
 
-    /// Registers in the session and follows the assignments until it is lost.
-    async fn attend(&mut self, session: &Session, shutdown: &CancellationToken) -> Result<SessionEnd> {
+    /// Registers in the session and follows the assignments until the connection is lost. Cancel safe.
+    async fn attend(&mut self, session: &Session) -> Result<()> {
         let tree = self.agent.coordination.tree().clone();
         let taken_wait = self.agent.coordination.config().session_timeout * 2 + Duration::from_secs(1);
-        register(session, &tree, &self.agent.info, taken_wait, shutdown).await?;
+        register(session, &tree, &self.agent.info, taken_wait).await?;
         if !self.cleaned {
             remove_own_running(session, &tree, &self.agent.info).await?;
             self.cleaned = true;
         }
         let directory = tree.assignments_of(&self.agent.info.key());
         session.make_directory(&directory).await?;
-        let mut watcher = session.watch(&directory, AddWatchMode::Persistent).await?;
-        tracing::info!(worker = %self.agent.info.key(), session = %session.client.session_id(), "worker registered");
+        let mut watch = session.watch(&directory, AddWatchMode::Persistent).await?;
+        tracing::info!(worker = %self.agent.info.key(), session = %session.client().session_id(), "worker registered");
         loop {
             self.follow(session, &directory).await?;
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return Ok(SessionEnd::Shutdown),
-                changed = assignments_changed(&mut watcher) => match changed {
-                    true => {}
-                    false => return Ok(SessionEnd::Lost),
+                event = watch.next() => if event.is_none() {
+                    return Ok(());
                 },
                 Some(ended) = self.keepers.join_next_with_id() => self.ended(ended),
             }
@@ -240,31 +236,9 @@ async fn own_node(session: &Session, path: &str, act: impl AsyncFnOnce() -> Resu
     }
 }
 
-/// Waits until the assignments may have changed; `false` when the session is lost.
-async fn assignments_changed(watcher: &mut PersistentWatcher) -> bool {
-    loop {
-        let event = watcher.changed().await;
-        if event.event_type != EventType::Session {
-            return true;
-        }
-        match event.session_state {
-            state if state.is_terminated() => return false,
-            // Events during a reconnect are lost (ZOOKEEPER-4698).
-            SessionState::SyncConnected => return true,
-            _ => {}
-        }
-    }
-}
-
 /// Makes the registration. One of the same worker id and home is a predecessor's (the locked file proves it dead) or an
 /// earlier session's, and is replaced at once; one from another home is waited for up to `wait`, then refused.
-async fn register(
-    session: &Session,
-    tree: &Tree,
-    info: &WorkerInfo,
-    wait: Duration,
-    shutdown: &CancellationToken,
-) -> Result<()> {
+async fn register(session: &Session, tree: &Tree, info: &WorkerInfo, wait: Duration) -> Result<()> {
     let path = tree.worker(&info.key());
     let deadline = Instant::now() + wait;
     loop {
@@ -283,25 +257,16 @@ async fn register(
                 Err(error) => return Err(error),
             }
         }
-        if Instant::now() >= deadline || shutdown.is_cancelled() {
+        if Instant::now() >= deadline {
             return Err(CoordinationError::WorkerIdTaken { service: info.service.clone(), id: info.id.clone() });
         }
-        let mut watcher = session.watch(&path, AddWatchMode::Persistent).await?;
+        let mut watch = session.watch(&path, AddWatchMode::Persistent).await?;
         let gone = async {
-            while session.exists(&path).await?.is_some() {
-                let event = watcher.changed().await;
-                if event.session_state.is_terminated() {
-                    break;
-                }
-            }
+            while session.exists(&path).await?.is_some() && watch.next().await.is_some() {}
             Ok::<(), CoordinationError>(())
         };
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            gone = tokio::time::timeout_at(deadline, gone) => match gone {
-                Ok(gone) => gone?,
-                Err(_elapsed) => {}
-            },
+        if let Ok(gone) = tokio::time::timeout_at(deadline, gone).await {
+            gone?;
         }
     }
 }

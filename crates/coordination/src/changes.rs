@@ -1,10 +1,10 @@
-//! What a manager is woken by: a recursive watch on the whole cluster, made again over every lost session.
+//! What a manager is woken by: a recursive watch on the whole cluster, set again over every lost connection.
 
 use lutra_change::TaskId;
-use zookeeper_client::{AddWatchMode, EventType, PersistentWatcher, SessionState};
 
 use crate::session::Coordination;
 use crate::tree::{Tree, parse_task_node};
+use crate::watch::Relay;
 
 /// What may have changed. The reader looks at the state itself: a change says where, never what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,48 +28,22 @@ pub enum Change {
 /// The changes of one cluster, for ever.
 #[derive(Debug)]
 pub struct ChangeStream {
-    coordination: Coordination,
-    current: Option<(i64, PersistentWatcher)>,
-    known: Option<i64>,
+    relay: Relay,
+    tree: Tree,
 }
 
 impl ChangeStream {
     pub(crate) fn new(coordination: Coordination) -> Self {
-        Self { coordination, current: None, known: None }
+        let tree = coordination.tree().clone();
+        Self { relay: Relay::new(coordination, tree.root()), tree }
     }
 
     /// The next change; waits for ever. Cancel safe. While ZooKeeper is away nothing changes.
     pub async fn next(&mut self) -> Change {
         loop {
-            let Some((session, watcher)) = &mut self.current else {
-                let session = self.coordination.session_after(self.known).await;
-                match session.watch(self.coordination.tree().root(), AddWatchMode::PersistentRecursive).await {
-                    Ok(watcher) => {
-                        self.current = Some((session.id(), watcher));
-                        return Change::Resync;
-                    }
-                    Err(error) => {
-                        tracing::debug!(%error, "the watch was not set; the next session sets it");
-                        // A session that lives on but refuses a watch would be asked in a tight loop.
-                        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-                        continue;
-                    }
-                }
-            };
-            let event = watcher.changed().await;
-            if event.event_type != EventType::Session {
-                if let Some(change) = classify(self.coordination.tree(), &event.path) {
-                    return change;
-                }
-                continue;
-            }
-            if event.session_state.is_terminated() {
-                // The watcher panics when it is asked again behind a terminal state.
-                self.known = Some(*session);
-                self.current = None;
-            } else if event.session_state == SessionState::SyncConnected {
-                // Events during a reconnect are lost (ZOOKEEPER-4698).
-                return Change::Resync;
+            let Some(event) = self.relay.next().await else { return Change::Resync };
+            if let Some(change) = classify(&self.tree, &event.path) {
+                return change;
             }
         }
     }

@@ -106,6 +106,11 @@ impl CoordinationError {
         }
     }
 
+    /// A node holds what this version does not understand.
+    pub(crate) fn is_foreign(&self) -> bool {
+        matches!(self, Self::Payload { .. } | Self::PayloadVersion { .. })
+    }
+
     pub(crate) fn operation(operation: &'static str, path: &str, source: zookeeper_client::Error) -> Self {
         use zookeeper_client::Error as Zk;
         let path = path.to_owned();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use lutra_change::TaskId;
 
 use crate::error::CoordinationError;
+use crate::node::SessionEnd;
 use crate::task::{Disposition, TaskFailure};
 
 const CONNECTED: &str = "lutra_zookeeper_connected";
@@ -36,13 +37,13 @@ impl SessionOpened {
 
 /// The session was lost.
 pub(crate) struct SessionLost {
-    pub(crate) state: zookeeper_client::SessionState,
+    pub(crate) end: SessionEnd,
 }
 
 impl SessionLost {
     pub(crate) fn emit(self) {
         metrics::gauge!(CONNECTED).set(0.0);
-        tracing::warn!(state = %self.state, "ZooKeeper session lost; running tasks go on");
+        tracing::warn!(end = %self.end, "ZooKeeper session lost; running tasks go on");
     }
 }
 

@@ -115,6 +115,7 @@ impl<R: TaskRunner> TaskKeeper<R> {
         let mut completed = None;
         loop {
             let next = match taking.definition.clone() {
+                None if taking.foreign.is_some() => self.refuse(taking, failures).await,
                 Some(definition) if definition.desired == DesiredState::Running => {
                     if completed == Some(definition.spec_version) && !taking.restart_requested() {
                         self.idle(taking, ObservedState::Completed).await
@@ -131,6 +132,23 @@ impl<R: TaskRunner> TaskKeeper<R> {
                 Next::Decide => {}
                 end => return end,
             }
+        }
+    }
+
+    /// The definition is not understood: says so until it is another one.
+    async fn refuse(&self, taking: &mut Taking, failures: &mut Failures) -> Next {
+        let Some(failure) = taking.foreign.clone() else { return Next::Decide };
+        let delay = failures.delay(failure.disposition);
+        self.tell(taking, &failure, failures.count, delay);
+        let again = sleep_until(Instant::now() + delay);
+        tokio::select! {
+            biased;
+            () = self.release.cancelled() => Next::Released,
+            wake = taking.wake() => match wake {
+                Wake::Look => Next::Decide,
+                Wake::HeldByAnother => Next::Retake,
+            },
+            () = again => Next::Decide,
         }
     }
 
@@ -246,6 +264,7 @@ impl<R: TaskRunner> TaskKeeper<R> {
             outbox: taking.outbox.clone(),
             restart: taking.restart.subscribe(),
             answers,
+            known: Arc::clone(&taking.known),
         };
         TaskContext {
             id: self.task.clone(),
@@ -265,13 +284,7 @@ impl<R: TaskRunner> TaskKeeper<R> {
         failures: &mut Failures,
     ) -> Next {
         let delay = failures.delay(failure.disposition);
-        let report = self.report(failure, failures.count, delay);
-        RunFailed { task: &self.task, failure, failures: report.failures, retry_in: delay }.emit();
-        let detail = json!({
-            "message": report.message, "hint": report.hint, "failures": report.failures, "retry_at": report.retry_at,
-        });
-        taking.outbox.send_modify(|outbox| outbox.failure = FailureNode::Set(report));
-        taking.say(ObservedState::Failed, detail);
+        self.tell(taking, failure, failures.count, delay);
         // Asked for while the run was about to fail: whoever asks has mended something.
         if taking.restart_requested() {
             return Next::Decide;
@@ -293,6 +306,16 @@ impl<R: TaskRunner> TaskKeeper<R> {
                 },
             }
         }
+    }
+
+    fn tell(&self, taking: &Taking, failure: &TaskFailure, failures: u32, delay: Duration) {
+        let report = self.report(failure, failures, delay);
+        RunFailed { task: &self.task, failure, failures, retry_in: delay }.emit();
+        let detail = json!({
+            "message": report.message, "hint": report.hint, "failures": report.failures, "retry_at": report.retry_at,
+        });
+        taking.outbox.send_modify(|outbox| outbox.failure = FailureNode::Set(report));
+        taking.say(ObservedState::Failed, detail);
     }
 
     fn report(&self, failure: &TaskFailure, failures: u32, delay: Duration) -> FailureReport {

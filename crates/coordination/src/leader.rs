@@ -37,7 +37,7 @@ impl LeaderElection {
     pub async fn campaign(&self) -> Result<Leadership> {
         let mut backoff = Backoff::new(BackoffPolicy::CONNECT);
         loop {
-            let session = self.coordination.session_after(None).await;
+            let session = self.coordination.next_session().await;
             match self.campaign_once(&session).await {
                 Err(error) if error.is_transient() || matches!(error, CoordinationError::LeadershipLost) => {
                     tracing::debug!(%error, "not elected; trying again");
@@ -57,7 +57,11 @@ impl LeaderElection {
         };
         let data = encode(&directory, &LeaderNode { address: self.address.clone() })?;
         let prefix = LockPrefix::new_curator(&directory, LOCK_NAME).map_err(fault)?;
-        let lock = session.client.lock(prefix, &data, Acls::anyone_all()).await.map_err(fault)?;
+        let lock = tokio::select! {
+            biased;
+            _ = session.ended() => return Err(fault(Zk::SessionExpired)),
+            lock = session.client().lock(prefix, &data, Acls::anyone_all()) => lock.map_err(fault)?,
+        };
         tracing::info!(address = self.address, "this manager leads");
         Ok(Leadership { coordination: self.coordination.clone(), session: session.clone(), lock: lock.into_owned() })
     }
@@ -84,11 +88,7 @@ pub struct Leadership {
 impl Leadership {
     /// Returns when the session that holds the lock is lost: campaign again. Until then nobody else can lead.
     pub async fn lost(&self) {
-        let mut watcher = self.session.client.state_watcher();
-        let mut state = watcher.state();
-        while !state.is_terminated() {
-            state = watcher.changed().await;
-        }
+        self.session.ended().await;
     }
 
     fn tree(&self) -> &Tree {
@@ -112,7 +112,7 @@ impl Leadership {
             let added = write.add_create(&path, b"{\"version\":1}", &PERSISTENT);
             added.map_err(|source| CoordinationError::operation("create", &path, source))?;
         }
-        if empty { Ok(()) } else { commit(write, "assign", &self.tree().assignment(worker, task)).await }
+        if empty { Ok(()) } else { self.commit(write, "assign", &self.tree().assignment(worker, task)).await }
     }
 
     /// Takes the task from every worker. Idempotent.
@@ -121,7 +121,7 @@ impl Leadership {
             let path = self.tree().assignment(&holder, task);
             let mut write = self.lock.new_check_writer();
             write.add_delete(&path, None).map_err(|source| CoordinationError::operation("delete", &path, source))?;
-            commit(write, "unassign", &path).await?;
+            self.commit(write, "unassign", &path).await?;
         }
         Ok(())
     }
@@ -131,7 +131,7 @@ impl Leadership {
         let path = self.tree().assignments_of(worker);
         let mut write = self.lock.new_check_writer();
         write.add_delete(&path, None).map_err(|source| CoordinationError::operation("delete", &path, source))?;
-        match commit(write, "forget", &path).await {
+        match self.commit(write, "forget", &path).await {
             Err(CoordinationError::NotFound { .. }) => Ok(()),
             Err(CoordinationError::Operation { source: Zk::NotEmpty, .. }) => Ok(()),
             done => done,
@@ -144,7 +144,7 @@ impl Leadership {
         let mut write = self.lock.new_check_writer();
         let added = write.add_create(&path, &encode(&path, definition)?, &PERSISTENT);
         added.map_err(|source| CoordinationError::operation("create", &path, source))?;
-        commit(write, "create", &path).await
+        self.commit(write, "create", &path).await
     }
 
     /// Changes a task's definition, of which `expected` was read.
@@ -153,7 +153,7 @@ impl Leadership {
         let mut write = self.lock.new_check_writer();
         let added = write.add_set_data(&path, &encode(&path, definition)?, Some(expected.0));
         added.map_err(|source| CoordinationError::operation("write", &path, source))?;
-        commit(write, "write", &path).await
+        self.commit(write, "write", &path).await
     }
 
     /// Deletes a task with all that is known of it. Idempotent.
@@ -175,7 +175,7 @@ impl Leadership {
             }
         }
         write.add_delete(&path, None).map_err(|source| CoordinationError::operation("delete", &path, source))?;
-        match commit(write, "delete", &path).await {
+        match self.commit(write, "delete", &path).await {
             Err(CoordinationError::NotFound { .. }) if self.session.exists(&path).await?.is_none() => Ok(()),
             done => done,
         }
@@ -193,13 +193,13 @@ impl Leadership {
         }
         Ok(holders)
     }
-}
 
-/// Commits a fenced write; a lock that is gone is told from a write that does not fit.
-async fn commit(write: CheckWriter<'_>, operation: &'static str, path: &str) -> Result<()> {
-    match write.commit().await {
-        Ok(_) => Ok(()),
-        Err(CheckWriteError::CheckFailed { .. }) => Err(CoordinationError::LeadershipLost),
-        Err(error) => Err(CoordinationError::operation(operation, path, Zk::from(error))),
+    /// Commits a fenced write; a lock that is gone is told from a write that does not fit.
+    async fn commit(&self, write: CheckWriter<'_>, operation: &'static str, path: &str) -> Result<()> {
+        match self.session.in_time(write.commit()).await {
+            Ok(_) => Ok(()),
+            Err(CheckWriteError::CheckFailed { .. }) => Err(CoordinationError::LeadershipLost),
+            Err(error) => Err(CoordinationError::operation(operation, path, Zk::from(error))),
+        }
     }
 }

@@ -26,6 +26,7 @@ pub mod session;
 pub mod store;
 pub mod task;
 pub mod tree;
+mod watch;
 
 pub use agent::{AgentOptions, WorkerAgent};
 pub use changes::{Change, ChangeStream};

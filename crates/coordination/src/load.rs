@@ -9,9 +9,9 @@ use lutra_spec::PipelineSpec;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
-use zookeeper_client::{AddWatchMode, EventType, PersistentWatcher, SessionState};
 
 use crate::session::Coordination;
+use crate::watch::Relay;
 
 /// What is wanted of the copy of a table, or of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,7 @@ pub enum Wish {
 
 /// What is wanted of one table's copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TableWish {
     /// How often it was asked for anew: raised, the table is made anew in the target and copied from its beginning.
     #[serde(default)]
@@ -39,6 +40,7 @@ pub struct TableWish {
 
 /// What a pipeline wants copied of its source (`tasks/<extract task>/loads/<pipeline>`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LoadRequest {
     /// This load: another one begins from nothing.
     pub id: Uuid,
@@ -136,48 +138,17 @@ pub struct LoadProgress {
 /// Tells when something in a directory of the tree may have changed; at first always.
 #[derive(Debug)]
 pub struct LoadStream {
-    coordination: Coordination,
-    directory: String,
-    current: Option<(i64, PersistentWatcher)>,
-    known: Option<i64>,
+    relay: Relay,
 }
 
 impl LoadStream {
-    pub(crate) fn new(coordination: Coordination, directory: String) -> Self {
-        Self { coordination, directory, current: None, known: None }
+    pub(crate) fn new(coordination: Coordination, directory: &str) -> Self {
+        Self { relay: Relay::new(coordination, directory) }
     }
 
     /// Waits for the next change, for ever. Cancel safe.
     pub async fn next(&mut self) {
-        loop {
-            let Some((session, watcher)) = &mut self.current else {
-                let session = self.coordination.session_after(self.known).await;
-                match session.watch(&self.directory, AddWatchMode::PersistentRecursive).await {
-                    Ok(watcher) => {
-                        self.current = Some((session.id(), watcher));
-                        return;
-                    }
-                    Err(error) => {
-                        tracing::debug!(%error, "the watch was not set; the next session sets it");
-                        // A session that lives on but refuses a watch would be asked in a tight loop.
-                        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-                        continue;
-                    }
-                }
-            };
-            let event = watcher.changed().await;
-            if event.event_type != EventType::Session {
-                return;
-            }
-            if event.session_state.is_terminated() {
-                // The watcher panics when it is asked again behind a terminal state.
-                self.known = Some(*session);
-                self.current = None;
-            } else if event.session_state == SessionState::SyncConnected {
-                // Events during a reconnect are lost (ZOOKEEPER-4698).
-                return;
-            }
-        }
+        self.relay.next().await;
     }
 }
 

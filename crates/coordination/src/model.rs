@@ -66,6 +66,7 @@ impl fmt::Display for ObservedState {
 
 /// A specification with its name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Named<T> {
     /// The document's name.
     pub name: String,
@@ -82,6 +83,7 @@ impl<T> Named<T> {
 
 /// An ordered log with its schemas.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LogRef {
     /// The log's topic.
     pub topic: String,
@@ -97,6 +99,7 @@ pub struct LogRef {
 /// covers everything before it, at this place of the source; an extractor goes on reading there, a transformer behind
 /// that number of its input. A loader whose target is *behind* the number must halt: what lies between is in no log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Adoption {
     /// The last unit that the target has.
     pub number: Number,
@@ -114,6 +117,7 @@ pub struct Adoption {
 
 /// What a worker needs to know to run a task (`tasks/<task>`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TaskDefinition {
     /// What is wanted.
     pub desired: DesiredState,
@@ -330,6 +334,7 @@ pub struct FailureReport {
 
 /// The wish that a task's owner start it again (`tasks/<task>/restart`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RestartRequest {
     /// Who asks: a task or a person.
     pub by: String,
@@ -366,6 +371,25 @@ mod tests {
         assert!(!definition.needs_restart(&read));
         let newer = TaskDefinition { spec_version: 2, ..read };
         assert!(definition.needs_restart(&newer));
+    }
+
+    /// What a newer manager asks for and this program does not know must not be left out silently.
+    #[test]
+    fn definitions_with_something_unknown_are_refused() {
+        let mut value = serde_json::to_value(TaskDefinition::new(Uuid::new_v4())).unwrap();
+        value["from_the_future"] = serde_json::json!(true);
+        let error = serde_json::from_value::<TaskDefinition>(value).unwrap_err().to_string();
+        assert!(error.contains("from_the_future"), "{error}");
+    }
+
+    /// What workers only say of themselves may say more.
+    #[test]
+    fn workers_of_newer_versions_are_understood() {
+        let info = serde_json::json!({
+            "service": "loader", "id": "a", "address": "x:1", "capacity": 1, "build": "9", "home": Uuid::new_v4(),
+            "from_the_future": true,
+        });
+        assert_eq!(serde_json::from_value::<WorkerInfo>(info).unwrap().build, "9");
     }
 
     #[test]

@@ -1,12 +1,18 @@
 //! One session's operations on single nodes, with typed payloads.
 
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
 use futures::future::join_all;
+use lutra_runtime::CancellationToken;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use zookeeper_client::{Acls, AddWatchMode, Client, CreateMode, CreateOptions, PersistentWatcher, Stat};
+use zookeeper_client::{Acls, AddWatchMode, Client, CreateMode, CreateOptions, Error as Zk, SessionState, Stat};
 
 use crate::error::{CoordinationError, Result};
+use crate::watch::Watch;
 
 /// The payload version that this program writes and understands.
 const PAYLOAD_VERSION: u64 = 1;
@@ -68,22 +74,90 @@ pub(crate) const PERSISTENT: CreateOptions<'static> = CreateMode::Persistent.wit
 /// Nodes that go with the session.
 pub(crate) const EPHEMERAL: CreateOptions<'static> = CreateMode::Ephemeral.with_acls(Acls::anyone_all());
 
-/// One session. All its operations fail for good once it has expired; another session is another value.
+/// One session. All its operations fail for good once it is over; another session is another value.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
-    pub(crate) client: Client,
+    client: Client,
+    /// Cancelled once nobody shall use it any more: it has expired, or did not answer a request in time.
+    over: CancellationToken,
+    /// What a request may take, the reconnect that it waits for included.
+    patience: Duration,
 }
 
+/// How a session ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SessionEnd {
+    /// In this state of the client.
+    Told(SessionState),
+    /// A request was not answered in time.
+    GivenUp,
+}
+
+impl fmt::Display for SessionEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Told(state) => state.fmt(f),
+            Self::GivenUp => f.write_str("given up"),
+        }
+    }
+}
+
+/// What a request may take, in session time-outs. The client gives a silent connection up after 2/5 of one, and the
+/// session after 7/5 without a connection: what takes longer than both hangs, and a session that hangs is not believed.
+const PATIENCE: u32 = 3;
+
 impl Session {
+    /// The session of `client`.
+    pub(crate) fn new(client: Client) -> Self {
+        let patience = client.session_timeout() * PATIENCE;
+        Self { client, over: CancellationToken::new(), patience }
+    }
+
     pub(crate) fn id(&self) -> i64 {
         self.client.session_id().0
     }
 
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Nobody shall use this session any more.
+    pub(crate) fn give_up(&self) {
+        self.over.cancel();
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.is_cancelled() || self.client.state().is_terminated()
+    }
+
+    /// Waits until the session is over.
+    pub(crate) async fn ended(&self) -> SessionEnd {
+        let mut watcher = self.client.state_watcher();
+        let terminal = async {
+            let mut state = self.client.state();
+            while !state.is_terminated() {
+                state = watcher.changed().await;
+            }
+            state
+        };
+        tokio::select! {
+            biased;
+            () = self.over.cancelled() => SessionEnd::GivenUp,
+            state = terminal => SessionEnd::Told(state),
+        }
+    }
+
+    /// Waits for a request as long as one may take; then the session is given up, and all it watches is read again in
+    /// the next one.
+    pub(crate) async fn in_time<T, E: From<Zk>>(&self, request: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        in_time(&self.over, self.patience, request).await
+    }
+
     /// Reads a node; `None` when there is none.
     pub(crate) async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<Option<Stored<T>>> {
-        match self.client.get_data(path).await {
+        match self.in_time(self.client.get_data(path)).await {
             Ok((bytes, stat)) => stored(path, &bytes, stat).map(Some),
-            Err(zookeeper_client::Error::NoNode) => Ok(None),
+            Err(Zk::NoNode) => Ok(None),
             Err(source) => Err(CoordinationError::operation("read", path, source)),
         }
     }
@@ -94,23 +168,24 @@ impl Session {
     }
 
     pub(crate) async fn exists(&self, path: &str) -> Result<Option<Stat>> {
-        self.client.check_stat(path).await.map_err(|source| CoordinationError::operation("look at", path, source))
+        let seen = self.in_time(self.client.check_stat(path)).await;
+        seen.map_err(|source| CoordinationError::operation("look at", path, source))
     }
 
     /// The names below a node; empty when there is none.
     pub(crate) async fn children(&self, path: &str) -> Result<Vec<String>> {
-        match self.client.list_children(path).await {
+        match self.in_time(self.client.list_children(path)).await {
             Ok(mut names) => {
                 names.sort_unstable();
                 Ok(names)
             }
-            Err(zookeeper_client::Error::NoNode) => Ok(Vec::new()),
+            Err(Zk::NoNode) => Ok(Vec::new()),
             Err(source) => Err(CoordinationError::operation("list", path, source)),
         }
     }
 
     pub(crate) async fn make_directory(&self, path: &str) -> Result<()> {
-        let made = self.client.mkdir(path, &PERSISTENT).await;
+        let made = self.in_time(self.client.mkdir(path, &PERSISTENT)).await;
         made.map_err(|source| CoordinationError::operation("make", path, source))
     }
 
@@ -121,13 +196,13 @@ impl Session {
         options: &CreateOptions<'static>,
     ) -> Result<Stat> {
         let bytes = encode(path, body)?;
-        let created = self.client.create(path, &bytes, options).await;
+        let created = self.in_time(self.client.create(path, &bytes, options)).await;
         created.map(|(stat, _)| stat).map_err(|source| CoordinationError::operation("create", path, source))
     }
 
     pub(crate) async fn write<T: Serialize>(&self, path: &str, body: &T, version: Option<Version>) -> Result<Stat> {
         let bytes = encode(path, body)?;
-        let written = self.client.set_data(path, &bytes, version.map(|version| version.0)).await;
+        let written = self.in_time(self.client.set_data(path, &bytes, version.map(|version| version.0))).await;
         written.map_err(|source| CoordinationError::operation("write", path, source))
     }
 
@@ -146,16 +221,32 @@ impl Session {
 
     /// Deletes a node; says whether there was one.
     pub(crate) async fn delete(&self, path: &str, version: Option<Version>) -> Result<bool> {
-        match self.client.delete(path, version.map(|version| version.0)).await {
+        match self.in_time(self.client.delete(path, version.map(|version| version.0))).await {
             Ok(()) => Ok(true),
-            Err(zookeeper_client::Error::NoNode) => Ok(false),
+            Err(Zk::NoNode) => Ok(false),
             Err(source) => Err(CoordinationError::operation("delete", path, source)),
         }
     }
 
-    pub(crate) async fn watch(&self, path: &str, mode: AddWatchMode) -> Result<PersistentWatcher> {
-        self.client.watch(path, mode).await.map_err(|source| CoordinationError::operation("watch", path, source))
+    /// Watches a node, or everything below it. Set it before what it is about is read.
+    pub(crate) async fn watch(&self, path: &str, mode: AddWatchMode) -> Result<Watch> {
+        let watcher = self.in_time(self.client.watch(path, mode)).await;
+        let watcher = watcher.map_err(|source| CoordinationError::operation("watch", path, source))?;
+        Ok(Watch::new(watcher, self.over.clone()))
     }
+}
+
+async fn in_time<T, E: From<Zk>>(
+    over: &CancellationToken,
+    patience: Duration,
+    request: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    if let Ok(done) = tokio::time::timeout(patience, request).await {
+        return done;
+    }
+    tracing::warn!(?patience, "ZooKeeper has not answered a request in time: the session is given up");
+    over.cancel();
+    Err(Zk::Timeout.into())
 }
 
 fn stored<T: DeserializeOwned>(path: &str, bytes: &[u8], stat: Stat) -> Result<Stored<T>> {
@@ -181,6 +272,16 @@ mod tests {
         let bytes = encode("/x", &json!({"a": 1})).unwrap();
         assert_eq!(bytes, br#"{"version":1,"a":1}"#);
         assert_eq!(decode::<Value>("/x", &bytes).unwrap(), json!({"a": 1}));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_without_an_answer_ends_and_takes_its_session_with_it() {
+        let (over, patience) = (CancellationToken::new(), Duration::from_secs(4));
+        assert_eq!(in_time(&over, patience, async { Ok::<_, Zk>(7) }).await, Ok(7));
+        assert!(!over.is_cancelled());
+        let hung = in_time(&over, patience, std::future::pending::<Result<(), Zk>>()).await;
+        assert_eq!(hung, Err(Zk::Timeout));
+        assert!(over.is_cancelled());
     }
 
     #[test]

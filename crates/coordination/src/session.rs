@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
-use zookeeper_client::{Client, SessionState};
+use zookeeper_client::Client;
 
 use crate::error::{CoordinationError, Result};
 use crate::events::{self, SessionLost, SessionOpened, SessionRefused};
@@ -130,22 +130,26 @@ impl Coordination {
     pub(crate) async fn session(&self) -> Result<Session> {
         let wait = self.inner.config.session_timeout * 2;
         let mut sessions = self.sessions();
-        let found = tokio::time::timeout(wait, sessions.wait_for(Option::is_some)).await;
+        let found = tokio::time::timeout(wait, sessions.wait_for(is_live)).await;
         let session = found.ok().and_then(|found| found.ok().and_then(|session| session.clone()));
         session.ok_or_else(|| CoordinationError::NotConnected { hosts: self.inner.config.hosts.clone() })
     }
 
-    /// The next session other than the one with this id; waits for ever.
-    pub(crate) async fn session_after(&self, known: Option<i64>) -> Session {
+    /// A session that is not over; waits for ever.
+    pub(crate) async fn next_session(&self) -> Session {
         let mut sessions = self.sessions();
-        let other = |session: &Option<Session>| session.as_ref().is_some_and(|session| Some(session.id()) != known);
-        let found = sessions.wait_for(other).await.ok().and_then(|session| session.clone());
+        let found = sessions.wait_for(is_live).await.ok().and_then(|session| session.clone());
         match found {
             Some(session) => session,
             // Closed: there will never be one.
             None => std::future::pending().await,
         }
     }
+}
+
+/// The keeper takes one that is over away: there is always a change to wait for.
+fn is_live(session: &Option<Session>) -> bool {
+    session.as_ref().is_some_and(|session| !session.is_over())
 }
 
 /// Keeps the probe true until closing, or until the connection is dropped.
@@ -189,16 +193,17 @@ async fn keep_sessions(
         match opened {
             Ok(session) => {
                 backoff.reset();
-                SessionOpened { session: session.client.session_id() }.emit();
-                let client = session.client.clone();
-                sessions.send_replace(Some(session));
+                SessionOpened { session: session.client().session_id() }.emit();
+                sessions.send_replace(Some(session.clone()));
                 let ended = tokio::select! {
                     () = closed.cancelled() => None,
-                    state = terminal_state(&client) => Some(state),
+                    end = session.ended() => Some(end),
                 };
                 sessions.send_replace(None);
-                let Some(state) = ended else { return };
-                SessionLost { state }.emit();
+                // Whoever still holds it hears of its end too.
+                session.give_up();
+                let Some(end) = ended else { return };
+                SessionLost { end }.emit();
             }
             Err(error) => {
                 SessionRefused { hosts: &config.hosts, attempt: backoff.attempts() + 1, error: &error }.emit();
@@ -224,7 +229,7 @@ async fn open(config: &CoordinationConfig, tree: &Tree) -> Result<Session> {
     let connector = Client::connector().with_session_timeout(config.session_timeout).with_fail_eagerly();
     let connected = connector.connect(&config.hosts).await;
     let client = connected.map_err(|source| CoordinationError::operation("connect to", &config.hosts, source))?;
-    let session = Session { client };
+    let session = Session::new(client);
     for path in tree.skeleton() {
         session.make_directory(&path).await?;
     }
@@ -232,16 +237,6 @@ async fn open(config: &CoordinationConfig, tree: &Tree) -> Result<Session> {
         Ok(_) | Err(CoordinationError::Exists { .. }) => Ok(session),
         Err(error) => Err(error),
     }
-}
-
-/// Waits until the client has given the session up.
-async fn terminal_state(client: &Client) -> SessionState {
-    let mut watcher = client.state_watcher();
-    let mut state = watcher.state();
-    while !state.is_terminated() {
-        state = watcher.changed().await;
-    }
-    state
 }
 
 /// The cluster id.

@@ -242,11 +242,11 @@ impl Store {
     }
 
     pub(crate) fn load_stream(&self, source: &TaskId) -> LoadStream {
-        LoadStream::new(self.coordination.clone(), self.tree().loads(source))
+        LoadStream::new(self.coordination.clone(), &self.tree().loads(source))
     }
 
     pub(crate) fn copy_stream(&self, source: &TaskId) -> LoadStream {
-        LoadStream::new(self.coordination.clone(), self.tree().copies(source))
+        LoadStream::new(self.coordination.clone(), &self.tree().copies(source))
     }
 
     // --- workers, assignments, running ---
@@ -333,7 +333,7 @@ pub(crate) async fn append_bookmark(session: &Session, tree: &Tree, task: &TaskI
 
 /// Adds a bookmark within both bounds; says whether there is anything to write. One that is too large by itself is left
 /// out: the one before it costs a reader time, nothing else.
-fn add_bookmark(bookmarks: &mut Vec<Value>, bookmark: &Value) -> bool {
+pub(crate) fn add_bookmark(bookmarks: &mut Vec<Value>, bookmark: &Value) -> bool {
     if bookmarks.last() == Some(bookmark) {
         return false;
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use lutra_change::{Epoch, LogId, TaskId};
 use serde_json::Value;
@@ -13,7 +14,10 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Result;
 use crate::load::{LoadProgress, LoadRequest, LoadStream};
 use crate::model::{FailureReport, ObservedState, RestartRequest, TaskDefinition};
-use crate::store::Store;
+use crate::store::{Store, add_bookmark};
+
+/// How long a start waits for bookmarks while older ones are known.
+const BOOKMARKS_WAIT: Duration = Duration::from_secs(1);
 
 /// Runs one service's tasks.
 ///
@@ -111,6 +115,7 @@ pub struct TaskHandle {
     pub(crate) outbox: watch::Sender<Outbox>,
     pub(crate) restart: watch::Receiver<Option<RestartRequest>>,
     pub(crate) answers: Option<RestartRequest>,
+    pub(crate) known: Arc<KnownBookmarks>,
 }
 
 impl TaskHandle {
@@ -135,6 +140,7 @@ impl TaskHandle {
 
     /// Publishes a bookmark (P2) behind those before it; written in the background, the newest one wins.
     pub fn publish_bookmark(&self, bookmark: Value) {
+        self.known.add(&self.task, &bookmark);
         self.outbox.send_modify(|outbox| outbox.bookmark = Some(bookmark));
     }
 
@@ -146,14 +152,34 @@ impl TaskHandle {
         }
     }
 
-    /// This task's bookmarks, oldest first.
+    /// This task's bookmarks, oldest first. Where this process knows them, from a start before, an attempt does not wait for
+    /// a ZooKeeper that is away.
     pub async fn bookmarks(&self) -> Result<Vec<Value>> {
-        self.store.bookmarks(&self.task).await
+        self.read_bookmarks(&self.task).await
     }
 
-    /// The bookmarks of the task that writes this task's input, oldest first.
+    /// The bookmarks of the task that writes this task's input, oldest first; they may be older ones, as in
+    /// [`bookmarks`](Self::bookmarks).
     pub async fn bookmarks_of(&self, task: &TaskId) -> Result<Vec<Value>> {
-        self.store.bookmarks(task).await
+        self.read_bookmarks(task).await
+    }
+
+    async fn read_bookmarks(&self, task: &TaskId) -> Result<Vec<Value>> {
+        let read = self.store.bookmarks(task);
+        let read = match self.known.get(task) {
+            None => read.await?,
+            Some(known) => match tokio::time::timeout(BOOKMARKS_WAIT, read).await {
+                Ok(Ok(read)) => read,
+                Ok(Err(error)) if !error.is_transient() => return Err(error),
+                // Older ones lead to the same places, by a longer way.
+                Ok(Err(_)) | Err(_) => {
+                    tracing::info!(%task, "ZooKeeper does not answer: going by the bookmarks that are known here");
+                    return Ok(known);
+                }
+            },
+        };
+        self.known.set(task, read.clone());
+        Ok(read)
     }
 
     /// What pipelines want copied of this task's source (P12), again whenever it changes.
@@ -211,6 +237,32 @@ impl TaskHandle {
     /// nothing.
     pub async fn request_restart_of(&self, task: &TaskId, reason: Value) -> Result<()> {
         self.store.request_restart(task, &self.task.to_string(), reason).await
+    }
+}
+
+/// The bookmarks that one taking has read or published last.
+#[derive(Debug, Default)]
+pub(crate) struct KnownBookmarks {
+    inner: Mutex<BTreeMap<TaskId, Vec<Value>>>,
+}
+
+impl KnownBookmarks {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<TaskId, Vec<Value>>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, task: &TaskId) -> Option<Vec<Value>> {
+        self.lock().get(task).cloned()
+    }
+
+    fn set(&self, task: &TaskId, bookmarks: Vec<Value>) {
+        self.lock().insert(task.clone(), bookmarks);
+    }
+
+    fn add(&self, task: &TaskId, bookmark: &Value) {
+        if let Some(known) = self.lock().get_mut(task) {
+            add_bookmark(known, bookmark);
+        }
     }
 }
 

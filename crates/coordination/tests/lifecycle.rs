@@ -179,3 +179,33 @@ async fn a_withdrawn_task_is_drained_and_a_deleted_one_leaves_nothing() {
     stage.lead.delete_task(&load()).await.unwrap();
     assert!(stage.manager.store().tasks().await.unwrap().is_empty());
 }
+
+/// Writes bytes into a node as a newer version would.
+async fn write_raw(cluster: &Coordination, path: &str, change: impl FnOnce(&mut serde_json::Value)) {
+    let client = zookeeper_client::Client::connector().connect(&cluster.config().hosts).await.unwrap();
+    let (bytes, stat) = client.get_data(path).await.unwrap();
+    let mut value = serde_json::from_slice(&bytes).unwrap();
+    change(&mut value);
+    client.set_data(path, &serde_json::to_vec(&value).unwrap(), Some(stat.version)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_definition_that_is_not_understood_is_not_run_in_part_and_named() {
+    let Some(stage) = Stage::set("foreign", []).await else { return };
+    until_state(&stage.manager, &load(), ObservedState::Running).await;
+    let path = stage.manager.tree().task(&load());
+    write_raw(&stage.manager, &path, |value| value["from_the_future"] = json!(1)).await;
+    until("the failure is told", || async {
+        let failure = stage.manager.store().failure(&load()).await.unwrap();
+        let told = failure.as_ref().is_some_and(|f| f.halted && f.chain.iter().any(|c| c.contains("from_the_future")));
+        if told { Ok(()) } else { Err(failure) }
+    })
+    .await;
+    assert!(stage.runner.runs.borrow()[0].ended);
+    write_raw(&stage.manager, &path, |value| {
+        value.as_object_mut().unwrap().remove("from_the_future");
+    })
+    .await;
+    until_state(&stage.manager, &load(), ObservedState::Running).await;
+    assert_eq!(stage.manager.store().failure(&load()).await.unwrap(), None);
+}

@@ -7,7 +7,7 @@ use lutra_change::{Epoch, TaskId};
 use lutra_runtime::{Backoff, BackoffPolicy, CancellationToken};
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use zookeeper_client::{AddWatchMode, EventType, PersistentWatcher, SessionState, WatchedEvent};
+use zookeeper_client::{AddWatchMode, EventType};
 
 use super::publisher::Publisher;
 use crate::error::{CoordinationError, Result};
@@ -15,8 +15,9 @@ use crate::model::{DesiredState, ObservedState, RestartRequest, RunningStatus, T
 use crate::node::{EPHEMERAL, Session};
 use crate::session::Coordination;
 use crate::store::read_definition;
-use crate::task::{Epochs, FailureNode, Outbox};
+use crate::task::{Disposition, Epochs, FailureNode, KnownBookmarks, Outbox, TaskFailure};
 use crate::tree::Tree;
+use crate::watch::Watch;
 
 /// What giving back may take; what is not given back goes with the session.
 const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -43,22 +44,24 @@ pub(super) struct Taking {
     pub(super) epochs: Arc<Epochs>,
     pub(super) outbox: watch::Sender<Outbox>,
     pub(super) restart: watch::Sender<Option<RestartRequest>>,
+    pub(super) known: Arc<KnownBookmarks>,
     /// As read last; `None` when there is none.
     pub(super) definition: Option<TaskDefinition>,
+    /// Why there is none although a definition is there: this version does not understand it.
+    pub(super) foreign: Option<TaskFailure>,
 }
 
-/// The watches of one session.
+/// The watches of one connection.
 struct Watches {
-    task: PersistentWatcher,
-    running: PersistentWatcher,
+    task: Watch,
+    running: Watch,
 }
 
 /// What the watches saw.
 enum Seen {
     Task,
     RunningGone,
-    Reconnected,
-    SessionLost,
+    ConnectionLost,
     Nothing,
 }
 
@@ -86,7 +89,9 @@ impl Taking {
             epochs: Arc::new(Epochs::new(0)),
             outbox: watch::channel(outbox).0,
             restart: watch::channel(None).0,
+            known: Arc::default(),
             definition: None,
+            foreign: None,
         };
         while taking.wake().await != Wake::Look {
             taking.wait_for_holder().await;
@@ -112,16 +117,17 @@ impl Taking {
                     Ok(()) => return Wake::Look,
                     Err(error) => {
                         self.pause(&error, "cannot read the task's definition").await;
-                        // The session may be gone without the watches having said so yet.
-                        self.drop_dead_watches();
+                        // The connection may be gone without the watches having said so yet.
+                        self.watches = None;
                         continue;
                     }
                 }
             }
             let Some(watches) = &mut self.watches else { continue };
             match watches.next().await {
-                Seen::Task | Seen::Reconnected => self.stale = true,
-                Seen::RunningGone | Seen::SessionLost => self.watches = None,
+                Seen::Task => self.stale = true,
+                // Nobody knows what changed meanwhile: the node is looked at and everything is read again.
+                Seen::RunningGone | Seen::ConnectionLost => self.watches = None,
                 Seen::Nothing => {}
             }
         }
@@ -138,16 +144,9 @@ impl Taking {
         let _ = self.backoff.wait(&CancellationToken::new()).await;
     }
 
-    fn drop_dead_watches(&mut self) {
-        let dead = self.held.borrow().as_ref().is_none_or(|session| session.client.state().is_terminated());
-        if dead {
-            self.watches = None;
-        }
-    }
-
     /// Takes the node in the session of the moment; says whether it is ours.
     async fn establish(&mut self) -> Result<bool> {
-        let session = self.coordination.session_after(None).await;
+        let session = self.coordination.next_session().await;
         let path = self.coordination.tree().running_task(&self.task);
         // Watch first: what happens behind the look is not missed.
         let watches = Watches::open(&session, self.coordination.tree(), &self.task).await?;
@@ -164,28 +163,32 @@ impl Taking {
     async fn refresh(&mut self) -> Result<()> {
         let Some(session) = self.held.borrow().clone() else { return Ok(()) };
         let tree = self.coordination.tree();
-        let definition = read_definition(&session, tree, &self.task).await?;
-        let restart = session.read::<RestartRequest>(&tree.restart(&self.task)).await?.map(|node| node.value);
-        self.definition = definition.map(|node| node.value);
-        self.restart.send_replace(restart);
+        let read = async {
+            let definition = read_definition(&session, tree, &self.task).await?;
+            let restart = session.read::<RestartRequest>(&tree.restart(&self.task)).await?;
+            Ok((definition.map(|node| node.value), restart.map(|node| node.value)))
+        };
+        let (read, foreign) = match read.await {
+            Ok(read) => (read, None),
+            Err(error) if CoordinationError::is_foreign(&error) => ((None, None), Some(foreign(&error))),
+            Err(error) => return Err(error),
+        };
+        (self.definition, self.foreign) = (read.0, foreign);
+        self.restart.send_replace(read.1);
         self.stale = false;
         self.backoff.reset();
         Ok(())
     }
 
-    /// Waits until the other's node is gone, or the session is.
+    /// Waits until the other's node is gone, or the connection is.
     async fn wait_for_holder(&self) {
-        let session = self.coordination.session_after(None).await;
+        let session = self.coordination.next_session().await;
         let path = self.coordination.tree().running_task(&self.task);
-        let Ok(mut watcher) = session.watch(&path, AddWatchMode::Persistent).await else { return };
-        loop {
-            match session.exists(&path).await {
-                Ok(Some(_)) => {}
+        let Ok(mut watch) = session.watch(&path, AddWatchMode::Persistent).await else { return };
+        while let Ok(Some(_)) = session.exists(&path).await {
+            match watch.next().await {
+                Some(event) if event.event_type != EventType::NodeDeleted => {}
                 _ => return,
-            }
-            let event = watcher.changed().await;
-            if event.event_type == EventType::NodeDeleted || event.session_state.is_terminated() {
-                return;
             }
         }
     }
@@ -278,6 +281,15 @@ impl Taking {
     }
 }
 
+/// What was asked for must not be done in part, nor as it was before.
+fn foreign(error: &CoordinationError) -> TaskFailure {
+    let hint = format!(
+        "this worker is of version {}: upgrade it, or take back what was asked for; upgrade workers before managers",
+        env!("CARGO_PKG_VERSION")
+    );
+    TaskFailure::new(error, Disposition::Halt, hint).with_runbook("definition-cannot-be-run")
+}
+
 /// What the node shall hold.
 pub(super) fn status(info: &WorkerInfo, outbox: &Outbox) -> RunningStatus {
     RunningStatus {
@@ -324,24 +336,12 @@ impl Watches {
 
     async fn next(&mut self) -> Seen {
         tokio::select! {
-            event = self.task.changed() => session_event(&event).unwrap_or(Seen::Task),
-            event = self.running.changed() => match (session_event(&event), event.event_type) {
-                (Some(seen), _) => seen,
-                (None, EventType::NodeDeleted) => Seen::RunningGone,
-                (None, _) => Seen::Nothing,
+            event = self.task.next() => event.map_or(Seen::ConnectionLost, |_| Seen::Task),
+            event = self.running.next() => match event.map(|event| event.event_type) {
+                None => Seen::ConnectionLost,
+                Some(EventType::NodeDeleted) => Seen::RunningGone,
+                Some(_) => Seen::Nothing,
             },
         }
     }
-}
-
-fn session_event(event: &WatchedEvent) -> Option<Seen> {
-    if event.event_type != EventType::Session {
-        return None;
-    }
-    Some(match event.session_state {
-        state if state.is_terminated() => Seen::SessionLost,
-        // Events during a reconnect are lost (ZOOKEEPER-4698).
-        SessionState::SyncConnected => Seen::Reconnected,
-        _ => Seen::Nothing,
-    })
 }

@@ -13,6 +13,8 @@ use lutra_coordination::{
     ObservedState, TaskContext, TaskDefinition, TaskEnd, TaskFailure, TaskRunner, WorkerAgent, WorkerInfo,
 };
 use lutra_runtime::CancellationToken;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -217,10 +219,20 @@ impl Agent {
     }
 }
 
-/// A TCP link to ZooKeeper that can be cut and mended.
+/// What a link carries of open connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Held {
+    /// Nothing goes to ZooKeeper.
+    pub requests: bool,
+    /// Nothing comes back.
+    pub answers: bool,
+}
+
+/// A TCP link to ZooKeeper that can be cut and mended, or stand still for a while.
 pub struct Link {
     pub address: String,
     up: watch::Sender<bool>,
+    held: watch::Sender<Held>,
     _set: JoinSet<()>,
 }
 
@@ -229,6 +241,7 @@ impl Link {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (up, seen) = watch::channel(true);
+        let (held, holds) = watch::channel(Held::default());
         let to = to.split(',').next().unwrap().to_owned();
         let mut set = JoinSet::new();
         set.spawn(async move {
@@ -236,11 +249,11 @@ impl Link {
             loop {
                 let Ok((from, _)) = listener.accept().await else { return };
                 if *seen.borrow() {
-                    connections.spawn(carry(from, to.clone(), seen.clone()));
+                    connections.spawn(carry(from, to.clone(), seen.clone(), holds.clone()));
                 }
             }
         });
-        Self { address, up, _set: set }
+        Self { address, up, held, _set: set }
     }
 
     pub fn cut(&self) {
@@ -250,12 +263,36 @@ impl Link {
     pub fn mend(&self) {
         self.up.send_replace(true);
     }
+
+    /// Nobody is told: what was sent meanwhile arrives when it is let go.
+    pub fn hold(&self, held: Held) {
+        self.held.send_replace(held);
+    }
 }
 
-async fn carry(mut from: TcpStream, to: String, mut up: watch::Receiver<bool>) {
-    let Ok(mut to) = TcpStream::connect(to).await else { return };
+async fn carry(from: TcpStream, to: String, mut up: watch::Receiver<bool>, held: watch::Receiver<Held>) {
+    let Ok(to) = TcpStream::connect(to).await else { return };
+    let ((from_client, to_client), (from_server, to_server)) = (from.into_split(), to.into_split());
     tokio::select! {
-        _ = tokio::io::copy_bidirectional(&mut from, &mut to) => {}
+        _ = pump(from_client, to_server, held.clone(), |held| held.requests) => {}
+        _ = pump(from_server, to_client, held, |held| held.answers) => {}
         _ = up.wait_for(|up| !up) => {}
+    }
+}
+
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut held: watch::Receiver<Held>,
+    is_held: impl Fn(&Held) -> bool,
+) -> std::io::Result<()> {
+    let mut bytes = vec![0; 65_536];
+    loop {
+        let n = from.read(&mut bytes).await?;
+        let _ = held.wait_for(|held| !is_held(held)).await;
+        if n == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&bytes[..n]).await?;
     }
 }
