@@ -39,6 +39,9 @@ struct Status {
     /// Tables that changes do not reach now.
     blocked: Vec<serde_json::Value>,
     last_error: Option<String>,
+    /// What a person should know although it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
 }
 
 impl Status {
@@ -48,7 +51,7 @@ impl Status {
             state: p.state,
             number: p.number,
             gtid_set: p.gtid_set.to_string(),
-            lags: p.measured.then_some(p.lags),
+            lags: p.lags_now(),
             apply_lag_transactions: p.apply_lag_transactions,
             rows_applied: p.rows_applied,
             transactions_applied: p.transactions_applied,
@@ -59,6 +62,7 @@ impl Status {
             copies: p.copies.iter().map(copy_of).collect(),
             blocked: p.blocked.iter().map(blocked_of).collect(),
             last_error: p.last_error.clone(),
+            warning: p.warning(),
         }
     }
 }

@@ -2,13 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use lutra_change::{GtidSet, Number};
 use serde::Serialize;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::blocked::BlockedTable;
 use crate::copying::CopyRow;
+
+/// Lags are measured many times a second, unless the scheduler itself waits for the target: then they are this old at most
+/// before the time since counts as lag.
+const FRESH: Duration = Duration::from_secs(3);
+/// So long nothing may be applied while something waits before a person is told.
+const STUCK: Duration = Duration::from_secs(30);
 
 /// The lags of PROTOCOL.md, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -52,6 +60,10 @@ pub struct Progress {
     pub lags: Lags,
     /// Whether they were measured at all.
     pub measured: bool,
+    /// When that was looked at last.
+    pub looked_at: Option<Instant>,
+    /// When something was applied last, or nothing was left to apply.
+    pub moved_at: Option<Instant>,
     /// The copies of tables (P12).
     pub copies: Vec<CopyRow>,
     /// Tables that changes do not reach now.
@@ -60,6 +72,33 @@ pub struct Progress {
     pub ddl_by_gtid: bool,
     /// The last error, with what to do.
     pub last_error: Option<String>,
+}
+
+impl Progress {
+    /// The lags as they are now: nothing that came since they were measured has been applied.
+    pub fn lags_now(&self) -> Option<Lags> {
+        let since = self.looked_at.map(|at| at.elapsed()).filter(|_| self.is_held_up()).unwrap_or_default();
+        let end_to_end_lag_seconds = self.lags.end_to_end_lag_seconds + since.as_secs_f64();
+        self.measured.then_some(Lags { end_to_end_lag_seconds, ..self.lags })
+    }
+
+    /// The scheduler waits for the target: it does not even look at its lags.
+    pub fn is_held_up(&self) -> bool {
+        self.state == "running" && self.looked_at.is_some_and(|at| at.elapsed() > FRESH)
+    }
+
+    /// That nothing is applied although something waits, where that has lasted.
+    pub fn warning(&self) -> Option<String> {
+        let since = self.moved_at?.elapsed();
+        let waits = self.apply_lag_transactions > 0 || self.is_held_up();
+        (self.state == "running" && waits && since >= STUCK).then(|| {
+            format!(
+                "nothing was applied for {} s although changes wait: a statement runs long in the target, or waits for a lock \
+                 there",
+                since.as_secs()
+            )
+        })
+    }
 }
 
 /// The progress of one load, as others watch it.
@@ -94,5 +133,47 @@ impl Board {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, ProgressReceiver>> {
         self.loads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn running(pending: u64) -> Progress {
+        let now = Some(Instant::now());
+        let lags = Lags { end_to_end_lag_seconds: 0.5, ..Lags::default() };
+        let (measured, looked_at, moved_at) = (true, now, now);
+        Progress {
+            state: "running",
+            apply_lag_transactions: pending,
+            lags,
+            measured,
+            looked_at,
+            moved_at,
+            ..Progress::default()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_load_that_is_held_up_by_its_target_lags_more_by_the_second() {
+        let progress = running(0);
+        let lag = || progress.lags_now().map(|lags| lags.end_to_end_lag_seconds);
+        assert_eq!((lag(), progress.warning()), (Some(0.5), None));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(lag(), Some(0.5));
+        tokio::time::advance(Duration::from_secs(40)).await;
+        assert_eq!(lag(), Some(42.5));
+        let warning = progress.warning().unwrap_or_default();
+        assert!(warning.starts_with("nothing was applied for 42 s"), "{warning}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_without_anything_moving_is_told_and_idleness_is_not() {
+        let (waits, idle, halted) = (running(2), running(0), Progress { state: "halted", ..running(2) });
+        tokio::time::advance(STUCK).await;
+        let looked = |progress: Progress| Progress { looked_at: Some(Instant::now()), ..progress };
+        assert!(looked(waits).warning().is_some());
+        assert_eq!((looked(idle).warning(), looked(halted).warning()), (None, None));
     }
 }

@@ -131,6 +131,10 @@ impl LoadRunner {
                 _ = status.tick() => {
                     let now = progress.borrow().clone();
                     task.handle.set_state(ObservedState::Running, detail(&now));
+                    // A scheduler that waits for the target does not measure: its lag grows all the same.
+                    if let Some(lags) = now.lags_now().filter(|_| now.is_held_up()) {
+                        LagsMeasured { pipeline: &task.id.name, lags: &lags }.emit();
+                    }
                     // For lag tools only: nobody of ours reads it, and a lost one is of no consequence.
                     if let Some(offsets) = offsets.as_ref().filter(|_| now.next_offset > 0) {
                         let _ = offsets.commit(now.next_offset);
@@ -172,7 +176,7 @@ fn detail(p: &Progress) -> serde_json::Value {
         "transactions_applied": p.transactions_applied,
         "conflicts": p.conflicts,
         "apply_lag_transactions": p.apply_lag_transactions,
-        "lags": p.lags,
+        "lags": p.lags_now().unwrap_or(p.lags),
         "ddl_by_gtid": p.ddl_by_gtid,
         "blocked": p.blocked.iter().map(crate::http::blocked_of).collect::<Vec<_>>(),
         "last_error": p.last_error,

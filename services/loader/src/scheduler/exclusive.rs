@@ -289,6 +289,7 @@ impl<T: Target> Scheduler<T> {
                     self.maps.add(&segment, number, copying.as_deref(), &mut maps).await?;
                     rows += u64::try_from(segment.rows.len()).unwrap_or(0);
                     self.large_rows(number, &segment, &maps, &mut aside, &mut begun).await?;
+                    self.tally.at_work();
                 }
                 Some(Piece::End(end)) => {
                     self.place.origins.clear();

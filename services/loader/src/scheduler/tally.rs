@@ -73,6 +73,7 @@ impl Tally {
             p.state = "running";
             p.number = place.number;
             p.gtid_set = Arc::new(place.gtid_set.clone());
+            (p.looked_at, p.moved_at) = (Some(Instant::now()), Some(Instant::now()));
         });
         Self {
             progress,
@@ -156,6 +157,7 @@ impl Tally {
             p.rows_applied += batch.rows;
             p.transactions_applied += batch.transactions;
             p.batches_committed += 1;
+            p.moved_at = Some(Instant::now());
             p.last_error = None;
             p.state = "running";
             if let Some(last) = last {
@@ -185,11 +187,20 @@ impl Tally {
             p.rows_applied += rows;
             p.transactions_applied += 1;
             p.batches_committed += 1;
+            p.moved_at = Some(Instant::now());
             p.last_error = None;
             p.state = "running";
         });
         let (pipeline, progress) = (&self.pipeline, &self.progress.borrow());
         BatchCommitted { pipeline, rows, transactions: 1, aside: (0, 0), progress }.emit();
+    }
+
+    /// A piece of a large unit is in the target, not committed.
+    pub(super) fn at_work(&mut self) {
+        self.progress.send_if_modified(|p| {
+            p.moved_at = Some(Instant::now());
+            false
+        });
     }
 
     /// The source lives: on an idle source the heartbeat's whole way is the lag.
@@ -221,6 +232,10 @@ impl Tally {
         let measured = self.progress.send_if_modified(|p| {
             let changed = p.apply_lag_transactions != pending || oldest_pending.is_some() || silent;
             p.apply_lag_transactions = pending;
+            p.looked_at = Some(Instant::now());
+            if pending == 0 {
+                p.moved_at = p.looked_at;
+            }
             p.oldest_pending_at = oldest_pending;
             if let Some(oldest) = oldest_pending {
                 p.lags.end_to_end_lag_seconds = seconds(now_micros() + offset - oldest);
