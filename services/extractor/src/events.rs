@@ -84,7 +84,12 @@ impl Recovering<'_> {
     /// Tells it.
     pub fn emit(self) {
         metrics::counter!("lutra_extractor_recoveries_total", "source" => self.source.to_owned()).increment(1);
-        tracing::warn!(source = self.source, servers = self.servers, "no server can be read yet; they are asked again");
+        tracing::warn!(
+            source = self.source,
+            servers = self.servers,
+            runbook = "server-unreachable",
+            "no server can be read yet; they are asked again"
+        );
     }
 }
 

@@ -208,11 +208,13 @@ where
     /// The server to read, as soon as there is one.
     async fn choose(&self, published: &Published) -> Result<Option<Server>, ExtractError> {
         let task = TaskId::new(TaskKind::Extract, &self.config.source).to_string();
+        let since = now_micros() / 1000;
         let waits = |servers: &str| {
             Recovering { source: &self.config.source, servers }.emit();
             // What it measured before is past.
             self.board.remove(&task);
-            self.control.set_state(ObservedState::Recovering, json!({ "recovering": servers }));
+            let detail = json!({ "recovering": servers, "since": since, "runbook": "server-unreachable" });
+            self.control.set_state(ObservedState::Recovering, detail);
         };
         survey::choose(&self.config, published, &self.stop, waits).await
     }

@@ -31,8 +31,6 @@ pub struct Found {
 pub struct Silence {
     /// In words.
     pub reason: String,
-    /// It answers, and does not let us in.
-    pub refused: bool,
 }
 
 /// What one server of the list answered; `None` of one that was not waited for.
@@ -204,7 +202,7 @@ mod tests {
     }
 
     fn silent() -> Answer {
-        Some(Err(Silence { reason: "refused".to_owned(), refused: false }))
+        Some(Err(Silence { reason: "refused".to_owned() }))
     }
 
     fn verdict(answers: &[Answer], published: &GtidSet) -> Verdict {

@@ -55,7 +55,7 @@ impl Published {
 ///
 /// # Errors
 /// [`ExtractError::SourceBehindLog`], [`ExtractError::PurgedPastLog`], [`ExtractError::AnotherServer`] when the server that is
-/// written will never do. [`ExtractError::Source`] when the only one, or nobody, lets us in.
+/// written will never do. [`ExtractError::Source`] when nobody lets us in, or the only one says something that does not pass.
 pub async fn choose(
     config: &ExtractConfig,
     published: &Published,
@@ -137,10 +137,7 @@ impl Survey {
     fn take(&mut self, n: usize, outcome: Result<Server, lutra_mysql::Error>) {
         let (answer, server, failure) = match outcome {
             Ok(server) => (Ok(server.found.clone()), Some(server), None),
-            Err(e) => {
-                let refused = matches!(e.kind(), ErrorKind::AccessDenied | ErrorKind::Internal);
-                (Err(Silence { reason: chain(&e), refused }), None, Some(e))
-            }
+            Err(e) => (Err(Silence { reason: chain(&e) }), None, Some(e)),
         };
         let places = self.answers.get_mut(n).zip(self.servers.get_mut(n)).zip(self.failures.get_mut(n));
         if let Some(((answers, servers), failures)) = places {
@@ -148,10 +145,11 @@ impl Survey {
         }
     }
 
-    /// Nobody lets us in, or the only server does not answer: that is for the task's own retries, and told as what it is.
+    /// Nobody lets us in: that is for the task's own retries, and told as what it is. So is what a server that is named
+    /// alone answers, unless it goes by itself.
     fn ensure_some_hope(&mut self) -> Result<(), ExtractError> {
-        let refused = |answer: &Answer| matches!(answer, Some(Err(silence)) if silence.refused);
-        if self.answers.len() > 1 && !self.answers.iter().all(refused) {
+        let stays: fn(ErrorKind) -> bool = if self.failures.len() == 1 { |kind| !passes(kind) } else { refuses };
+        if !self.failures.iter().all(|failure| failure.as_ref().is_some_and(|e| stays(e.kind()))) {
             return Ok(());
         }
         let mut each = self.addresses.iter().zip(&mut self.failures);
@@ -175,6 +173,17 @@ impl Survey {
             },
         }
     }
+}
+
+/// The server answers, and does not let us in.
+fn refuses(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::AccessDenied | ErrorKind::Internal)
+}
+
+/// The server is down, restarts, is too busy or cannot be reached: nobody need do anything here when that ends.
+fn passes(kind: ErrorKind) -> bool {
+    use ErrorKind::{ConnectionLost, Shutdown, Timeout, TooManyConnections};
+    matches!(kind, ConnectionLost | Timeout | TooManyConnections | Shutdown)
 }
 
 /// One of several servers does not keep the others waiting.
@@ -205,4 +214,45 @@ async fn ask(options: &ConnectOptions) -> Result<Server, lutra_mysql::Error> {
         follows,
     };
     Ok(Server { options: options.clone(), connection, identity, uuid, found })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn asked(failures: Vec<Option<lutra_mysql::Error>>) -> Result<(), ExtractError> {
+        let count = failures.len();
+        let addresses = (0..count).map(|n| format!("db{n}:3306")).collect();
+        let servers = (0..count).map(|_| None).collect();
+        Survey { addresses, answers: vec![None; count], servers, failures }.ensure_some_hope()
+    }
+
+    fn refused() -> Option<lutra_mysql::Error> {
+        let source = std::io::ErrorKind::ConnectionRefused.into();
+        Some(lutra_mysql::Error::ConnectionLost { operation: "a login", source })
+    }
+
+    fn says(code: u16) -> Option<lutra_mysql::Error> {
+        let (operation, state, message) = ("a login", "HY000".to_owned(), String::new());
+        Some(lutra_mysql::Error::Server { operation, code, state, message })
+    }
+
+    #[test]
+    fn a_server_alone_is_waited_for_while_it_is_away_and_not_when_it_refuses() {
+        for away in [refused(), says(1040), says(1053)] {
+            asked(vec![away]).unwrap();
+        }
+        for stays in [says(1045), says(1064)] {
+            assert!(matches!(asked(vec![stays]), Err(ExtractError::Source { .. })));
+        }
+        asked(vec![None]).unwrap();
+    }
+
+    #[test]
+    fn of_several_servers_one_that_may_come_back_is_enough() {
+        asked(vec![says(1045), refused()]).unwrap();
+        asked(vec![says(1064), says(1064)]).unwrap();
+        assert!(asked(vec![says(1045), says(1045)]).is_err());
+    }
 }

@@ -1,6 +1,7 @@
 //! One picture of everything, for people. What is not measured is not shown.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use lutra_change::TaskId;
 use lutra_coordination::{ClusterSnapshot, FailureReport, ObservedState};
@@ -228,7 +229,7 @@ pub(crate) fn task(cluster: &ClusterSnapshot, live: Option<&Live>, id: &TaskId) 
     let note = match state {
         ObservedState::Pending => Some(unowned(cluster, id.kind.service())),
         ObservedState::Running => retrying(measured.as_ref().unwrap_or(&detail)).or_else(|| warned(measured.as_ref()?)),
-        ObservedState::Recovering => recovering(&detail),
+        ObservedState::Recovering => recovering(&detail, now_millis()),
         _ => None,
     };
     Some(TaskView {
@@ -263,9 +264,19 @@ fn warned(said: &Value) -> Option<String> {
     said.get("warning").and_then(Value::as_str).map(str::to_owned)
 }
 
-/// What a recovering task waits for, in its owner's words.
-fn recovering(said: &Value) -> Option<String> {
-    said.get("recovering").and_then(Value::as_str).map(|servers| format!("no server can be read yet: {servers}"))
+/// What a recovering task waits for, in its owner's words, and for how long it has.
+fn recovering(said: &Value, now: i64) -> Option<String> {
+    let servers = said.get("recovering").and_then(Value::as_str)?;
+    let waited = said
+        .get("since")
+        .and_then(Value::as_i64)
+        .map_or_else(String::new, |since| format!(", for {} s", now.saturating_sub(since).max(0) / 1_000));
+    Some(format!("no server can be read yet{waited}: {servers}"))
+}
+
+fn now_millis() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Why a task that shall run has no worker.
@@ -332,5 +343,15 @@ mod tests {
         assert_eq!(worst(&[task("RUNNING"), task("FAILED")]), "FAILED");
         assert_eq!(worst(&[task("RUNNING"), task("PENDING")]), "PENDING");
         assert_eq!(worst(&[]), "CREATED");
+    }
+
+    #[test]
+    fn a_recovering_task_says_what_it_waits_for_and_for_how_long() {
+        let said = |value| recovering(&value, 42_900).unwrap();
+        assert_eq!(
+            said(serde_json::json!({ "recovering": "db1:3306 does not answer", "since": 1_000 })),
+            "no server can be read yet, for 41 s: db1:3306 does not answer"
+        );
+        assert_eq!(said(serde_json::json!({ "recovering": "x" })), "no server can be read yet: x");
     }
 }

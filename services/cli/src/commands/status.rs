@@ -137,6 +137,7 @@ fn tasks<'v>(tasks: impl Iterator<Item = &'v Value>) -> String {
         ]);
         if !text(task, "note").is_empty() {
             failures.push(format!("  {} {}", text(task, "task"), text(task, "note")));
+            failures.extend(more(task.get("detail").unwrap_or(&Value::Null)));
         }
         blocked.extend(list(measured, "blocked").flat_map(|found| not_reached(found, text(task, "task"))));
         if let Some(failure) = task.get("failure") {
@@ -144,9 +145,7 @@ fn tasks<'v>(tasks: impl Iterator<Item = &'v Value>) -> String {
             if !text(failure, "hint").is_empty() {
                 failures.push(format!("    what to do: {}", text(failure, "hint")));
             }
-            if !text(failure, "runbook").is_empty() {
-                failures.push(format!("    more: deploy/runbooks/{}.md", text(failure, "runbook")));
-            }
+            failures.extend(more(failure));
             failures.extend(next_try(failure, jiff::Timestamp::now().as_millisecond()));
         }
     }
@@ -154,6 +153,13 @@ fn tasks<'v>(tasks: impl Iterator<Item = &'v Value>) -> String {
     lines.extend(failures);
     lines.extend(blocked);
     lines.join("\n")
+}
+
+/// The page that is about it.
+fn more(said: &Value) -> Option<String> {
+    Some(text(said, "runbook"))
+        .filter(|page| !page.is_empty())
+        .map(|page| format!("    more: deploy/runbooks/{page}.md"))
 }
 
 /// When a failed task is tried again.
