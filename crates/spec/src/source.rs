@@ -11,7 +11,7 @@ use crate::server::{Address, Connection, Tls};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceSpec {
-    /// Servers that fail over to each other; the first that answers is read.
+    /// Servers that fail over to each other: one that holds everything that was read is read, a primary before a replica.
     pub servers: Vec<Address>,
     /// User name.
     pub user: String,

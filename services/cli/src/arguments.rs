@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 /// Follow databases into other databases, exactly once.
 ///
-/// You describe what you want in YAML: a *source* (a MySQL server that is read), a *target* (one that is written), and a
+/// You describe what you want in YAML: a *source* (a MySQL or MariaDB server that is read), a *target* (one that is written), and a
 /// *pipeline* that joins the two. `lutra apply -f FILE` hands it over; the services do the rest.
 ///
 /// Exit codes: 0 ok, 1 it failed, 2 your input is not valid, 3 something around it is not as it must be.
@@ -74,9 +74,9 @@ pub enum Command {
     Get(GetArguments),
     /// Show how everything does: states, lags, positions, workers
     Status(StatusArguments),
-    /// Start a pipeline that was stopped
+    /// Start a pipeline that was stopped, and try at once what failed of it and of its source
     Start(PipelineArgument),
-    /// Stop a pipeline: it finishes what it holds and gives its workers back
+    /// Stop a pipeline: it finishes what it holds and gives its workers back; its source goes on
     Stop(PipelineArgument),
     /// Pause a pipeline: it finishes what it holds and keeps its workers
     Pause(PipelineArgument),
@@ -103,10 +103,10 @@ pub enum Command {
     /// One line per event, and one per row image; with --json one object per event and per row. Row counts per table
     /// come last. Rows of a server whose binlog_row_metadata is MINIMAL have columns @1, @2 and so on.
     Binlog(BinlogArguments),
-    /// Continue a log that was lost, from what the target has
+    /// Begin a new log where one cannot go on: behind what the target has, or at a chosen place
     ///
-    /// For the day on which a topic was deleted, lost its tail, or was overtaken by its retention. The old topic stays
-    /// as it is; a new log goes on behind the last transaction that the target has.
+    /// For the day on which a topic was deleted, lost its tail, or was overtaken by its retention, or on which the source's
+    /// binlog cannot be followed. The old topic stays as it is.
     Adopt(AdoptArguments),
     /// Look at everything a run stands on, and say what mends it
     Doctor(DoctorArguments),

@@ -13,7 +13,7 @@ use crate::error::ExtractError;
 pub struct ExtractConfig {
     /// Name of the source.
     pub source: String,
-    /// Its servers, the first that answers is read.
+    /// Its servers; one that holds everything that was read is read.
     pub servers: Vec<ConnectOptions>,
     /// Which tables are captured, and more.
     pub spec: SourceSpec,

@@ -36,7 +36,7 @@ pub fn judge(error: &ExtractError) -> Next {
         ),
         ExtractError::PurgedPastLog { .. } => Next::Fail(
             Disposition::Halt,
-            "bring a server whose binlog has them; else load the tables again, or copy by hand and `lutra adopt SOURCE --from-target`",
+            "bring a server whose binlog has them; else copy what they changed by hand and `lutra adopt SOURCE --at GTID_SET`",
         ),
         ExtractError::AnotherHistory { .. } | ExtractError::AnotherServer { .. } => {
             Next::Fail(Disposition::Halt, "compare source and target, then `lutra adopt SOURCE --from-target`")
@@ -73,9 +73,10 @@ fn judge_source(error: &lutra_mysql::Error) -> Next {
             Disposition::Halt,
             "the binlog does not reach back to the log's end, or another replica has our server id: see the server's message",
         ),
-        ErrorKind::Internal => {
-            Next::Fail(Disposition::Retry, "check the TLS settings, and whether the server is a MySQL 8.4 or later")
-        }
+        ErrorKind::Internal => Next::Fail(
+            Disposition::Retry,
+            "check the TLS settings, and whether a MySQL or MariaDB answers at that address",
+        ),
         _ => Next::Attempt,
     }
 }

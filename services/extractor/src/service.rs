@@ -2,7 +2,7 @@
 
 use lutra_coordination::{Coordination, TaskContext, TaskEnd, TaskFailure, TaskRunner, WorkerAgent, WorkerInfo};
 use lutra_kafka::{KafkaAdmin, KafkaConfig, KafkaError, KafkaLog, LogTopic, SchemaTopic};
-use lutra_runtime::{CommonArgs, Context, ServiceArgs};
+use lutra_runtime::{CommonArgs, Context, ServiceArgs, Violations};
 
 use crate::config::ExtractConfig;
 use crate::disposition::{Next, judge};
@@ -11,15 +11,15 @@ use crate::extract::{End, Extraction};
 use crate::runbook;
 use crate::status::Board;
 
-/// Follows MySQL servers and writes their changes into ordered logs on Kafka.
+/// Lutra extractor: follows MySQL and MariaDB servers, and writes their changes into ordered logs on Kafka.
 #[derive(Debug, clap::Parser)]
 #[command(name = "lutra-extractor", version)]
 pub struct Args {
     /// What all services share.
     #[command(flatten)]
     pub common: CommonArgs,
-    /// Sources that this worker follows at most
-    #[arg(long, env = "LUTRA_CAPACITY", value_name = "COUNT", default_value_t = 64)]
+    /// Sources that this worker follows at the same time, at most
+    #[arg(long, env = "LUTRA_CAPACITY", value_name = "N", default_value_t = 64)]
     pub capacity: u32,
 }
 
@@ -28,6 +28,12 @@ impl ServiceArgs for Args {
 
     fn common(&self) -> &CommonArgs {
         &self.common
+    }
+
+    fn check(&self, violations: &mut Violations) {
+        if self.capacity == 0 {
+            violations.add("capacity", "0", "must be at least 1");
+        }
     }
 }
 

@@ -10,8 +10,8 @@ pub struct LoaderArgs {
     /// What every service takes.
     #[command(flatten)]
     pub common: CommonArgs,
-    /// How many loads this worker takes at most.
-    #[arg(long, env = "LUTRA_CAPACITY", value_name = "TASKS", default_value_t = 64)]
+    /// Pipelines that this worker loads at the same time, at most
+    #[arg(long, env = "LUTRA_CAPACITY", value_name = "N", default_value_t = 64)]
     pub capacity: u32,
 }
 
