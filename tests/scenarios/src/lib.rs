@@ -13,7 +13,16 @@
 //! | `servers.rs` | ZooKeeper, Kafka, target and source killed under load; lost commit answers; a read-only target |
 //! | `ddl.rs` | a [`corpus`] of DDL, tools that change schemas online, and every policy leave source and target alike |
 //! | `mariadb.rs` | the same bank, and tables of many kinds, from and to MariaDB |
-//! | `operator.rs` | what a person sees and does: commands, faults, states, lags, traces, a full disk; and no secret anywhere |
+//! | `operator` | what a person sees and does: commands, specifications, states, lags, traces, a full disk; and no secret anywhere |
+//! | `apply.rs` | `lutra apply` holds rules against the tables that source and target have |
+//! | `compare.rs` | `lutra compare` finds planted differences, and invents none while writes go on |
+//! | `ddl_policies.rs` | what becomes of statements that wait, fail or would lose data |
+//! | `failover.rs` | sources that fail over, the only server that is away, and how near retention is |
+//! | `images.rs` | row images other than full ones, and rows larger than a log record |
+//! | `load.rs` | full loads beside writes |
+//! | `metadata.rs` | sources whose table maps do not say what tables look like |
+//! | `positions.rs` | places in the source's log under what servers do to them |
+//! | `xa.rs` | XA transactions, whoever dies in between |
 //! | `sizes.rs` | large transactions and many tables in bounded memory |
 //!
 //! `cargo xtask test -p lutra-scenarios` builds the services with their crash points and runs them. `LUTRA_SEED` repeats
@@ -23,7 +32,8 @@ pub mod banking;
 pub mod corpus;
 pub mod otlp;
 pub mod sampler;
+mod statements;
 pub mod world;
 
 pub use banking::Banking;
-pub use world::{World, WorldOptions};
+pub use world::{World, WorldOptions, flavour};

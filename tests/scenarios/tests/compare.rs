@@ -95,9 +95,7 @@ async fn planted_differences_of_every_kind_are_found() -> Result<()> {
     let world = world("planted").await?;
     let (report, equal) = compare(&world, &[]).await?;
     assert!(equal && report["equal"] == true && report["rows"] == 45_000 + 900 + 9_000, "{report}");
-    let enter = format!("USE `{}`", world.database());
-    let faults: Vec<&str> = std::iter::once(enter.as_str()).chain(FAULTS).collect();
-    mysql::execute(&world.target_url, &faults).await?;
+    world.written_at(&world.target_url, &FAULTS).await?;
     for at in ["quiesce", "sync"] {
         let (report, equal) = compare(&world, &["--at", at, "--limit", "100"]).await?;
         assert!(!equal && report["equal"] == false && report["unsettled"] == 0, "{report}");

@@ -68,16 +68,11 @@ async fn the_corpus_of_mariadb_leaves_both_sides_alike() -> Result<()> {
 /// A world with a database at both sides, captured whole.
 async fn world(name: &str, pipeline: &str) -> Result<World> {
     let options = WorldOptions { pipeline: pipeline.to_owned(), ..WorldOptions::default() };
-    let world = World::shared(name, options).await?;
-    world.apply().await?;
-    world.execute(&[&format!("CREATE DATABASE `{}`", world.database())]).await?;
-    Ok(world)
+    World::with_database(name, options).await
 }
 
 async fn execute(world: &World, statements: &[&str]) -> Result<()> {
-    let enter = format!("USE `{}`", world.database());
-    let all: Vec<&str> = std::iter::once(enter.as_str()).chain(statements.iter().copied()).collect();
-    world.execute(&all).await
+    world.written(statements).await
 }
 
 #[tokio::test]

@@ -18,23 +18,16 @@ fn database(name: &str) -> String {
 }
 
 async fn world(name: &str, options: WorldOptions) -> Result<World> {
-    let world = World::shared(name, options).await?;
-    world.apply().await?;
-    world.execute(&[&format!("CREATE DATABASE `{}`", world.database())]).await?;
-    Ok(world)
+    World::with_database(name, options).await
 }
 
 async fn execute(world: &World, statements: &[&str]) -> Result<()> {
-    let enter = format!("USE `{}`", world.database());
-    let all: Vec<&str> = std::iter::once(enter.as_str()).chain(statements.iter().copied()).collect();
-    world.execute(&all).await
+    world.written(statements).await
 }
 
 /// Runs statements at the target, in the world's database.
 async fn at_target(world: &World, statements: &[&str]) -> Result<()> {
-    let enter = format!("USE `{}`", world.database());
-    let all: Vec<&str> = std::iter::once(enter.as_str()).chain(statements.iter().copied()).collect();
-    mysql::execute(&world.target_url, &all).await
+    world.written_at(&world.target_url, statements).await
 }
 
 /// One number of the target; `DB` stands for the world's database.

@@ -13,17 +13,11 @@ use mysql_async::prelude::Queryable;
 const LIMIT: Duration = Duration::from_secs(60);
 
 async fn world(name: &str) -> Result<World> {
-    let world = World::shared(name, WorldOptions::default()).await?;
-    world.apply().await?;
-    world.execute(&[&format!("CREATE DATABASE `{}`", world.database())]).await?;
-    Ok(world)
+    World::with_database(name, WorldOptions::default()).await
 }
 
 async fn followed(world: &World, statements: &[&str]) -> Result<()> {
-    let enter = format!("USE `{}`", world.database());
-    let all: Vec<&str> = std::iter::once(enter.as_str()).chain(statements.iter().copied()).collect();
-    world.execute(&all).await?;
-    world.settled(LIMIT).await
+    world.followed(statements, LIMIT).await
 }
 
 #[tokio::test]

@@ -22,10 +22,7 @@ async fn world(name: &str, source: Flavour, target: Flavour) -> Result<World> {
 
 /// Runs statements in the world's database and compares when the target has them.
 async fn followed(world: &World, statements: &[&str]) -> Result<()> {
-    let enter = format!("USE `{}`", world.database());
-    let all: Vec<&str> = std::iter::once(enter.as_str()).chain(statements.iter().copied()).collect();
-    world.execute(&all).await?;
-    world.settled(LIMIT).await
+    world.followed(statements, LIMIT).await
 }
 
 /// Each service is killed once while a bank works.

@@ -60,9 +60,7 @@ const ROWS: [&str; 3] = [
 ];
 
 async fn execute(world: &World, statements: &[&str]) -> Result<()> {
-    let enter = format!("USE `{}`", world.database());
-    let all: Vec<&str> = std::iter::once(enter.as_str()).chain(statements.iter().copied()).collect();
-    world.execute(&all).await
+    world.written(statements).await
 }
 
 /// Definitions in the middle of the stream, of every kind that moves columns.

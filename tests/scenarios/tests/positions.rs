@@ -28,9 +28,7 @@ async fn followed(world: &World, statements: &[&str]) -> Result<()> {
 }
 
 async fn written(world: &World, statements: &[&str]) -> Result<()> {
-    let enter = format!("USE `{}`", world.database());
-    let all: Vec<&str> = std::iter::once(enter.as_str()).chain(statements.iter().copied()).collect();
-    world.execute(&all).await
+    world.written(statements).await
 }
 
 /// The first column of the first row.

@@ -17,18 +17,12 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// A world whose tasks run, with its database made at the source.
 async fn world(name: &str) -> Result<World> {
-    let world = World::shared(name, WorldOptions::default()).await?;
-    world.apply().await?;
-    world.execute(&[&format!("CREATE DATABASE `{}`", world.database())]).await?;
-    Ok(world)
+    World::with_database(name, WorldOptions::default()).await
 }
 
 /// Runs statements in the world's database and compares when the target has them.
 async fn followed(world: &World, statements: &[&str]) -> Result<()> {
-    let enter = format!("USE `{}`", world.database());
-    let all: Vec<&str> = std::iter::once(enter.as_str()).chain(statements.iter().copied()).collect();
-    world.execute(&all).await?;
-    world.settled(LIMIT).await
+    world.followed(statements, LIMIT).await
 }
 
 #[tokio::test]
