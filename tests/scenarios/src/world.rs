@@ -356,6 +356,11 @@ impl World {
         if alike { comparison.with_definitions() } else { comparison }.run().await
     }
 
+    /// The families of source and target: not everything that one has can be tried with the other.
+    pub async fn families(&self) -> Result<[Flavour; 2]> {
+        Ok([flavour(&self.source_url).await?, flavour(&self.target_url).await?])
+    }
+
     /// Fails unless source and target are equal.
     pub async fn assert_equal(&self) -> Result<()> {
         let report = self.compare().await?;

@@ -128,6 +128,10 @@ async fn partial_images_pass_routes_that_rename_and_drop_columns() -> Result<()>
 #[tokio::test]
 async fn partial_json_values_are_followed_with_and_without_their_base() -> Result<()> {
     let world = world("partialjson").await?;
+    if world.families().await?[0].is_mariadb() {
+        println!("MariaDB writes no partial values");
+        return Ok(());
+    }
     let changes = [
         "UPDATE t SET j = JSON_SET(j, '$.a', 2, '$.c', 'new')",
         "UPDATE t SET j = JSON_REPLACE(j, '$.b[1]', 'a longer text than before', '$.a', 1.5e0)",
@@ -170,10 +174,11 @@ async fn rows_beyond_a_log_record_go_in_pieces() -> Result<()> {
         "UPDATE g SET words = REPEAT('🦦', 2000000) WHERE id = 3".to_owned(),
         format!("XA END '{db}'"),
         format!("XA PREPARE '{db}'"),
-        "INSERT INTO g VALUES (4, 4, NULL, NULL)".to_owned(),
     ] {
         conn.query_drop(statement).await?;
     }
+    // MariaDB lets nothing else into the session.
+    world.execute(&[&format!("INSERT INTO `{db}`.g VALUES (4, 4, NULL, NULL)")]).await?;
     world.caught_up(LIMIT).await?;
     for name in ["extractor-1", "transformer-1", "loader-1"] {
         world.service(name)?.restart()?;

@@ -33,7 +33,9 @@ async fn large_transaction(name: &str, mebibytes: u32, limit: Duration) -> Resul
         .await?;
     let rows = u64::from(mebibytes) * 1_024;
     let mut conn = connect(&world.source_url).await?;
-    conn.query_drop("SET SESSION cte_max_recursion_depth = 100000").await?;
+    let depth =
+        if world.families().await?[0].is_mariadb() { "max_recursive_iterations" } else { "cte_max_recursion_depth" };
+    conn.query_drop(format!("SET SESSION {depth} = 100000")).await?;
     conn.query_drop("BEGIN").await?;
     let mut left = rows;
     while left > 0 {

@@ -15,14 +15,23 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs `statements` in a prepared XA transaction. The session is free again behind it (`xa_detach_on_prepare`).
-async fn prepare(conn: &mut Conn, xid: &str, statements: &[String]) -> Result<()> {
+/// Runs `statements` in a prepared XA transaction, whose session goes: MariaDB would let nothing else into it.
+async fn prepare(world: &World, xid: &str, statements: &[String]) -> Result<()> {
+    let mut conn = connect(&world.source_url).await?;
     conn.query_drop(format!("XA START '{xid}'")).await?;
     for statement in statements {
         conn.query_drop(statement).await?;
     }
     conn.query_drop(format!("XA END '{xid}'")).await?;
-    Ok(conn.query_drop(format!("XA PREPARE '{xid}'")).await?)
+    conn.query_drop(format!("XA PREPARE '{xid}'")).await?;
+    Ok(conn.disconnect().await?)
+}
+
+/// So many rows, in words of either family.
+fn rows(each: &[usize]) -> String {
+    let some = |n: &usize| format!("(SELECT 1{}) t", " UNION ALL SELECT 1".repeat(n - 1));
+    let names = each.iter().enumerate().map(|(i, n)| format!("{}{i}", some(n)));
+    names.collect::<Vec<_>>().join(", ")
 }
 
 async fn count(world: &World, table: &str) -> Result<u64> {
@@ -68,12 +77,12 @@ async fn prepared_transactions_wait_for_their_decision_over_kills_of_all_service
     let db = world.database().to_owned();
     let xid = |n: u32| format!("{db}.{n}");
     let insert = |id: u32| vec![format!("INSERT INTO `{db}`.t VALUES ({id}, 'xa')")];
-    prepare(&mut conn, &xid(1), &insert(11)).await?;
-    prepare(&mut conn, &xid(2), &[format!("UPDATE `{db}`.t SET v = 'never' WHERE id = 1")]).await?;
+    prepare(&world, &xid(1), &insert(11)).await?;
+    prepare(&world, &xid(2), &[format!("UPDATE `{db}`.t SET v = 'never' WHERE id = 1")]).await?;
     // Ordinary transactions go on in between.
     conn.query_drop(format!("INSERT INTO `{db}`.t VALUES (3, 'between')")).await?;
-    prepare(&mut conn, &xid(3), &[format!("DELETE FROM `{db}`.t WHERE id = 2"), insert(12).remove(0)]).await?;
-    prepare(&mut conn, &xid(4), &[format!("INSERT INTO `{db}_else`.t VALUES (1)")]).await?;
+    prepare(&world, &xid(3), &[format!("DELETE FROM `{db}`.t WHERE id = 2"), insert(12).remove(0)]).await?;
+    prepare(&world, &xid(4), &[format!("INSERT INTO `{db}_else`.t VALUES (1)")]).await?;
     world.settled(LIMIT).await?;
     ensure!(count(&world, "t").await? == 3, "what is prepared is in the target");
 
@@ -92,7 +101,7 @@ async fn prepared_transactions_wait_for_their_decision_over_kills_of_all_service
     world.settled(LIMIT).await?;
     ensure!(count(&world, "t").await? == 5, "the committed ones are in the target, once");
     // An XID may be used again.
-    prepare(&mut conn, &xid(1), &insert(21)).await?;
+    prepare(&world, &xid(1), &insert(21)).await?;
     conn.query_drop(format!("XA COMMIT '{}'", xid(1))).await?;
     world.settled(LIMIT).await
 }
@@ -102,21 +111,17 @@ async fn large_xa_transactions_pass_in_one_and_two_phases() -> Result<()> {
     let _alone = ALONE.lock().await;
     let (world, mut conn) = world("xa-large").await?;
     let db = world.database().to_owned();
-    conn.query_drop("SET SESSION cte_max_recursion_depth = 100000").await?;
     // Some 12 MiB each: many parts, and beyond what the loader takes for one unit in memory.
-    let fill = format!(
-        "INSERT INTO `{db}`.big (pad) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000) \
-         SELECT RANDOM_BYTES(1000) FROM n"
-    );
+    let fill = format!("INSERT INTO `{db}`.big (pad) SELECT RANDOM_BYTES(1000) FROM {}", rows(&[10, 10, 10, 12]));
     let xid = format!("{db}.large");
-    prepare(&mut conn, &xid, std::slice::from_ref(&fill)).await?;
+    prepare(&world, &xid, std::slice::from_ref(&fill)).await?;
     world.caught_up(LIMIT).await?;
     restart_all(&world)?;
     conn.query_drop(format!("XA COMMIT '{xid}'")).await?;
     world.settled(LIMIT).await?;
     ensure!(count(&world, "big").await? == 12_000);
 
-    prepare(&mut conn, &xid, std::slice::from_ref(&fill)).await?;
+    prepare(&world, &xid, std::slice::from_ref(&fill)).await?;
     conn.query_drop(format!("XA ROLLBACK '{xid}'")).await?;
     conn.query_drop(format!("XA START '{xid}'")).await?;
     conn.query_drop(&fill).await?;

@@ -132,7 +132,15 @@ pub async fn run_ddl(
             () = stop.cancelled() => return Ok(()),
             () = tokio::time::sleep(every) => {}
         }
-        conn.query_drop(statement).await.with_context(|| format!("shop DDL failed: {statement}"))?;
+        let mut tries = 1;
+        while let Err(error) = conn.query_drop(statement).await {
+            // MariaDB's ALTER gives up where it waits for rows of a seller who waits for its table.
+            let waited = matches!(&error, mysql_async::Error::Server(e) if matches!(e.code, 1205 | 1213));
+            if tries == 10 || !waited {
+                return Err(error).with_context(|| format!("shop DDL failed: {statement}"));
+            }
+            tries += 1;
+        }
         counters.ddl.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
