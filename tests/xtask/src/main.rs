@@ -11,6 +11,8 @@ mod edges;
 mod fuzz;
 mod model;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod runbooks;
 mod stack;
 mod suite;
