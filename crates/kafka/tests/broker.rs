@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lutra_kafka::{KafkaAdmin, KafkaConfig, KafkaError, KafkaLog, LogTopic};
+use lutra_kafka::{Backlog, KafkaAdmin, KafkaConfig, KafkaError, KafkaLog, LogTopic, Retention};
 use lutra_log::transport::AppendError;
 use lutra_log::{AppendTransport, Delivery, ReadTransport, RecordHeaders, TransportError, TransportFactory};
 
@@ -97,6 +97,43 @@ async fn topics_are_made_as_they_are_checked() {
         Err(KafkaError::NoTopic { .. })
     ));
     assert!(!admin.topic_exists("kafka-test-none").await.unwrap());
+}
+
+#[tokio::test]
+#[ignore = "needs a broker"]
+async fn what_waits_for_a_reader_is_measured_against_the_topics_own_limits() {
+    let (admin, log, topic) = topic("backlog").await;
+    let kept = Retention { time: Some(Duration::from_secs(7 * 24 * 3_600)), bytes: None };
+    assert_eq!(admin.retention(&topic).await.unwrap(), kept);
+    let other = format!("{topic}-other");
+    let settings = LogTopic { retention_ms: -1, retention_bytes: 1_000_000, ..LogTopic::default() };
+    admin.create_log_topic(&other, &settings).await.unwrap();
+    assert_eq!(admin.retention(&other).await.unwrap(), Retention { time: None, bytes: Some(1_000_000) });
+
+    assert_eq!(log.backlog(0).await.unwrap(), Backlog::Nothing);
+    let mut producer = log.producer().await.unwrap();
+    let mut state = 7_u64;
+    for _ in 0..2_000 {
+        // What cannot be compressed.
+        let mut byte = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        let value: Vec<u8> = std::iter::repeat_with(&mut byte).take(500).collect();
+        producer.append(Bytes::from(value), &RecordHeaders::default()).unwrap();
+    }
+    for _ in 0..2_000 {
+        acknowledged(&mut producer).await;
+    }
+    let Backlog::Waits { appended_at, bytes } = log.backlog(1_000).await.unwrap() else { panic!("something waits") };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as i64;
+    assert!((0..60_000_000).contains(&(now - appended_at)), "{appended_at}");
+    // Half of a megabyte; a batch from before the place comes along.
+    assert!((450_000..900_000).contains(&bytes), "{bytes}");
+    assert_eq!(log.backlog(2_000).await.unwrap(), Backlog::Nothing);
+    for topic in [topic, other] {
+        admin.delete_topic(&topic).await.unwrap();
+    }
 }
 
 /// Appends `count` records of `size` bytes and reads them back, in order.
