@@ -1,11 +1,13 @@
-//! A source that fails over to its replica: cleanly, with a lost tail, and with transactions of the replica's own; and how near
-//! retention is to its readers.
+//! A source that fails over to its replica: cleanly, with a lost tail, and with transactions of the replica's own; one that has
+//! nobody to fail over to; and how near retention is to its readers.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use lutra_harness::link::{Conditions, Link};
 use lutra_harness::mysql::{connect, execute};
+use lutra_harness::services::Service;
 use lutra_harness::{Flavour, Home, Installation, Stack, StackSpec};
 use lutra_scenarios::world::flavour;
 use lutra_scenarios::{World, WorldOptions};
@@ -50,9 +52,7 @@ fn replica(world: &World) -> Result<String> {
 
 /// Runs statements in the world's database at a server.
 async fn written(world: &World, url: &str, statements: &[&str]) -> Result<()> {
-    let enter = format!("USE `{}`", world.database());
-    let all: Vec<&str> = std::iter::once(enter.as_str()).chain(statements.iter().copied()).collect();
-    execute(url, &all).await
+    world.written_at(url, statements).await
 }
 
 /// Rows from `first` on, of a table with a key and of one without.
@@ -72,13 +72,18 @@ async fn ask<T: FromValue + Send + 'static>(url: &str, sql: &str) -> Result<T> {
 
 /// Waits until the status says all these words.
 async fn says(world: &World, words: &[&str]) -> Result<String> {
+    shows(world, &format!("{words:?}"), |status| words.iter().all(|word| status.contains(word))).await
+}
+
+/// Waits until the status is such.
+async fn shows(world: &World, what: &str, such: impl Fn(&str) -> bool) -> Result<String> {
     let deadline = Instant::now() + LIMIT;
     loop {
         let status = world.lutra_until(&["status", &world.pipeline(), "--json"], LIMIT).await?;
-        if words.iter().all(|word| status.contains(word)) {
+        if such(&status) {
             return Ok(status);
         }
-        ensure!(Instant::now() < deadline, "the status does not say {words:?}: {status}\n{}", world.logs());
+        ensure!(Instant::now() < deadline, "the status does not say {what}: {status}\n{}", world.logs());
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
@@ -246,34 +251,117 @@ async fn a_purged_errant_transaction_halts_by_name_and_a_chosen_place_is_the_way
 }
 
 #[tokio::test]
-async fn how_near_retention_is_to_a_reader_is_measured() -> Result<()> {
-    const KEPT: u64 = 20;
+async fn the_only_server_of_a_source_is_waited_for_as_long_as_it_takes() -> Result<()> {
     let installation = Installation::ensure(&Home::from_env(), &|_| ())?;
-    let stack = Stack::start(&installation, StackSpec::pair("headroom").relaxed()).await?;
-    let world = World::own(stack, "headroom", WorldOptions::default()).await?;
+    let stack = Stack::start(&installation, StackSpec::pair("onlyone").relaxed()).await?;
+    let world = World::own(stack, "onlyone", WorldOptions::default()).await?;
     world.apply().await?;
-    let table = "CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(200))";
     world.execute(&[&format!("CREATE DATABASE `{}`", world.database())]).await?;
-    written(&world, &world.source_url, &[table, "INSERT INTO t (v) VALUES ('x')"]).await?;
-    world.execute(&[&format!("SET GLOBAL binlog_expire_logs_seconds = {KEPT}")]).await?;
+    let tables = ["CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20))", "CREATE TABLE ledger (v INT)"];
+    written(&world, &world.source_url, &tables).await?;
+    rows(&world, &world.source_url, 0, 5).await?;
     world.settled(LIMIT).await?;
-    let status = says(&world, &["retention_headroom_seconds"]).await?;
-    ensure!(!status.contains("may purge"), "nothing waits to be read: {status}");
+    world.stack().mysql("source")?.kill()?;
+    says(&world, &["RECOVERING", "no server can be read yet, for ", "does not answer", "\"since\":"]).await?;
+    // Longer than attempts go on that get nowhere.
+    let away = Instant::now();
+    while away.elapsed() < Duration::from_secs(20) {
+        let status = world.lutra_until(&["status", &world.pipeline(), "--json"], LIMIT).await?;
+        ensure!(status.contains("RECOVERING") && !status.contains("FAILED"), "{status}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    world.stack().mysql("source")?.start().await?;
+    rows(&world, &world.source_url, 5, 5).await?;
+    world.settled(LIMIT).await
+}
 
-    // Kafka's, for both readers, within a minute.
-    let leader =
-        serde_json::from_str::<serde_json::Value>(&world.lutra(&["status", "--json"]).await?)?["leader"].clone();
-    let metrics = format!("http://{}/metrics", leader.as_str().context("no manager leads")?);
+/// For how long the source keeps its binlog, in seconds.
+const KEPT: u64 = 20;
+/// How much of a log Kafka keeps, in bytes.
+const LOG_BYTES: u64 = 20_000;
+
+/// A world whose extractor reaches its source over a link of its own, and whose topics are made by a manager that wants short
+/// logs.
+async fn behind_a_link(name: &str) -> Result<(World, Link)> {
+    let installation = Installation::ensure(&Home::from_env(), &|_| ())?;
+    let stack = Stack::start(&installation, StackSpec::pair(name).relaxed()).await?;
+    let link = Link::start(stack.mysql("source")?.address()).await?;
+    let limits = [("LUTRA_LOG_RETENTION_HOURS", "1".to_owned()), ("LUTRA_LOG_RETENTION_BYTES", LOG_BYTES.to_string())];
+    let limits = limits.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    let options = WorldOptions {
+        source_address: Some(link.address()),
+        env: [("manager-1".to_owned(), limits)].into(),
+        ..WorldOptions::default()
+    };
+    let world = World::own(stack, name, options).await?;
+    world.execute(&[&format!("SET GLOBAL binlog_expire_logs_seconds = {KEPT}")]).await?;
+    world.apply().await?;
+    world.execute(&[&format!("CREATE DATABASE `{}`", world.database())]).await?;
+    written(&world, &world.source_url, &["CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY, v MEDIUMBLOB)"]).await?;
+    world.settled(LIMIT).await?;
+    Ok((world, link))
+}
+
+/// Waits until the metrics of the manager that leads hold these numbers, and gives them.
+async fn manager_measures<const N: usize>(world: &World, names: [String; N]) -> Result<[f64; N]> {
     let client = reqwest::Client::builder().no_proxy().build()?;
-    let readers = ["transform", "load"]
-        .map(|kind| format!("lutra_manager_log_headroom_seconds{{reader=\"{kind}/{}\"}}", world.pipeline()));
     let deadline = Instant::now() + 2 * LIMIT;
     loop {
-        let text = client.get(&metrics).send().await?.text().await?;
-        if readers.iter().all(|reader| text.contains(reader)) {
-            return Ok(());
+        let status = world.lutra_until(&["status", "--json"], LIMIT).await?;
+        let leader = serde_json::from_str::<serde_json::Value>(&status)?["leader"].clone();
+        let metrics = format!("http://{}/metrics", leader.as_str().unwrap_or_default());
+        let text = match client.get(&metrics).send().await {
+            Ok(answer) => answer.text().await?,
+            Err(error) => error.to_string(),
+        };
+        let value =
+            |name: &String| text.lines().find_map(|l| l.strip_prefix(name.as_str())?.trim().parse::<f64>().ok());
+        let found: Vec<f64> = names.iter().filter_map(value).collect();
+        if let Ok(all) = found.try_into() {
+            return Ok(all);
         }
-        ensure!(Instant::now() < deadline, "the manager does not measure {readers:?}: {text}");
+        ensure!(Instant::now() < deadline, "the manager does not measure {names:?}: {text}");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
+}
+
+#[tokio::test]
+async fn how_near_retention_is_to_a_reader_is_measured() -> Result<()> {
+    let (mut world, link) = behind_a_link("headroom").await?;
+    let idle = format!("\"retention_headroom_seconds\":{KEPT}.0");
+    let status = says(&world, &[&idle]).await?;
+    ensure!(!status.contains("may purge"), "nothing waits to be read: {status}");
+
+    // The source's: a megabyte over a link that takes most of a minute for it.
+    link.set(Conditions { bytes_per_second: 20_000, slice: 2_000, ..Conditions::default() });
+    let row = "INSERT INTO t (v) VALUES (REPEAT('x', 25000))";
+    written(&world, &world.source_url, &[row; 40]).await?;
+    let told = format!("the source keeps its binlog for {KEPT} s, and may purge what is to be read next in");
+    says(&world, &[&told]).await?;
+    let log = world.service("extractor-1")?.log();
+    ensure!(log.contains(&told) && log.contains("purged-past-log"), "not in the log: {log}");
+    link.set(Conditions::default());
+    world.settled(LIMIT).await?;
+    let status = says(&world, &[&idle]).await?;
+    ensure!(!status.contains("may purge"), "everything is read: {status}");
+
+    // Kafka's: what the topics say counts, not what the manager that leads would make them with.
+    world.lutra(&["pause", &world.pipeline()]).await?;
+    shows(&world, "that both tasks rest", |status| status.matches("\"state\":\"PAUSED\"").count() >= 2).await?;
+    written(&world, &world.source_url, &["INSERT INTO t (v) VALUES (RANDOM_BYTES(1000))"; 60]).await?;
+    world.start(Service::Manager, 2)?;
+    let first = world.services.remove("manager-1").context("the first manager")?;
+    first.terminate()?;
+    first.wait(LIMIT).await?;
+    let left =
+        |what: &str, kind: &str| format!("lutra_manager_log_headroom_{what}{{reader=\"{kind}/{}\"}}", world.pipeline());
+    let names =
+        [left("seconds", "transform"), left("bytes", "transform"), left("seconds", "load"), left("bytes", "load")];
+    let [old, large, all, free] = manager_measures(&world, names).await?;
+    ensure!((3_000.0..=3_600.0).contains(&old) && all == 3_600.0, "an hour is kept: {old}, {all}");
+    ensure!(large < 0.0 && free == LOG_BYTES as f64, "three times as much waits as is kept: {large}, {free}");
+    let told = format!("keeps {LOG_BYTES} bytes, and may remove what is to be read next");
+    says(&world, &[&told, "retention.bytes"]).await?;
+    world.lutra(&["resume", &world.pipeline()]).await?;
+    world.settled(LIMIT).await
 }
