@@ -161,7 +161,7 @@ fn servers_die_with_a_starter_that_is_killed_and_the_next_run_sweeps_the_folder(
         assert!(Instant::now() < deadline, "the server outlived its starter");
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert!(std::path::Path::new(words[3]).exists());
+    assert!(Path::new(words[3]).exists());
     lutra_harness::stack::sweep(&Home::from_env()).unwrap();
-    assert!(!std::path::Path::new(words[3]).exists());
+    assert!(!Path::new(words[3]).exists());
 }
