@@ -108,8 +108,9 @@ pub async fn run(
     Ok(())
 }
 
-/// A seller's connection. One seller may wait for a row of another who waits behind a waiting ALTER for a table of the first:
-/// the server does not see that as a deadlock, so that the wait must be short.
+/// A connection of a seller, or of who changes the tables. One seller may wait for a row of another who waits behind a
+/// waiting ALTER for a table of the first, and MariaDB's ALTER for such a row: the server does not see that as a deadlock, so
+/// that the wait must be short.
 async fn enter(url: &str, db: &str) -> anyhow::Result<Conn> {
     let mut conn = connect(url).await?;
     conn.query_drop(format!("USE `{db}`")).await?;
@@ -125,8 +126,7 @@ pub async fn run_ddl(
     counters: Arc<ShopCounters>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut conn = connect(url).await?;
-    conn.query_drop(format!("USE `{db}`")).await?;
+    let mut conn = enter(url, db).await?;
     for statement in ddl_script() {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -134,7 +134,6 @@ pub async fn run_ddl(
         }
         let mut tries = 1;
         while let Err(error) = conn.query_drop(statement).await {
-            // MariaDB's ALTER gives up where it waits for rows of a seller who waits for its table.
             let waited = matches!(&error, mysql_async::Error::Server(e) if matches!(e.code, 1205 | 1213));
             if tries == 10 || !waited {
                 return Err(error).with_context(|| format!("shop DDL failed: {statement}"));
