@@ -358,8 +358,9 @@ async fn how_near_retention_is_to_a_reader_is_measured() -> Result<()> {
     let names =
         [left("seconds", "transform"), left("bytes", "transform"), left("seconds", "load"), left("bytes", "load")];
     let [old, large, all, free] = manager_measures(&world, names).await?;
-    ensure!((3_000.0..=3_600.0).contains(&old) && all == 3_600.0, "an hour is kept: {old}, {all}");
-    ensure!(large < 0.0 && free == LOG_BYTES as f64, "three times as much waits as is kept: {large}, {free}");
+    ensure!([old, all].iter().all(|left| (3_000.0..=3_600.0).contains(left)), "an hour is kept: {old}, {all}");
+    // Behind what the loader has there are heartbeats.
+    ensure!(large < 0.0 && free > LOG_BYTES as f64 / 2.0, "three times as much waits as is kept: {large}, {free}");
     let told = format!("keeps {LOG_BYTES} bytes, and may remove what is to be read next");
     says(&world, &[&told, "retention.bytes"]).await?;
     world.lutra(&["resume", &world.pipeline()]).await?;
