@@ -20,27 +20,41 @@ const EVERY: Duration = Duration::from_millis(20);
 const REMEMBERED: usize = 20_000;
 /// A look that takes longer is given up: the target does not answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Beside large transactions every so many looks the rows of open transactions are counted.
+const STIR_EVERY: u64 = 10;
 
 /// What the sampler shares with everybody: when commits of the loader were seen.
 #[derive(Debug)]
 pub struct Pulse {
     count: watch::Sender<u64>,
     beats: Mutex<VecDeque<Instant>>,
+    /// When an open transaction was seen to grow.
+    stirs: Mutex<VecDeque<Instant>>,
     samples: Mutex<u64>,
+}
+
+/// Remembers one more moment.
+fn remember(moments: &Mutex<VecDeque<Instant>>, at: Instant) {
+    let mut moments = moments.lock().unwrap_or_else(PoisonError::into_inner);
+    if moments.len() == REMEMBERED {
+        moments.pop_front();
+    }
+    moments.push_back(at);
 }
 
 impl Pulse {
     fn new() -> Self {
-        Self { count: watch::Sender::new(0), beats: Mutex::new(VecDeque::new()), samples: Mutex::new(0) }
+        let (beats, stirs) = (Mutex::default(), Mutex::default());
+        Self { count: watch::Sender::new(0), beats, stirs, samples: Mutex::new(0) }
     }
 
     fn beat(&self, at: Instant) {
-        let mut beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
-        if beats.len() == REMEMBERED {
-            beats.pop_front();
-        }
-        beats.push_back(at);
+        remember(&self.beats, at);
         self.count.send_modify(|n| *n += 1);
+    }
+
+    fn stir(&self, at: Instant) {
+        remember(&self.stirs, at);
     }
 
     /// Moves of the checkpoint that were seen.
@@ -73,6 +87,18 @@ impl Pulse {
     pub fn longest_pause(&self, from: Instant, to: Instant) -> Duration {
         let beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
         longest_pause(beats.iter().copied(), from, to)
+    }
+
+    /// The longest time, between these moments, in which the checkpoint did not move and, beside large transactions, no
+    /// open transaction grew: those are one commit of many seconds, and at work all the while.
+    #[must_use]
+    pub fn longest_rest(&self, from: Instant, to: Instant) -> Duration {
+        let all = |moments: &Mutex<VecDeque<Instant>>| {
+            moments.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect::<Vec<_>>()
+        };
+        let mut moments = [all(&self.beats), all(&self.stirs)].concat();
+        moments.sort_unstable();
+        longest_pause(moments.into_iter(), from, to)
     }
 }
 
@@ -123,7 +149,8 @@ type Slots = BTreeMap<u16, ([u64; 2], [u64; 2])>;
 
 async fn sample(copy: Sampled, findings: Findings, stop: &CancellationToken, pulse: &Pulse) {
     let mut memories: Vec<Memory> = copy.workloads.iter().map(|_| Memory::default()).collect();
-    let (mut conn, mut before) = (None, Slots::new());
+    let giants = copy.workloads.iter().any(|(workload, _)| workload.name() == "giants");
+    let (mut conn, mut before, mut open_rows) = (None, Slots::new(), 0);
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     while !stop.is_cancelled() {
@@ -135,7 +162,7 @@ async fn sample(copy: Sampled, findings: Findings, stop: &CancellationToken, pul
             conn = tokio::time::timeout(PATIENCE, connect(&copy.url)).await.ok().and_then(Result::ok);
         }
         let Some(open) = conn.as_mut() else { continue };
-        match tokio::time::timeout(PATIENCE, look(open, &copy, &mut memories)).await {
+        let count = match tokio::time::timeout(PATIENCE, look(open, &copy, &mut memories)).await {
             Ok(Ok((looks, slots))) => {
                 for seen in looks {
                     seen.fine.iter().for_each(|invariant| findings.fine(*invariant, 1));
@@ -145,12 +172,31 @@ async fn sample(copy: Sampled, findings: Findings, stop: &CancellationToken, pul
                     pulse.beat(Instant::now());
                 }
                 before = slots;
-                *pulse.samples.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+                let mut samples = pulse.samples.lock().unwrap_or_else(PoisonError::into_inner);
+                *samples += 1;
+                giants && samples.is_multiple_of(STIR_EVERY)
             }
             // The copy's tables are not there yet, or the target is away.
-            Ok(Err(_)) | Err(_) => conn = None,
+            Ok(Err(_)) | Err(_) => {
+                conn = None;
+                false
+            }
+        };
+        if let Some(open) = conn.as_mut().filter(|_| count)
+            && let Ok(Ok(rows)) = tokio::time::timeout(PATIENCE, rows_of_open(open)).await
+        {
+            if rows > open_rows {
+                pulse.stir(Instant::now());
+            }
+            open_rows = rows;
         }
     }
+}
+
+/// Rows that transactions which are not committed have changed so far: the loader's, for nobody else writes there.
+async fn rows_of_open(conn: &mut Conn) -> Result<u64, mysql_async::Error> {
+    let question = "SELECT CAST(COALESCE(SUM(trx_rows_modified), 0) AS UNSIGNED) FROM information_schema.innodb_trx";
+    Ok(conn.query_first(question).await?.unwrap_or_default())
 }
 
 /// Everything in one consistent read.
@@ -229,5 +275,16 @@ mod tests {
         assert_eq!(pause(&[5, 20, 120, 130], 150), Duration::from_millis(100));
         assert_eq!(pause(&[], 50), Duration::from_millis(40));
         assert_eq!(pause(&[20, 30], 90), Duration::from_millis(60));
+    }
+
+    #[test]
+    fn a_transaction_that_grows_does_not_rest() {
+        let (pulse, began) = (Pulse::new(), Instant::now());
+        let at = |ms: u64| began + Duration::from_millis(ms);
+        [20, 900].into_iter().for_each(|ms| pulse.beat(at(ms)));
+        [300, 600].into_iter().for_each(|ms| pulse.stir(at(ms)));
+        assert_eq!(pulse.longest_pause(began, at(1_000)), Duration::from_millis(880));
+        assert_eq!(pulse.longest_rest(began, at(1_000)), Duration::from_millis(300));
+        assert_eq!(pulse.count(), 2);
     }
 }
