@@ -25,6 +25,8 @@ impl RowFlags {
     pub const NO_FOREIGN_KEY_CHECKS: u16 = 0x2;
     /// `RELAXED_UNIQUE_CHECKS_F`: the statement ran with `unique_checks=0`.
     pub const RELAXED_UNIQUE_CHECKS: u16 = 0x4;
+    /// `NO_CHECK_CONSTRAINT_CHECKS_F` (MariaDB): the statement ran with `check_constraint_checks=0`.
+    pub const NO_CHECK_CONSTRAINTS: u16 = 0x80;
     /// `USE_SQL_FOREIGN_KEY_F` (MySQL 9.6 and later): cascades of this statement are in the log as rows of their own.
     pub const SQL_FOREIGN_KEY: u16 = 0x10;
 
@@ -36,6 +38,11 @@ impl RowFlags {
     /// Whether the source statement ran with unique checks off.
     pub fn relaxed_unique_checks(self) -> bool {
         self.0 & Self::RELAXED_UNIQUE_CHECKS != 0
+    }
+
+    /// Whether the source statement ran with `CHECK` constraints off.
+    pub fn no_check_constraints(self) -> bool {
+        self.0 & Self::NO_CHECK_CONSTRAINTS != 0
     }
 
     /// Whether foreign-key cascades are logged as rows, so that the target must not cascade again.

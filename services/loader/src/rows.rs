@@ -23,11 +23,13 @@ pub struct Session {
     pub foreign_key_checks: bool,
     /// `unique_checks`.
     pub unique_checks: bool,
+    /// MariaDB's `check_constraint_checks`.
+    pub check_constraints: bool,
 }
 
 impl Session {
-    /// Both checks on, as a new connection has them.
-    pub const PLAIN: Self = Self { foreign_key_checks: true, unique_checks: true };
+    /// All checks on, as a new connection has them.
+    pub const PLAIN: Self = Self { foreign_key_checks: true, unique_checks: true, check_constraints: true };
 
     /// What the source's flags ask for. Where the source logged its cascades as rows, the target must not check or
     /// cascade by itself: every row comes.
@@ -35,15 +37,17 @@ impl Session {
         Self {
             foreign_key_checks: !flags.no_foreign_key_checks() && !flags.cascades_are_logged(),
             unique_checks: !flags.relaxed_unique_checks(),
+            check_constraints: !flags.no_check_constraints(),
         }
     }
 
-    /// The statement that sets it.
+    /// The statement that sets it. MySQL has no such switch for `CHECK`: it refuses the row, by name.
     pub fn statement(self) -> String {
         format!(
-            "SET SESSION foreign_key_checks={}, unique_checks={}",
+            "SET SESSION foreign_key_checks={}, unique_checks={} /*M!100201 , check_constraint_checks={}*/",
             u8::from(self.foreign_key_checks),
-            u8::from(self.unique_checks)
+            u8::from(self.unique_checks),
+            u8::from(self.check_constraints)
         )
     }
 }

@@ -24,8 +24,8 @@ const PART_BYTES: usize = 512 << 10;
 /// Wishes that wait.
 const ASKS: usize = 16;
 
-/// Rows of a copy are not checked against rows that are not copied yet.
-const FLAGS: RowFlags = RowFlags(RowFlags::NO_FOREIGN_KEY_CHECKS);
+/// Rows of a copy are not checked against rows that are not copied yet, nor against what let them in at the source.
+const FLAGS: RowFlags = RowFlags(RowFlags::NO_FOREIGN_KEY_CHECKS | RowFlags::NO_CHECK_CONSTRAINTS);
 
 /// The core loop's side of the copies.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use lutra_wire::record::{GtidState, SourceState};
 use crate::error::LoadError;
 
 /// Flags of a chunk's rows.
-const CHUNK_FLAGS: RowFlags = RowFlags(RowFlags::NO_FOREIGN_KEY_CHECKS);
+const CHUNK_FLAGS: RowFlags = RowFlags(RowFlags::NO_FOREIGN_KEY_CHECKS | RowFlags::NO_CHECK_CONSTRAINTS);
 
 /// Statements on Lutra's own tables begin a packet of their own beyond that.
 const PACKET_BYTES: usize = 4 << 20;

@@ -24,7 +24,9 @@ use crate::unit::{Piece, Segment, UnitBody, UnitEnd};
 use crate::writer::{Fault, Job, Line, Outcome};
 
 /// Flags of a chunk's rows.
-const CHUNK_FLAGS: lutra_change::RowFlags = lutra_change::RowFlags(lutra_change::RowFlags::NO_FOREIGN_KEY_CHECKS);
+const CHUNK_FLAGS: lutra_change::RowFlags = lutra_change::RowFlags(
+    lutra_change::RowFlags::NO_FOREIGN_KEY_CHECKS | lutra_change::RowFlags::NO_CHECK_CONSTRAINTS,
+);
 /// The writer that runs what runs alone; its slot row holds DDL intents.
 const ALONE: u16 = 0;
 /// How long a stop waits for the rest of a large unit.
