@@ -99,6 +99,8 @@ pub struct TableMap {
     pub schema: Arc<TableSchema>,
     /// Columns that are written, in source order.
     pub columns: Vec<MappedColumn>,
+    /// Names of the target's generated columns.
+    pub computed: Vec<String>,
     /// The key that finds a row: primary, else the first unique one without NULLs. `None`: the whole row does.
     pub key: Option<MappedKey>,
     /// Other unique keys.
@@ -152,7 +154,8 @@ impl TableMap {
             }
             columns.push(map_column(source, &column.column_type, target));
         }
-        if columns.is_empty() {
+        // Where the target computes every column, a row is `()`; where it has no column at all, there is no such table.
+        if columns.is_empty() && schema.columns.is_empty() {
             return Err(LoadError::Mapping { table: table.name.clone(), reason: "no column is written".to_owned() });
         }
         let mut map = Self {
@@ -161,6 +164,7 @@ impl TableMap {
             insert_head: String::new(),
             schema: Arc::clone(schema),
             columns,
+            computed: table.columns.iter().filter(|c| c.generated).map(|c| c.name.clone()).collect(),
             key: None,
             other_keys: Vec::new(),
             opaque_keys: false,

@@ -44,7 +44,12 @@ pub struct Conditions {
 /// The statements that bring the changes about.
 pub fn plan(changes: &[Change], arena: &Arena, conditions: Conditions) -> Vec<Statement> {
     if conditions.effort == Effort::RowByRow {
-        return changes.iter().filter_map(|c| ordered::single(c, arena)).collect();
+        // What was refused may be the value of a generated column, which a source that is not strict cuts.
+        let one = |change: &Change| match change.map.computed.is_empty() {
+            true => ordered::single(change, arena),
+            false => ordered::single(&Change { lenient: true, ..change.clone() }, arena),
+        };
+        return changes.iter().filter_map(one).collect();
     }
     let mut tables: Vec<Table> = Vec::new();
     let mut index: FxHashMap<*const TableMap, usize> = FxHashMap::default();

@@ -17,7 +17,7 @@ const JOIN_ROWS: usize = 2;
 
 /// `sql_mode` of the loader's sessions: whatever the source held is taken as it is, and nothing is cut or rounded silently.
 pub const SQL_MODE: &str = "STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION";
-/// The same, not strict: for the invalid member of an ENUM, which strict sessions refuse.
+/// The same, not strict: for the invalid member of an ENUM, and for generated columns that a strict session refuses to cut.
 const LENIENT_SQL_MODE: &str = "ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION";
 
 /// One SQL statement of a packet.
@@ -51,11 +51,14 @@ pub struct Leniency {
     pub invalid: Vec<String>,
     /// Columns without a default for which the source has no value.
     pub without_value: Vec<String>,
+    /// Generated columns, whose values the target computes as the source did.
+    pub computed: Vec<String>,
 }
 
 impl Leniency {
     fn of(statement: usize, map: &TableMap, columns: impl Iterator<Item = usize>, arena: &Arena, row: Image) -> Self {
-        let mut leniency = Self { statement, invalid: Vec::new(), without_value: Vec::new() };
+        let computed = map.computed.clone();
+        let mut leniency = Self { statement, invalid: Vec::new(), without_value: Vec::new(), computed };
         for (at, column) in columns.filter_map(|at| Some((at, map.columns.get(at)?))) {
             match arena.column(row, at) {
                 b"0" if matches!(column.column_type, ColumnType::Enum { .. }) => {
@@ -72,11 +75,20 @@ impl Leniency {
     pub fn allows(&self, code: u16, message: &str) -> bool {
         const TRUNCATED: u16 = 1265;
         const NO_DEFAULT: u16 = 1364;
+        const OUT_OF_RANGE: u16 = 1264;
+        const TOO_LONG: u16 = 1406;
+        const NOT_OF_TYPE: u16 = 1366;
+        const INCORRECT: u16 = 1292;
+        const DIVISION_BY_ZERO: u16 = 1365;
         const DEPRECATED: u16 = 1287;
         const DEPRECATED_FOR_GOOD: u16 = 1681;
         let names = |columns: &[String]| columns.iter().any(|name| message.contains(&format!("'{name}'")));
         match code {
-            TRUNCATED => names(&self.invalid),
+            TRUNCATED => names(&self.invalid) || names(&self.computed),
+            OUT_OF_RANGE | TOO_LONG | NOT_OF_TYPE => names(&self.computed),
+            // What names no column is about an expression.
+            INCORRECT if message.contains("for column") => names(&self.computed),
+            INCORRECT | DIVISION_BY_ZERO => !self.computed.is_empty(),
             NO_DEFAULT => names(&self.without_value),
             // Words that the server will not know some day change no value.
             DEPRECATED | DEPRECATED_FOR_GOOD => true,
@@ -172,7 +184,7 @@ impl Writer {
 
     /// The statement ends its packet, so that its warnings can be asked for.
     fn leniently(&mut self, statement: usize, leniency: Option<Leniency>, write: impl FnOnce(&mut Self)) {
-        let needed = leniency.filter(|l| !l.invalid.is_empty() || !l.without_value.is_empty());
+        let needed = leniency.filter(|l| ![&l.invalid, &l.without_value, &l.computed].into_iter().all(Vec::is_empty));
         if needed.is_none() {
             return write(self);
         }
@@ -226,6 +238,9 @@ impl Writer {
 
     /// Rows that may be there: each counts once when it is new or there with these very values, twice when it differs.
     fn upsert(&mut self, at: usize, map: &TableMap, rows: &[Image], arena: &Arena) {
+        if map.columns.is_empty() {
+            return self.insert(at, map, rows, arena);
+        }
         self.insert_with(at, map, rows, arena, |out| {
             out.extend_from_slice(b" ON DUPLICATE KEY UPDATE ");
             separated(out, 0..map.columns.len(), |out, c| {
@@ -496,6 +511,9 @@ fn exactly(out: &mut Vec<u8>, map: &TableMap, arena: &Arena, row: Image, column:
         return put(out, &[name, b" IS NULL"]);
     }
     match map.columns.get(column).map_or(ExactForm::Plain, |c| c.exact) {
+        // Both zeros compare equal; the angle tells them apart.
+        ExactForm::Plain if literal == b"-0e0" => put(out, &[name, b"=0 AND ATAN2(", name, b",-1)<0"]),
+        ExactForm::Plain if literal == b"0e0" => put(out, &[name, b"=0 AND ATAN2(", name, b",-1)>0"]),
         ExactForm::Plain => put(out, &[name, b"<=>", literal]),
         ExactForm::Json => put(out, &[name, b"<=>CAST(", literal, b" AS JSON)"]),
         ExactForm::Text => put(

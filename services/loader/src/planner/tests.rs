@@ -359,8 +359,29 @@ fn a_row_that_lacks_a_column_does_not_name_it() {
 }
 
 #[test]
+fn rows_one_by_one_are_lenient_to_what_the_target_computes() {
+    let text_of = |table: Arc<TableMap>| {
+        let mut arena = Arena::default();
+        let after = image(&mut arena, (1, Some('a'), 2));
+        let change = Change { map: table, before: None, after: Some(after), complete: true, lenient: false };
+        let conditions = Conditions { foreign_key_checks: true, effort: Effort::RowByRow };
+        let script = render(&plan(&[change], &arena, conditions), &arena, false);
+        script.packets.iter().map(|p| String::from_utf8_lossy(&p.text).into_owned()).collect::<String>()
+    };
+    assert!(!text_of(map(true)).contains("sql_mode"));
+    let mut table = Arc::into_inner(map(true)).unwrap();
+    table.computed.push("g".to_owned());
+    assert!(text_of(Arc::new(table)).contains("sql_mode"));
+}
+
+#[test]
 fn only_what_a_row_is_lenient_for_may_be_warned_of() {
-    let leniency = Leniency { statement: 0, invalid: vec!["e".to_owned()], without_value: vec!["w".to_owned()] };
+    let leniency = Leniency {
+        statement: 0,
+        invalid: vec!["e".to_owned()],
+        without_value: vec!["w".to_owned()],
+        computed: Vec::new(),
+    };
     assert!(leniency.allows(1265, "Data truncated for column 'e' at row 1"));
     assert!(leniency.allows(1364, "Field 'w' doesn't have a default value"));
     for (code, message) in [
@@ -368,7 +389,13 @@ fn only_what_a_row_is_lenient_for_may_be_warned_of() {
         (1364, "Field 'e' doesn't have a default value"),
         (1264, "Out of range value for column 'e' at row 1"),
         (1366, "Incorrect integer value: 'e' for column 'w' at row 1"),
+        (1292, "Truncated incorrect INTEGER value: 'x'"),
     ] {
         assert!(!leniency.allows(code, message), "{message}");
     }
+    let computed = Leniency { computed: vec!["g".to_owned()], ..leniency };
+    assert!(computed.allows(1406, "Data too long for column 'g' at row 1"));
+    assert!(computed.allows(1292, "Truncated incorrect INTEGER value: 'x'"));
+    assert!(!computed.allows(1406, "Data too long for column 'n' at row 1"));
+    assert!(!computed.allows(1292, "Incorrect date value: 'x' for column 'n' at row 1"));
 }
