@@ -93,6 +93,9 @@ pub struct Store {
     databases: BTreeMap<String, u16>,
     /// They are different since the last record.
     defaults_changed: bool,
+    /// Databases that were made while definitions were followed: what is not known there is not there. Not kept over starts,
+    /// where other tables may be captured.
+    born: BTreeSet<String>,
     last: Option<Fingerprint>,
     depth: usize,
 }
@@ -167,18 +170,32 @@ impl Store {
         let Some(charsets) = self.charsets.clone().filter(|_| !change.words.temporary) else { return false };
         let before = self.version;
         match (change.words.object, change.words.verb) {
-            (Object::Database, Verb::Create | Verb::Alter) => self.on_database(change, &charsets),
+            (Object::Database, Verb::Create | Verb::Alter) => {
+                let replaces = change.statement.is(1, "OR");
+                if change.words.verb == Verb::Create && (replaces || change.words.create_at.is_some()) {
+                    let name = change.words.home(change.database);
+                    self.remove_all(name);
+                    self.born.insert(name.to_lowercase());
+                }
+                self.on_database(change, &charsets);
+            }
             (Object::Database, Verb::Drop) => {
-                let gone = change.words.home(change.database).to_owned();
-                let same = |t: &&TableName| t.database == gone || self.lower_case && t.database == gone.to_lowercase();
-                let gone: Vec<_> = self.tables.keys().filter(same).cloned().collect();
-                gone.iter().for_each(|name| drop(self.remove(name)));
-                self.defaults_changed |= self.databases.remove(change.words.home(change.database)).is_some();
+                let name = change.words.home(change.database);
+                self.remove_all(name);
+                self.born.remove(&name.to_lowercase());
+                self.defaults_changed |= self.databases.remove(name).is_some();
             }
             (Object::Table, _) => self.on_tables(change, &charsets, follows),
             _ => {}
         }
         self.version != before
+    }
+
+    /// A database is gone, or is another one.
+    fn remove_all(&mut self, database: &str) {
+        let same = |t: &&TableName| t.database == database || self.lower_case && t.database == database.to_lowercase();
+        let gone: Vec<_> = self.tables.keys().filter(same).cloned().collect();
+        gone.iter().for_each(|name| drop(self.remove(name)));
     }
 
     /// The default of a database decides over tables made later.
@@ -216,6 +233,7 @@ impl Store {
 
     /// A statement that is not understood may have changed any table of a database.
     pub fn doubt(&mut self, database: &str) -> bool {
+        self.born.remove(&database.to_lowercase());
         let names: Vec<_> = self.tables.keys().filter(|t| t.database.eq_ignore_ascii_case(database)).cloned().collect();
         for name in &names {
             self.set(name, Entry::Unknown("a statement in its database was not understood".to_owned()));
@@ -235,9 +253,11 @@ impl Store {
                     return;
                 }
                 let made = self.created(change, name, charsets);
-                // It may have been there.
-                let made =
-                    if if_missing { made.and_then(|_| unclear("it was made if it was not there")) } else { made };
+                let is_new = self.get(name).is_none() && self.born.contains(&name.database.to_lowercase());
+                let made = match if_missing && !is_new {
+                    true => made.and_then(|_| unclear("it was made if it was not there")),
+                    false => made,
+                };
                 self.take_in(name, made);
             }
             DdlKind::DropTable => names.iter().for_each(|name| drop(self.remove(name))),
@@ -317,7 +337,11 @@ impl Store {
                 Some(entry) => {
                     self.set(new, entry);
                 }
-                None => drop(self.remove(new)),
+                None => {
+                    // It comes from where nothing is followed.
+                    self.born.remove(&new.database.to_lowercase());
+                    self.remove(new);
+                }
             }
         }
         for name in names {
@@ -452,6 +476,28 @@ mod tests {
             ("CREATE TEMPORARY TABLE t (k INT)", "t(c,a,b)"),
             ("TRUNCATE TABLE t", "t(c,a,b)"),
             ("DROP DATABASE d", ""),
+        ] {
+            run(&mut store, text);
+            assert_eq!(shown(&store), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn in_a_database_that_was_made_in_view_nothing_is_there_that_was_not_seen() {
+        let mut store = store();
+        for (text, expected) in [
+            ("CREATE DATABASE d", ""),
+            ("CREATE TABLE IF NOT EXISTS t (a INT)", "t(a)"),
+            ("CREATE TABLE IF NOT EXISTS t (b INT)", "t(a)"),
+            ("DROP TABLE t", ""),
+            ("CREATE TABLE IF NOT EXISTS t (b INT)", "t(b)"),
+            ("CREATE OR REPLACE DATABASE d", ""),
+            ("CREATE TABLE IF NOT EXISTS t (c INT)", "t(c)"),
+            ("RENAME TABLE other.u TO u", "t(c)"),
+            ("CREATE TABLE IF NOT EXISTS u (c INT)", "t(c) u?"),
+            ("DROP DATABASE d", ""),
+            ("CREATE DATABASE IF NOT EXISTS d", ""),
+            ("CREATE TABLE IF NOT EXISTS t (d INT)", "t?"),
         ] {
             run(&mut store, text);
             assert_eq!(shown(&store), expected, "{text}");
