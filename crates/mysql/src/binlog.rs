@@ -149,6 +149,8 @@ pub struct BinlogStream {
     /// The events of the stream have checksums.
     checksums: bool,
     until_end: bool,
+    /// An event has come.
+    begun: bool,
     timer: Pin<Box<tokio::time::Sleep>>,
 }
 
@@ -159,6 +161,9 @@ impl std::fmt::Debug for BinlogStream {
 }
 
 const DUMP: &str = "the dump stream";
+/// Until its first event a server may say nothing at all: by GTID it opens its files one by one, from the last, and sends no
+/// heartbeat meanwhile. Who gives up sooner begins the same search again, without end.
+const SEEK_LIMIT: Duration = Duration::from_secs(120);
 
 impl BinlogStream {
     /// Connects and asks for the dump. The read time-out of the options must be longer than the heartbeat.
@@ -174,7 +179,16 @@ impl BinlogStream {
         let timer = Box::pin(tokio::time::sleep(options.read_timeout));
         let (read_timeout, until_end) = (options.read_timeout, request.until_end);
         let mariadb = flavour.is_mariadb();
-        Ok(Self { stream, read_timeout, inside_payload: false, mariadb, checksums: false, until_end, timer })
+        Ok(Self {
+            stream,
+            read_timeout,
+            inside_payload: false,
+            mariadb,
+            checksums: false,
+            until_end,
+            begun: false,
+            timer,
+        })
     }
 
     /// Says goodbye.
@@ -205,6 +219,7 @@ impl BinlogStream {
         loop {
             match self.poll_event(context) {
                 Poll::Ready(Some(Ok(event))) => {
+                    self.begun = true;
                     if self.is_wanted(&event) {
                         batch.push_event(&event);
                         self.mend_heartbeat(&event, batch);
@@ -218,10 +233,14 @@ impl BinlogStream {
                 Poll::Pending if !batch.is_empty() => return Poll::Ready(Ok(true)),
                 Poll::Pending => {
                     ready!(self.timer.as_mut().poll(context));
-                    return Poll::Ready(Err(Error::Timeout { operation: DUMP, after: self.read_timeout }));
+                    return Poll::Ready(Err(Error::Timeout { operation: DUMP, after: self.patience() }));
                 }
             }
         }
+    }
+
+    fn patience(&self) -> Duration {
+        if self.begun { self.read_timeout } else { self.read_timeout.max(SEEK_LIMIT) }
     }
 
     fn mend_heartbeat(&mut self, event: &Event, batch: &mut EventBatch) {
@@ -247,7 +266,7 @@ impl BinlogStream {
 
 impl BinlogSource for BinlogStream {
     async fn read(&mut self, batch: &mut EventBatch, bytes: usize) -> Result<bool> {
-        let deadline = tokio::time::Instant::now() + self.read_timeout;
+        let deadline = tokio::time::Instant::now() + self.patience();
         self.timer.as_mut().reset(deadline);
         std::future::poll_fn(|context| self.poll_read(batch, bytes, context)).await
     }

@@ -131,6 +131,12 @@ pub fn mariadb_collation(name: &str) -> Option<&'static str> {
     })
 }
 
+/// MySQL's name for a collation of MariaDB that it does not have under that name: the pairs of [`mariadb_collation`].
+pub fn mysql_collation(name: &str) -> Option<&'static str> {
+    const THEIRS: [&str; 4] = ["utf8mb4_0900_ai_ci", "utf8mb4_0900_as_ci", "utf8mb4_0900_as_cs", "utf8mb4_0900_bin"];
+    THEIRS.into_iter().find(|theirs| mariadb_collation(theirs) == Some(name))
+}
+
 /// How a collation of a source is named in `SET`: by name, or by number where only the source's family has it (a server
 /// without it refuses the number).
 fn collation_word(collation: u16, context: &SessionContext, flavour: Flavour) -> String {
@@ -205,7 +211,8 @@ pub fn unhindered_statement(flavour: Flavour) -> &'static str {
              /*!80030 , sql_generate_invisible_primary_key = 0*/ /*!80400 , restrict_fk_on_non_standard_key = 0*/"
         }
         Flavour::MariaDb => {
-            "SET innodb_strict_mode = 0, auto_increment_increment = 1, auto_increment_offset = 1, lc_time_names = 0"
+            "SET innodb_strict_mode = 0, auto_increment_increment = 1, auto_increment_offset = 1, lc_time_names = 0, \
+             check_constraint_checks = 0"
         }
     }
 }

@@ -5,6 +5,9 @@
 //! take for a comment (`/*!80023 INVISIBLE */`) is a silent difference: here it becomes plain text, so that the target
 //! runs or refuses it, and what the source passed over becomes a plain comment. What a target has no word for it refuses.
 //!
+//! What both have in other words is said in the target's: the four collations that are the same, `GEOMCOLLECTION`, and
+//! defaults that MySQL wants in parentheses.
+//!
 //! `CHARACTER SET utf8mb4` alone means another collation to each family (and version): it is written out. The other
 //! character sets have one default everywhere.
 
@@ -12,8 +15,8 @@ use std::borrow::Cow;
 
 use lutra_change::SessionContext;
 
-use self::clause::Clauses;
-use crate::dialect::{Flavour, SQL_MODE_OF_MARIADB, mariadb_collation};
+use self::clause::{Clauses, OfTable};
+use crate::dialect::{Flavour, SQL_MODE_OF_MARIADB, mariadb_collation, mysql_collation};
 use crate::sql::{charset_of, collation_name};
 
 mod clause;
@@ -38,7 +41,9 @@ pub fn translate<'a>(statement: &'a [u8], context: &SessionContext, to: Flavour)
         Flavour::MariaDb => Some("utf8mb4_general_ci"),
     };
     let clauses = Clauses::default();
-    let mut translator = Translator { text: statement, at: 0, out, quotes, to, inside: None, alone, clauses };
+    let table = OfTable::default();
+    let mut translator =
+        Translator { text: statement, at: 0, out, quotes, to, inside: None, alone, clauses, table, wrapped: None };
     translator.run();
     Cow::Owned(translator.out)
 }
@@ -79,11 +84,15 @@ struct Translator<'a> {
     /// What `CHARACTER SET utf8mb4` alone means to the source's session.
     alone: Option<&'static str>,
     clauses: Clauses<'a>,
+    table: OfTable,
+    /// Where the value ends that was put in parentheses.
+    wrapped: Option<usize>,
 }
 
 impl<'a> Translator<'a> {
     fn run(&mut self) {
         while let Some(&byte) = self.text.get(self.at) {
+            self.unwrap_value();
             let rest = self.text.get(self.at..).unwrap_or_default();
             match byte {
                 b'\'' | b'"' | b'`' => self.copy(quoted_length(rest, self.quotes)),
@@ -101,6 +110,14 @@ impl<'a> Translator<'a> {
                     self.copy(1);
                 }
             }
+        }
+        self.unwrap_value();
+    }
+
+    fn unwrap_value(&mut self) {
+        if self.wrapped.is_some_and(|end| end <= self.at) {
+            self.wrapped = None;
+            self.out.push(b')');
         }
     }
 
@@ -165,10 +182,20 @@ impl<'a> Translator<'a> {
         if self.to.is_mariadb() && word.eq_ignore_ascii_case(b"ENCRYPTION") && self.is_unencrypted(rest, length) {
             return;
         }
-        self.copy(length);
+        self.table.word(word);
+        // MySQL's second name for the type and for the function that makes one; `SHOW CREATE TABLE` prints it.
+        if self.to.is_mariadb() && word.eq_ignore_ascii_case(b"GEOMCOLLECTION") && !self.out.ends_with(b".") {
+            self.out.extend_from_slice(b"geometrycollection");
+            self.skip(length);
+        } else {
+            self.copy(length);
+        }
         self.clauses.word(word);
-        if self.to.is_mariadb() && word.eq_ignore_ascii_case(b"COLLATE") {
+        if word.eq_ignore_ascii_case(b"COLLATE") {
             self.collation();
+        }
+        if !self.to.is_mariadb() && self.table.is_it() && word.eq_ignore_ascii_case(b"DEFAULT") {
+            self.default_value();
         }
         if self.clauses.names_charset(self.to) {
             self.charset();
@@ -208,12 +235,34 @@ impl<'a> Translator<'a> {
         let name = rest.get(begin..).unwrap_or_default();
         let name = name.get(..name.iter().take_while(|b| is_word(**b)).count()).unwrap_or_default();
         let lower = String::from_utf8_lossy(name).to_ascii_lowercase();
-        if let Some(theirs) = mariadb_collation(&lower) {
+        let theirs = if self.to.is_mariadb() { mariadb_collation(&lower) } else { mysql_collation(&lower) };
+        if let Some(theirs) = theirs {
             self.out.extend(quote);
             self.out.extend_from_slice(theirs.as_bytes());
             self.skip(begin + name.len());
             self.out.extend(quote);
             self.skip(usize::from(quote.is_some()));
+        }
+    }
+
+    /// MariaDB takes a function as a column's default as it stands, and any value for a TEXT or BLOB: MySQL wants both in
+    /// parentheses.
+    fn default_value(&mut self) {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let before = rest.iter().take_while(|b| b.is_ascii_whitespace()).count();
+        let value = rest.get(before..).unwrap_or_default();
+        let length = match value.first() {
+            Some(b'\'' | b'"') if self.clauses.is_bulky() => quoted_length(value, self.quotes),
+            Some(b) if b.is_ascii_digit() && self.clauses.is_bulky() => {
+                value.iter().take_while(|b| is_word(**b) || **b == b'.').count()
+            }
+            Some(b) if is_word(*b) => clause::call_length(value, self.quotes),
+            _ => 0,
+        };
+        if length > 0 {
+            self.copy(before);
+            self.out.push(b'(');
+            self.wrapped = Some(self.at + length);
         }
     }
 
@@ -352,6 +401,31 @@ mod tests {
         );
         let quoted = "COMMENT 'COLLATE utf8mb4_0900_ai_ci /*!80000 x */' -- /*!80000\n`COLLATE utf8mb4_0900_ai_ci`";
         assert_eq!(to_mariadb(quoted), quoted);
+    }
+
+    #[test]
+    fn what_both_have_goes_by_the_targets_word() {
+        assert_eq!(
+            to_mariadb("CREATE TABLE t (g geomcollection DEFAULT NULL, `geomcollection` int)"),
+            "CREATE TABLE t (g geometrycollection DEFAULT NULL, `geomcollection` int)"
+        );
+        assert_eq!(
+            to_mysql(
+                "CREATE TABLE `t` (`a` varchar(36) DEFAULT uuid() COMMENT 'DEFAULT f(1)', b text DEFAULT 'x)''', `c` longtext \
+                 COLLATE utf8mb4_uca1400_nopad_ai_ci NOT NULL DEFAULT \"{}\" CHECK (json_valid(`c`)), d char(5) DEFAULT 'y', \
+                 e datetime DEFAULT current_timestamp() ON UPDATE current_timestamp(), f int DEFAULT (1 + 1), g blob DEFAULT NULL, \
+                 h varchar(9) DEFAULT concat('(', lower('B')), i tinytext DEFAULT 5)"
+            ),
+            "CREATE TABLE `t` (`a` varchar(36) DEFAULT (uuid()) COMMENT 'DEFAULT f(1)', b text DEFAULT ('x)'''), `c` longtext \
+             COLLATE utf8mb4_0900_ai_ci NOT NULL DEFAULT (\"{}\") CHECK (json_valid(`c`)), d char(5) DEFAULT 'y', \
+             e datetime DEFAULT current_timestamp() ON UPDATE current_timestamp(), f int DEFAULT (1 + 1), g blob DEFAULT NULL, \
+             h varchar(9) DEFAULT (concat('(', lower('B'))), i tinytext DEFAULT (5))"
+        );
+        assert_eq!(to_mysql("ALTER TABLE t ADD a UUID DEFAULT uuid ()"), "ALTER TABLE t ADD a UUID DEFAULT (uuid ())");
+        for other in ["INSERT INTO t VALUES (DEFAULT(a))", "CREATE PROCEDURE p() BEGIN DECLARE a INT DEFAULT f(1); END"]
+        {
+            assert_eq!(to_mysql(other), other);
+        }
     }
 
     #[test]

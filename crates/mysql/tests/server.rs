@@ -1,7 +1,9 @@
 //! Against a real server: `LUTRA_SOURCE_URL=mysql://… cargo test -p lutra-mysql -- --ignored`.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
 use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use lutra_change::{ColumnType, TableName, Value};
 use lutra_mysql::checks::{self, SourceCheckOptions};
@@ -223,6 +225,62 @@ async fn heartbeats_come_on_an_idle_stream_with_their_checksum() {
     };
     // 19 bytes of header, a file name, 4 bytes of checksum.
     assert!(tokio::time::timeout(Duration::from_secs(10), heartbeat).await.unwrap() > 23);
+}
+
+/// Passes on what client and server say to each other, and holds back for a while what the server says to a dump.
+async fn slow_to_seek(server: ConnectOptions, delay: Duration) -> u16 {
+    const COM_BINLOG_DUMP: u8 = 0x12;
+    const COM_BINLOG_DUMP_GTID: u8 = 0x1e;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (client, _) = listener.accept().await.unwrap();
+        let server = tokio::net::TcpStream::connect((server.host.as_str(), server.port)).await.unwrap();
+        let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+            (client.into_split(), server.into_split());
+        let seeks = std::sync::atomic::AtomicBool::new(false);
+        let ask = async {
+            let mut bytes = vec![0; 1 << 16];
+            while let Ok(length @ 1..) = from_client.read(&mut bytes).await {
+                if matches!(bytes[4], COM_BINLOG_DUMP | COM_BINLOG_DUMP_GTID) {
+                    seeks.store(true, std::sync::atomic::Ordering::SeqCst);
+                }
+                to_server.write_all(&bytes[..length]).await.unwrap();
+            }
+        };
+        let answer = async {
+            let mut bytes = vec![0; 1 << 16];
+            while let Ok(length @ 1..) = from_server.read(&mut bytes).await {
+                if seeks.swap(false, std::sync::atomic::Ordering::SeqCst) {
+                    tokio::time::sleep(delay).await;
+                }
+                to_client.write_all(&bytes[..length]).await.unwrap();
+            }
+        };
+        tokio::join!(ask, answer);
+    });
+    port
+}
+
+#[tokio::test]
+#[ignore = "needs a server"]
+async fn a_server_may_seek_for_longer_than_it_may_be_silent() {
+    let mut c = Connection::connect(&options()).await.unwrap();
+    let (_, now) = catalogue::binlog_end(&mut c).await.unwrap();
+    let request = DumpRequest {
+        start: DumpStart::Gtid(now),
+        server_id: 91_005,
+        heartbeat: Duration::from_millis(200),
+        until_end: false,
+    };
+    let mut slow = options();
+    slow.host = "127.0.0.1".to_owned();
+    slow.port = slow_to_seek(options(), Duration::from_secs(3)).await;
+    slow.tls.mode = TlsMode::Disabled;
+    slow.read_timeout = Duration::from_secs(1);
+    let mut stream = BinlogStream::connect(&slow, &request).await.unwrap();
+    let mut batch = EventBatch::default();
+    assert!(stream.read(&mut batch, 1 << 16).await.unwrap(), "what comes after the search is read");
 }
 
 #[tokio::test]

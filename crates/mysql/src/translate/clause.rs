@@ -11,6 +11,90 @@ pub(super) struct Clauses<'a> {
     /// Whether the clause says a collation, and of those around it by brackets.
     collated: bool,
     around: Vec<bool>,
+    /// The clause is about a column whose type has no room for a default in the row itself.
+    bulky: bool,
+}
+
+/// Types of which MySQL takes no plain default.
+const BULKY: [&str; 9] =
+    ["TEXT", "TINYTEXT", "MEDIUMTEXT", "LONGTEXT", "BLOB", "TINYBLOB", "MEDIUMBLOB", "LONGBLOB", "JSON"];
+
+/// Whether a statement makes or changes a table: tells by its first words.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct OfTable {
+    words: u8,
+    defines: bool,
+    found: bool,
+}
+
+impl OfTable {
+    /// `CREATE OR REPLACE TEMPORARY TABLE`.
+    const FIRST: u8 = 5;
+
+    pub(super) fn word(&mut self, word: &[u8]) {
+        if self.words >= Self::FIRST {
+            return;
+        }
+        if self.words == 0 {
+            self.defines = word.eq_ignore_ascii_case(b"CREATE") || word.eq_ignore_ascii_case(b"ALTER");
+        }
+        self.found |= self.defines && word.eq_ignore_ascii_case(b"TABLE");
+        self.words += 1;
+    }
+
+    pub(super) fn is_it(self) -> bool {
+        self.found
+    }
+}
+
+/// Length of the call of a function that a text begins with: its name and what stands in parentheses behind it. None where
+/// it is another word, and of the current time, which needs no parentheses.
+pub(super) fn call_length(text: &[u8], quotes: Quotes) -> usize {
+    const NO_CALLS: [&[u8]; 16] = [
+        b"CURRENT_TIMESTAMP",
+        b"NOW",
+        b"LOCALTIME",
+        b"LOCALTIMESTAMP",
+        b"WHERE",
+        b"ON",
+        b"AS",
+        b"CHECK",
+        b"ORDER",
+        b"KEY",
+        b"REFERENCES",
+        b"CHARACTER",
+        b"CHARSET",
+        b"COLLATE",
+        b"NULL",
+        b"IN",
+    ];
+    let name = text.iter().take_while(|b| is_word(**b)).count();
+    let word = text.get(..name).unwrap_or_default();
+    if word.first().is_none_or(u8::is_ascii_digit) || NO_CALLS.iter().any(|no| word.eq_ignore_ascii_case(no)) {
+        return 0;
+    }
+    let behind = text.get(name..).unwrap_or_default();
+    let mut at = name + behind.iter().take_while(|b| b.is_ascii_whitespace()).count();
+    if text.get(at) != Some(&b'(') {
+        return 0;
+    }
+    let mut depth = 0u32;
+    while let Some(&byte) = text.get(at) {
+        at += match byte {
+            b'\'' | b'"' | b'`' => quoted_length(text.get(at..).unwrap_or_default(), quotes).max(1),
+            b'(' => {
+                depth += 1;
+                1
+            }
+            b')' if depth == 1 => return at + 1,
+            b')' => {
+                depth -= 1;
+                1
+            }
+            _ => 1,
+        };
+    }
+    0
 }
 
 impl<'a> Clauses<'a> {
@@ -21,13 +105,22 @@ impl<'a> Clauses<'a> {
         let [first, second, third, _] = self.words;
         self.words = [word, first, second, third];
         self.collated |= word.eq_ignore_ascii_case(b"COLLATE");
+        self.bulky |= BULKY.iter().any(|bulky| word.eq_ignore_ascii_case(bulky.as_bytes()));
+    }
+
+    /// Whether a default of the column that the clause is about must stand in parentheses for MySQL.
+    pub(super) fn is_bulky(&self) -> bool {
+        self.bulky
     }
 
     pub(super) fn sign(&mut self, sign: u8) {
         match sign {
             b'(' => self.around.push(std::mem::take(&mut self.collated)),
             b')' => self.collated = self.around.pop().unwrap_or(false),
-            b',' | b';' => self.collated = false,
+            b',' | b';' => {
+                self.collated = false;
+                self.bulky = false;
+            }
             _ => {}
         }
     }
