@@ -1,7 +1,7 @@
 //! XA transactions: held back until they are decided, whoever dies in between.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use lutra_harness::mysql::connect;
@@ -25,6 +25,20 @@ async fn prepare(world: &World, xid: &str, statements: &[String]) -> Result<()> 
     conn.query_drop(format!("XA END '{xid}'")).await?;
     conn.query_drop(format!("XA PREPARE '{xid}'")).await?;
     Ok(conn.disconnect().await?)
+}
+
+/// `XA COMMIT` or `XA ROLLBACK` from another session than that which prepared: MariaDB knows the XID as soon as that one is gone.
+async fn decide(conn: &mut Conn, word: &str, xid: &str) -> Result<()> {
+    const UNKNOWN_XID: u16 = 1_397;
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        match conn.query_drop(format!("XA {word} '{xid}'")).await {
+            Err(mysql_async::Error::Server(error)) if error.code == UNKNOWN_XID && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            other => return Ok(other?),
+        }
+    }
 }
 
 /// So many rows, in words of either family.
@@ -91,18 +105,18 @@ async fn prepared_transactions_wait_for_their_decision_over_kills_of_all_service
     world.settled(LIMIT).await?;
     ensure!(count(&world, "t").await? == 4, "what is prepared is in the target");
 
-    conn.query_drop(format!("XA COMMIT '{}'", xid(3))).await?;
-    conn.query_drop(format!("XA ROLLBACK '{}'", xid(2))).await?;
+    decide(&mut conn, "COMMIT", &xid(3)).await?;
+    decide(&mut conn, "ROLLBACK", &xid(2)).await?;
     conn.query_drop(format!("UPDATE `{db}`.t SET v = 'changed' WHERE id = 1")).await?;
     world.settled(LIMIT).await?;
     restart_all(&world)?;
-    conn.query_drop(format!("XA COMMIT '{}'", xid(4))).await?;
-    conn.query_drop(format!("XA COMMIT '{}'", xid(1))).await?;
+    decide(&mut conn, "COMMIT", &xid(4)).await?;
+    decide(&mut conn, "COMMIT", &xid(1)).await?;
     world.settled(LIMIT).await?;
     ensure!(count(&world, "t").await? == 5, "the committed ones are in the target, once");
     // An XID may be used again.
     prepare(&world, &xid(1), &insert(21)).await?;
-    conn.query_drop(format!("XA COMMIT '{}'", xid(1))).await?;
+    decide(&mut conn, "COMMIT", &xid(1)).await?;
     world.settled(LIMIT).await
 }
 
@@ -117,12 +131,12 @@ async fn large_xa_transactions_pass_in_one_and_two_phases() -> Result<()> {
     prepare(&world, &xid, std::slice::from_ref(&fill)).await?;
     world.caught_up(LIMIT).await?;
     restart_all(&world)?;
-    conn.query_drop(format!("XA COMMIT '{xid}'")).await?;
+    decide(&mut conn, "COMMIT", &xid).await?;
     world.settled(LIMIT).await?;
     ensure!(count(&world, "big").await? == 12_000);
 
     prepare(&world, &xid, std::slice::from_ref(&fill)).await?;
-    conn.query_drop(format!("XA ROLLBACK '{xid}'")).await?;
+    decide(&mut conn, "ROLLBACK", &xid).await?;
     conn.query_drop(format!("XA START '{xid}'")).await?;
     conn.query_drop(&fill).await?;
     conn.query_drop(format!("XA END '{xid}'")).await?;
