@@ -75,6 +75,8 @@ pub(crate) mod tests {
             nullable: true,
             default: None,
             generated: false,
+            expression: None,
+            stored: false,
             auto_increment: false,
             invisible: false,
             touched_by_updates: false,

@@ -54,6 +54,12 @@ pub struct TargetTable {
     pub self_referencing: bool,
     /// Names of triggers that rows would fire.
     pub triggers: Vec<String>,
+    /// A stored generated column that is computed from a TIMESTAMP: in the session's time zone.
+    pub computed_in_zone: Option<String>,
+    /// A stored generated column that is computed from a CHAR, whose padding is a matter of the session's `sql_mode`.
+    pub computed_from_char: Option<String>,
+    /// The time zone SYSTEM is UTC.
+    pub system_is_utc: bool,
     /// What the server understands.
     pub flavour: Flavour,
 }

@@ -101,6 +101,21 @@ pub enum LoadError {
         /// How the target finds a row.
         found_by: &'static str,
     },
+    /// A stored generated column would get another value than the source's.
+    #[error(
+        "unit {number} changes a row of {table} whose stored generated column {column} was computed in a session with {setting}: \
+         the target would compute another value. Make the column VIRTUAL, or compute it from what no session changes"
+    )]
+    ForeignComputation {
+        /// The target table.
+        table: TableName,
+        /// The unit.
+        number: Number,
+        /// The generated column.
+        column: String,
+        /// What the source's session had.
+        setting: String,
+    },
     /// The body of a record, or the row schema that it names.
     #[error("unit {number} cannot be read: {what}")]
     Unit {
@@ -426,6 +441,7 @@ impl LoadError {
             | Self::NoCopyKey { .. }
             | Self::Triggers { .. }
             | Self::PartialImage { .. }
+            | Self::ForeignComputation { .. }
             | Self::NotTransactional { .. } => (Disposition::Halt, "change the target's table or the pipeline's rules"),
             Self::Conflict(_) => {
                 (Disposition::Halt, "compare the row in source and target, mend it, then resume the pipeline")

@@ -196,7 +196,7 @@ impl<R: ReadTransport, S: Schemas> Intake<R, S> {
         let bytes: usize = changes.rows.iter().map(size).sum();
         changes.rows.iter().for_each(|r| self.open.digest.update(r.before.as_deref(), r.after.as_deref()));
         let permit = self.permit(bytes).await;
-        let segment = Segment { tables, rows: changes.rows, bytes, permit };
+        let segment = Segment { tables, rows: changes.rows, context: changes.context.map(Box::new), bytes, permit };
         if self.open.large.is_none() && self.open.bytes + bytes > UNIT_BYTES {
             let (pieces, waiting) = mpsc::channel(PIECES);
             let chunk = self.open.chunk.take();

@@ -101,6 +101,12 @@ pub struct TableMap {
     pub columns: Vec<MappedColumn>,
     /// Names of the target's generated columns.
     pub computed: Vec<String>,
+    /// One that is stored, and computed from a TIMESTAMP: in the session's time zone.
+    pub computed_in_zone: Option<String>,
+    /// One that is stored, and computed from a CHAR, which a session may pad.
+    pub computed_from_char: Option<String>,
+    /// The target's time zone SYSTEM is UTC.
+    pub system_is_utc: bool,
     /// The key that finds a row: primary, else the first unique one without NULLs. `None`: the whole row does.
     pub key: Option<MappedKey>,
     /// Other unique keys.
@@ -165,6 +171,9 @@ impl TableMap {
             schema: Arc::clone(schema),
             columns,
             computed: table.columns.iter().filter(|c| c.generated).map(|c| c.name.clone()).collect(),
+            computed_in_zone: table.computed_in_zone.clone(),
+            computed_from_char: table.computed_from_char.clone(),
+            system_is_utc: table.system_is_utc,
             key: None,
             other_keys: Vec::new(),
             opaque_keys: false,

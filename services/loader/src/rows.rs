@@ -3,7 +3,7 @@
 use std::hash::Hasher as _;
 use std::sync::Arc;
 
-use lutra_change::{ColumnSet, ColumnType, Number, RowFlags, Value};
+use lutra_change::{ColumnSet, ColumnType, Number, RowFlags, SessionContext, Value};
 use lutra_mysql::{json, sql};
 use lutra_wire::record::RowChange;
 use lutra_wire::{Fingerprint, WireError};
@@ -84,6 +84,7 @@ impl Written {
                 });
             };
             ensure_found(row, map, number)?;
+            ensure_computable(row, map, segment.context.as_deref(), number)?;
             let failed = |source| LoadError::Row { table: table.name.clone(), number, source: Box::new(source) };
             let change = self.write(row, table, map).map_err(failed)?;
             let session = Session::of(row.flags);
@@ -227,6 +228,31 @@ impl Side {
 }
 
 /// A partial image that does not hold what finds its row in the target is refused, by name.
+/// A stored generated column is computed by the target's session, which must be like the source's.
+fn ensure_computable(
+    row: &RowChange,
+    map: &TableMap,
+    context: Option<&SessionContext>,
+    number: Number,
+) -> Result<(), LoadError> {
+    const UTC: [&str; 8] = ["", "+00:00", "-00:00", "UTC", "Etc/UTC", "Etc/GMT", "GMT", "Zulu"];
+    const PAD_CHAR_TO_FULL_LENGTH: u64 = 1 << 31;
+    let Some(context) = context.filter(|_| row.after.is_some()) else { return Ok(()) };
+    let fault = |column: &str, setting: String| {
+        let (table, column) = (map.name.clone(), column.to_owned());
+        Err(LoadError::ForeignComputation { table, number, column, setting })
+    };
+    let zone = context.time_zone.as_deref().unwrap_or_default();
+    let is_utc = UTC.contains(&zone) || (zone == "SYSTEM" && map.system_is_utc);
+    match (&map.computed_in_zone, &map.computed_from_char) {
+        (Some(column), _) if !is_utc => fault(column, format!("time_zone = '{zone}'")),
+        (_, Some(column)) if context.sql_mode.unwrap_or(0) & PAD_CHAR_TO_FULL_LENGTH != 0 => {
+            fault(column, "sql_mode = PAD_CHAR_TO_FULL_LENGTH".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
 fn ensure_found(row: &RowChange, map: &TableMap, number: Number) -> Result<(), LoadError> {
     let Some(present) = row.before_columns.as_ref().filter(|_| row.before.is_some()) else { return Ok(()) };
     let absent = |c: usize| map.columns.get(c).filter(|column| !present.contains(column.source));
@@ -349,6 +375,7 @@ mod tests {
     struct Scene {
         table: Arc<RowTable>,
         encoder: RowEncoder,
+        target: TargetTable,
         maps: Maps,
     }
 
@@ -387,13 +414,16 @@ mod tests {
             related: Vec::new(),
             self_referencing: false,
             triggers: Vec::new(),
+            computed_in_zone: None,
+            computed_from_char: None,
+            system_is_utc: true,
             flavour: lutra_mysql::Flavour::MySql,
         };
         let map = Arc::new(TableMap::compile(schema.table(), &target).unwrap());
         let fingerprint = schema.fingerprint();
         let (encoder, decoder) = (RowEncoder::new(&schema), RowDecoder::new(&schema));
         let table = Arc::new(RowTable { fingerprint, name, decoder, schema });
-        Scene { table, encoder, maps: [(fingerprint, map)].into_iter().collect() }
+        Scene { table, encoder, target, maps: [(fingerprint, map)].into_iter().collect() }
     }
 
     type Partial = [Option<i64>; 3];
@@ -421,7 +451,13 @@ mod tests {
             };
             let flags = RowFlags::default();
             let row = RowChange { table: 0, operation, flags, before, after, before_columns, after_columns };
-            let segment = Segment { tables: vec![Arc::clone(&self.table)], rows: vec![row], bytes: 0, permit: None };
+            let segment = Segment {
+                tables: vec![Arc::clone(&self.table)],
+                rows: vec![row],
+                context: None,
+                bytes: 0,
+                permit: None,
+            };
             let mut written = Written::default();
             written.add(&segment, &self.maps, Number::ORIGIN)?;
             Ok(written)
@@ -458,6 +494,47 @@ mod tests {
         assert!(failed.contains("column u") && failed.contains("no key"), "{failed}");
         assert!(keyless.write(Some([Some(1), Some(2), Some(3)]), None).is_ok());
         assert!(keyless.write(None, Some([Some(1), None, Some(3)])).is_ok());
+    }
+
+    #[test]
+    fn a_stored_column_that_another_session_would_compute_otherwise_is_refused_by_name() {
+        let scene = scene(&["id"]);
+        let target = |zone: bool, char: bool, system_is_utc| {
+            let named = |named: bool| named.then(|| "g".to_owned());
+            let target = TargetTable {
+                computed_in_zone: named(zone),
+                computed_from_char: named(char),
+                system_is_utc,
+                ..scene.target.clone()
+            };
+            TableMap::compile(scene.table.schema.table(), &target).unwrap()
+        };
+        let row = RowChange {
+            table: 0,
+            operation: Operation::Insert,
+            flags: RowFlags::default(),
+            before: None,
+            after: Some(Bytes::new()),
+            before_columns: None,
+            after_columns: None,
+        };
+        let found = |map: &TableMap, zone: Option<&str>, sql_mode| {
+            let context = SessionContext {
+                time_zone: zone.map(str::to_owned),
+                sql_mode: Some(sql_mode),
+                ..SessionContext::default()
+            };
+            ensure_computable(&row, map, Some(&context), Number::ORIGIN).map_err(|e| e.to_string())
+        };
+        let zoned = target(true, false, true);
+        for zone in [None, Some("+00:00"), Some("UTC"), Some("SYSTEM")] {
+            assert_eq!(found(&zoned, zone, 1 << 31), Ok(()), "{zone:?}");
+        }
+        let failed = found(&zoned, Some("Europe/Berlin"), 0).unwrap_err();
+        assert!(failed.contains("d.t") && failed.contains("column g") && failed.contains("Europe/Berlin"), "{failed}");
+        assert!(found(&target(true, false, false), Some("SYSTEM"), 0).is_err());
+        assert_eq!(found(&target(false, true, true), Some("Europe/Berlin"), 0), Ok(()));
+        assert!(found(&target(false, true, true), None, 1 << 31).is_err());
     }
 
     #[test]

@@ -14,7 +14,8 @@ pub(crate) fn page(error: &E) -> &'static str {
         | E::NotTransactional { .. }
         | E::TableExists { .. }
         | E::NoCopyKey { .. }
-        | E::PartialImage { .. } => "table-unfit",
+        | E::PartialImage { .. }
+        | E::ForeignComputation { .. } => "table-unfit",
         E::ChunkMissing { .. } => "chunk-missing",
         E::Row { .. } | E::Unit { .. } | E::Unsupported { .. } => "unit-cannot-be-read",
         E::TargetBehindLog { .. } | E::AnotherLog { .. } => "target-behind-log",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lutra_change::{Cursor, Number, TableName};
+use lutra_change::{Cursor, Number, SessionContext, TableName};
 use lutra_log::RecordHeaders;
 use lutra_wire::record::{Ddl, RowChange, SourceState, TableRef};
 use lutra_wire::{Fingerprint, RowDecoder, RowSchema};
@@ -78,6 +78,8 @@ pub struct Segment {
     pub tables: Vec<Arc<RowTable>>,
     /// Rows in source order; images are slices of the record.
     pub rows: Vec<RowChange>,
+    /// The session that changed them, where it is known.
+    pub context: Option<Box<SessionContext>>,
     /// Bytes of the images.
     pub bytes: usize,
     /// Holds the bytes' share of the loader's memory until the rows are done.

@@ -52,6 +52,10 @@ pub struct CatalogueColumn {
     pub default: Option<String>,
     /// VIRTUAL or STORED generated: the server makes its value.
     pub generated: bool,
+    /// What it is computed from, of a generated one.
+    pub expression: Option<String>,
+    /// A generated one whose value is kept in the row.
+    pub stored: bool,
     /// AUTO_INCREMENT.
     pub auto_increment: bool,
     /// INVISIBLE.
@@ -216,6 +220,8 @@ fn column(row: &Row) -> CatalogueColumn {
         generated: extra.contains("VIRTUAL GENERATED")
             || extra.contains("STORED GENERATED")
             || extra.contains("PERSISTENT"),
+        expression: row.text(9).filter(|text| !text.is_empty()).map(str::to_owned),
+        stored: extra.contains("STORED GENERATED") || extra.contains("PERSISTENT"),
         auto_increment: extra.contains("AUTO_INCREMENT"),
         invisible: extra.contains("INVISIBLE"),
         touched_by_updates: extra.contains("ON UPDATE"),

@@ -104,6 +104,6 @@ impl RowTables {
     pub async fn segment(&mut self, number: Number, changes: Changes) -> Result<Segment, LoadError> {
         let Some(fetch) = &self.fetch else { return Err(LoadError::Ended("the row schemas")) };
         let tables = self.tables.of(number, &changes.tables, fetch).await?;
-        Ok(Segment { tables, rows: changes.rows, bytes: 0, permit: None })
+        Ok(Segment { tables, rows: changes.rows, context: changes.context.map(Box::new), bytes: 0, permit: None })
     }
 }

@@ -511,7 +511,8 @@ fn exactly(out: &mut Vec<u8>, map: &TableMap, arena: &Arena, row: Image, column:
         return put(out, &[name, b" IS NULL"]);
     }
     match map.columns.get(column).map_or(ExactForm::Plain, |c| c.exact) {
-        // Both zeros compare equal; the angle tells them apart.
+        // Both zeros compare equal; the angle tells them apart. MariaDB keeps one of them only.
+        ExactForm::Plain if map.flavour.is_mariadb() => put(out, &[name, b"<=>", literal]),
         ExactForm::Plain if literal == b"-0e0" => put(out, &[name, b"=0 AND ATAN2(", name, b",-1)<0"]),
         ExactForm::Plain if literal == b"0e0" => put(out, &[name, b"=0 AND ATAN2(", name, b",-1)>0"]),
         ExactForm::Plain => put(out, &[name, b"<=>", literal]),

@@ -44,6 +44,9 @@ fn map(keyed: bool) -> Arc<TableMap> {
         related: Vec::new(),
         self_referencing: false,
         triggers: Vec::new(),
+        computed_in_zone: None,
+        computed_from_char: None,
+        system_is_utc: true,
         flavour: lutra_mysql::Flavour::MySql,
     };
     Arc::new(TableMap::compile(&Arc::new(schema), &table).unwrap())

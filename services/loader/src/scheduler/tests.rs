@@ -87,6 +87,9 @@ impl Target for Scripted {
             related: Vec::new(),
             self_referencing: false,
             triggers: Vec::new(),
+            computed_in_zone: None,
+            computed_from_char: None,
+            system_is_utc: true,
             flavour: lutra_mysql::Flavour::MySql,
         }))
     }
@@ -229,7 +232,8 @@ impl Rig {
             before_columns: None,
             after_columns: None,
         };
-        let segment = Segment { tables: vec![Arc::clone(&self.table)], rows: vec![row], bytes: 10, permit: None };
+        let segment =
+            Segment { tables: vec![Arc::clone(&self.table)], rows: vec![row], context: None, bytes: 10, permit: None };
         let number = Number::new(sequence, 0);
         let end = UnitEnd {
             number,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lutra_change::{Number, TableName};
 use lutra_mysql::catalogue::{self, TableDefinition};
+use lutra_mysql::sql::quote_identifier;
 use lutra_mysql::{ConnectOptions, Connection, Error, ErrorKind, Flavour, Row};
 use tokio::sync::{Mutex, OnceCell};
 
@@ -184,7 +185,13 @@ impl Target for MySqlTarget {
         let Some(definition) = definition else { return Ok(None) };
         let engines = self.transactional.get_or_try_init(|| transactional_engines(connection));
         let transactional = engines.await?.contains(&definition.engine.to_ascii_lowercase());
-        Ok(Some(TargetTable { transactional, ..describe(definition, flavour) }))
+        let mut table = TargetTable { transactional, ..describe(definition, flavour) };
+        if table.computed_in_zone.is_some() {
+            let zone = connection.query_text("SELECT @@system_time_zone").await;
+            table.system_is_utc =
+                matches!(zone.map_err(failed("asking for the time zone"))?.as_deref(), Some("UTC" | "GMT"));
+        }
+        Ok(Some(table))
     }
 }
 
@@ -282,6 +289,25 @@ async fn transactional_engines(connection: &mut Connection) -> Result<BTreeSet<S
     Ok(rows.iter().map(|row| row.string(0)).collect())
 }
 
+/// A stored generated column that depends on a column of that type, be it by way of other generated ones. MariaDB has none
+/// that depend on the session.
+fn computed_from(table: &TableDefinition, data_type: &str) -> Option<String> {
+    let mut found: Vec<&str> =
+        table.columns.iter().filter(|c| c.data_type == data_type && !c.generated).map(|c| c.name.as_str()).collect();
+    loop {
+        let names = |text: &str, name: &str| text.contains(&quote_identifier(name));
+        let depends = |text: &str| found.iter().any(|name| names(text, name));
+        let next = table
+            .columns
+            .iter()
+            .find(|c| !found.contains(&c.name.as_str()) && c.expression.as_deref().is_some_and(depends))?;
+        if next.stored {
+            return Some(next.name.clone());
+        }
+        found.push(&next.name);
+    }
+}
+
 /// The catalogue's answer in the loader's words.
 fn describe(table: TableDefinition, flavour: Flavour) -> TargetTable {
     let columns = table.columns.iter().map(|c| TargetColumn {
@@ -302,7 +328,11 @@ fn describe(table: TableDefinition, flavour: Flavour) -> TargetTable {
     let parents = table.foreign_keys.iter().map(|f| f.parent.clone());
     let related: BTreeSet<TableName> =
         parents.chain(table.referenced_by.iter().map(|f| f.child.clone())).filter(|n| *n != table.name).collect();
+    let session_counts = !flavour.is_mariadb();
     TargetTable {
+        computed_in_zone: computed_from(&table, "timestamp").filter(|_| session_counts),
+        computed_from_char: computed_from(&table, "char").filter(|_| session_counts),
+        system_is_utc: false,
         columns: columns.collect(),
         unique_keys: keys.collect(),
         related: related.into_iter().collect(),
