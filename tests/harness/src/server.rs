@@ -20,9 +20,9 @@ use crate::process::{Launch, Process, ProcessId, describe};
 pub enum Kind {
     /// MySQL.
     MySql,
-    /// Apache Kafka, one node that is broker and controller.
+    /// Apache Kafka: a node that is broker and controller.
     Kafka,
-    /// Apache ZooKeeper, alone.
+    /// Apache ZooKeeper.
     ZooKeeper,
 }
 

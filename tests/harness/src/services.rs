@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::home::repository;
 use crate::install::Toolchain;
 use crate::process::{Guard, Launch, Process, ProcessId, Usage, describe};
+use crate::server::Kind;
 use crate::stack::Stack;
 
 /// The packages whose programs a running Lutra consists of.
@@ -223,7 +224,8 @@ impl Launcher {
     /// When the stack lacks ZooKeeper or Kafka, or the folder cannot be made.
     pub fn new(binaries: Binaries, stack: &Stack, folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-        let args = ["--zookeeper", &stack.zookeeper()?.address(), "--kafka", &stack.kafka()?.address()];
+        let (zookeeper, kafka) = (stack.addresses(Kind::ZooKeeper)?, stack.addresses(Kind::Kafka)?);
+        let args = ["--zookeeper", &zookeeper, "--kafka", &kafka];
         let args = args.map(str::to_owned).to_vec();
         let folder = std::path::absolute(folder).context("find the folder of the services")?;
         Ok(Self { binaries, folder, args, env: Vec::new(), guard: Guard::WithStarter })

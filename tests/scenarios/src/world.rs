@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use lutra_harness::oracle::{Comparison, Report};
+use lutra_harness::server::Kind;
 use lutra_harness::services::{Binaries, Launcher, Profile, Service, ServiceProcess};
 use lutra_harness::{SharedStack, Stack, mysql};
 use lutra_mysql::{Flavour, checks};
@@ -34,7 +35,7 @@ pub struct WorldOptions {
     pub env: BTreeMap<String, Vec<(String, String)>>,
     /// `host:port` under which the loader reaches the target, without TLS: something in between may read along.
     pub target_address: Option<String>,
-    /// The same for the source and its extractor.
+    /// The same for the source and its extractor; of several servers, with commas in between.
     pub source_address: Option<String>,
     /// Addresses of ZooKeeper and Kafka, where something is in between.
     pub reach: Option<[String; 2]>,
@@ -101,7 +102,7 @@ impl World {
             .args(&["--cluster", &name, "--data-dir", "."])
             .env("LUTRA_SOURCE_PASSWORD", PASSWORD)
             .env("LUTRA_TARGET_PASSWORD", PASSWORD);
-        let zookeeper = servers.zookeeper()?.address();
+        let zookeeper = servers.addresses(Kind::ZooKeeper)?;
         let connect = ["--zookeeper", &zookeeper, "--cluster", &name].map(str::to_owned).to_vec();
         let mut world = Self {
             name,
@@ -228,7 +229,8 @@ impl World {
              tables: [{tables}]\n{more}{source_tls}---\nkind: target\nname: t-{name}\nspec:\n  servers: [\"{target_address}\"]\n  user: {target_user}\n  \
              password: ${{env:LUTRA_TARGET_PASSWORD}}\n{tls}---\nkind: pipeline\nname: {pipeline}\nspec:\n  source: {source}\n  target: t-{name}\n{routes}{load}",
             source = self.source(),
-            source_address = self.options.source_address.clone().map_or_else(|| address("source"), Ok)?,
+            source_address =
+                self.options.source_address.clone().map_or_else(|| address("source"), Ok)?.replace(',', "\", \""),
             source_tls = if self.options.source_address.is_some() { "  tls: {mode: disabled}\n" } else { "" },
             target_address = self.options.target_address.clone().map_or_else(|| address("target"), Ok)?,
             tls = if self.options.target_address.is_some() { "  tls: {mode: disabled}\n" } else { "" },

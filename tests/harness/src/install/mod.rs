@@ -42,6 +42,10 @@ const MARIADB: PackageSet = PackageSet {
 const SPIN: PackageSet =
     PackageSet { name: "spin", suite: Suite::Own, packages: &["spin"], keep: |name| name == "spin" };
 
+/// Moves the wall clock of a process that it is loaded into.
+const FAKETIME: PackageSet =
+    PackageSet { name: "faketime", suite: Suite::Own, packages: &["libfaketime"], keep: |name| name == "libfaketime" };
+
 /// The Debian packages that building takes beside a C compiler.
 pub const BUILD_PACKAGES: &[&str] = BUILD.packages;
 
@@ -232,6 +236,21 @@ pub fn ensure_spin(home: &Home, progress: Progress<'_>) -> Result<PathBuf> {
         apt::install(&SPIN, &home.cache(), &tree, progress)?;
     }
     Ok(tree.join("usr/bin/spin"))
+}
+
+/// The library that moves a process's clock, downloaded and unpacked where it is missing.
+///
+/// # Errors
+/// When a download or unpacking fails, or the package has another form than it had.
+pub fn ensure_faketime(home: &Home, progress: Progress<'_>) -> Result<PathBuf> {
+    let _lock = home.lock("install")?;
+    let tree = home.dist().join(FAKETIME.name);
+    if !tree.is_dir() {
+        apt::install(&FAKETIME, &home.cache(), &tree, progress)?;
+    }
+    let folders = toolchain::library_folders(&tree);
+    let library = folders.iter().map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|path| path.is_file());
+    library.ok_or_else(|| anyhow!("find libfaketimeMT.so.1 under {}", tree.display()))
 }
 
 /// Runs a command to its end and gives its standard output.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use rand::Rng;
 use rand::distr::Alphanumeric;
 
-use super::{Flavour, KAFKA_NAME, Life, MySqlSpec, Stack, StackSpec, ZOOKEEPER_NAME, ports};
+use super::{Flavour, KAFKA_NAME, Life, MySqlSpec, Stack, StackSpec, ZOOKEEPER_NAME, cluster, ports};
 use crate::install::Installation;
 use crate::process::{Guard, Launch, describe, tail};
 use crate::server::{Kind, Server};
@@ -45,21 +45,23 @@ pub(super) fn servers(
         add(&mysql.name, Kind::MySql, port, (program, args, Vec::new()))?;
     }
     if spec.kafka {
-        let (port, controller) = (ports::pick(&mut taken)?, ports::pick(&mut taken)?);
-        let own = make(&folder.join(KAFKA_NAME))?;
-        fs::write(
-            own.join("server.properties"),
-            kafka_properties(port, spec.kafka_advertised.unwrap_or(port), controller, &own),
-        )
-        .context("write server.properties")?;
-        fs::write(own.join("log4j2.properties"), KAFKA_LOGGING).context("write log4j2.properties")?;
-        add(KAFKA_NAME, Kind::Kafka, port, kafka_command(installation, &own))?;
+        let brokers = cluster::brokers(spec, &mut taken)?;
+        for (broker, name) in brokers.iter().zip(cluster::names(KAFKA_NAME, spec.brokers)) {
+            let own = make(&folder.join(&name))?;
+            fs::write(own.join("server.properties"), cluster::kafka_properties(broker, &brokers, &own))
+                .context("write server.properties")?;
+            fs::write(own.join("log4j2.properties"), KAFKA_LOGGING).context("write log4j2.properties")?;
+            add(&name, Kind::Kafka, broker.port, kafka_command(installation, &own))?;
+        }
     }
     if spec.zookeeper {
-        let port = ports::pick(&mut taken)?;
-        let own = make(&folder.join(ZOOKEEPER_NAME))?;
-        fs::write(own.join("zoo.cfg"), zoo_cfg(port, &own)).context("write zoo.cfg")?;
-        add(ZOOKEEPER_NAME, Kind::ZooKeeper, port, zookeeper_command(installation, &own))?;
+        let members = cluster::members(spec, &mut taken)?;
+        for (member, name) in members.iter().zip(cluster::names(ZOOKEEPER_NAME, spec.zookeepers)) {
+            let own = make(&folder.join(&name))?;
+            fs::write(own.join("zoo.cfg"), cluster::zoo_cfg(member, &members, &own)).context("write zoo.cfg")?;
+            fs::write(make(&own.join("data"))?.join("myid"), member.id.to_string()).context("write myid")?;
+            add(&name, Kind::ZooKeeper, member.port, zookeeper_command(installation, &own))?;
+        }
     }
     Ok(servers)
 }
@@ -134,7 +136,7 @@ pub(super) fn java_scratch(own: &Path) -> [String; 2] {
     [format!("-Djava.io.tmpdir={}", own.display()), "-XX:-UsePerfData".to_owned()]
 }
 
-fn lines_of(settings: &[(&str, &str)]) -> String {
+pub(super) fn lines_of(settings: &[(&str, &str)]) -> String {
     settings.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
 }
 
@@ -305,21 +307,6 @@ fn run_logged(command: &mut Command, log: &Path, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// A killed broker is let in again when its old session has run out: 4 s instead of the default 9.
-fn kafka_properties(port: u16, advertised: u16, controller: u16, own: &Path) -> String {
-    format!(
-        "{}controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{advertised},CONTROLLER://127.0.0.1:{controller}\n\
-         log.dirs={}/data\ngroup.initial.rebalance.delay.ms=0\noffsets.topic.num.partitions=4\n\
-         transaction.state.log.num.partitions=4\nshare.coordinator.state.topic.num.partitions=1\n\
-         share.coordinator.state.topic.replication.factor=1\nshare.coordinator.state.topic.min.isr=1\n\
-         log.cleaner.dedupe.buffer.size=8388608\nbroker.session.timeout.ms=4000\nbroker.heartbeat.interval.ms=1000\n",
-        lines_of(KAFKA_SETTINGS),
-        own.display()
-    )
-}
-
 const KAFKA_LOGGING: &str = "status=error\nappender.out.type=Console\nappender.out.name=out\n\
     appender.out.layout.type=PatternLayout\nappender.out.layout.pattern=%d %p %m (%c)%n\n\
     rootLogger.level=info\nrootLogger.appenderRef.out.ref=out\n";
@@ -344,29 +331,23 @@ fn kafka_command(installation: &Installation, own: &Path) -> CommandLine {
     (installation.tools().java(), args, installation.tools().java_env())
 }
 
-/// Formats Kafka's data folder.
+/// Formats the brokers' data folders.
 pub(super) fn prepare_kafka(installation: &Installation, stack: &Stack) -> Result<()> {
-    if !stack.servers.contains_key(KAFKA_NAME) {
-        return Ok(());
-    }
-    let own = stack.folder.join(KAFKA_NAME);
     // 21 characters and an `A`: base64 of sixteen bytes.
     let id: String = rand::rng().sample_iter(Alphanumeric).take(21).map(char::from).chain(['A']).collect();
-    let mut command = Command::new(installation.tools().java());
-    command.args(kafka_java(installation, &own)).envs(installation.tools().java_env());
-    command
-        .args(["kafka.tools.StorageTool", "format", "--standalone", "-t", &id, "-c"])
-        .arg(own.join("server.properties"));
-    command.stdin(Stdio::null());
-    run_logged(&mut command, &own.join("format.log"), "format Kafka's data folder")
-}
-
-fn zoo_cfg(port: u16, own: &Path) -> String {
-    format!(
-        "{}dataDir={}/data\nclientPort={port}\nclientPortAddress=127.0.0.1\nmaxClientCnxns=0\n",
-        lines_of(ZOOKEEPER_SETTINGS),
-        own.display()
-    )
+    let brokers = stack.all(Kind::Kafka);
+    for broker in &brokers {
+        let own = broker.folder();
+        let mut command = Command::new(installation.tools().java());
+        command.args(kafka_java(installation, own)).envs(installation.tools().java_env());
+        command.args(["kafka.tools.StorageTool", "format"]);
+        if brokers.len() == 1 {
+            command.arg("--standalone");
+        }
+        command.args(["-t", &id, "-c"]).arg(own.join("server.properties")).stdin(Stdio::null());
+        run_logged(&mut command, &own.join("format.log"), "format Kafka's data folder")?;
+    }
+    Ok(())
 }
 
 fn zookeeper_command(installation: &Installation, own: &Path) -> CommandLine {

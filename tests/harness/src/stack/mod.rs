@@ -1,10 +1,12 @@
 //! A set of servers with their own ports and folder.
 
+mod cluster;
 mod layout;
 mod ports;
 mod replica;
 mod shared;
 mod spec;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,9 +27,9 @@ pub use replica::{REPLICA_NAME, Replicated, Replication};
 pub use shared::SharedStack;
 pub use spec::{Flavour, Life, MySqlSpec, StackSpec};
 
-/// The name of the Kafka server in a stack.
+/// The name of the Kafka server in a stack; of several the n-th is called `kafka-n`.
 pub const KAFKA_NAME: &str = "kafka";
-/// The name of the ZooKeeper server in a stack.
+/// The name of the ZooKeeper server in a stack; of several the n-th is called `zookeeper-n`.
 pub const ZOOKEEPER_NAME: &str = "zookeeper";
 
 /// A running set of servers.
@@ -120,7 +122,7 @@ impl Stack {
         }
         self.wait_ready().await?;
         if spec.mysql.iter().any(|server| server.replica) {
-            self.replication().await?.start().await.context("let the replica follow its source")?;
+            self.replication().await?.follow().await.context("let the replica follow its source")?;
         }
         fs::write(self.folder.join(ENV_FILE), self.env_file()).context("write stack.env")?;
         self.remember(true)
@@ -229,20 +231,40 @@ impl Stack {
         self.server(name, Kind::MySql)
     }
 
-    /// The Kafka server.
+    /// The Kafka server; of several the first.
     ///
     /// # Errors
     /// When the stack has none.
     pub fn kafka(&self) -> Result<&Server> {
-        self.server(KAFKA_NAME, Kind::Kafka)
+        self.first(Kind::Kafka)
     }
 
-    /// The ZooKeeper server.
+    /// The ZooKeeper server; of several the first.
     ///
     /// # Errors
     /// When the stack has none.
     pub fn zookeeper(&self) -> Result<&Server> {
-        self.server(ZOOKEEPER_NAME, Kind::ZooKeeper)
+        self.first(Kind::ZooKeeper)
+    }
+
+    /// All servers of a kind, in the order of their names.
+    #[must_use]
+    pub fn all(&self, kind: Kind) -> Vec<&Server> {
+        self.servers.values().filter(|server| server.kind() == kind).collect()
+    }
+
+    /// The addresses of all servers of a kind, with commas in between, as clients of Kafka and ZooKeeper take them.
+    ///
+    /// # Errors
+    /// When the stack has none.
+    pub fn addresses(&self, kind: Kind) -> Result<String> {
+        self.first(kind)?;
+        Ok(self.all(kind).into_iter().map(Server::address).collect::<Vec<_>>().join(","))
+    }
+
+    fn first(&self, kind: Kind) -> Result<&Server> {
+        let found = self.all(kind).into_iter().next();
+        found.ok_or_else(|| anyhow!("find a server ({kind:?}) in the stack {}: it has none", self.name))
     }
 
     fn server(&self, name: &str, kind: Kind) -> Result<&Server> {
@@ -253,12 +275,11 @@ impl Stack {
     /// The addresses as environment variables: `LUTRA_<NAME>_URL` for a MySQL server, `LUTRA_KAFKA`, `LUTRA_ZOOKEEPER`.
     #[must_use]
     pub fn env(&self) -> Vec<(String, String)> {
-        let variable = |server: &Server| match server.kind() {
-            Kind::MySql => format!("LUTRA_{}_URL", server.name().to_uppercase().replace('-', "_")),
-            Kind::Kafka => "LUTRA_KAFKA".to_owned(),
-            Kind::ZooKeeper => "LUTRA_ZOOKEEPER".to_owned(),
-        };
-        self.servers.values().map(|server| (variable(server), server.url())).collect()
+        let variable = |server: &Server| format!("LUTRA_{}_URL", server.name().to_uppercase().replace('-', "_"));
+        let databases = self.all(Kind::MySql).into_iter().map(|server| (variable(server), server.url()));
+        let others = [("LUTRA_KAFKA", Kind::Kafka), ("LUTRA_ZOOKEEPER", Kind::ZooKeeper)];
+        let others = others.into_iter().filter_map(|(name, kind)| Some((name.to_owned(), self.addresses(kind).ok()?)));
+        databases.chain(others).collect()
     }
 
     fn env_file(&self) -> String {

@@ -49,7 +49,15 @@ impl Stack {
     /// # Errors
     /// When the stack has none, or it does not answer.
     pub async fn replication(&self) -> Result<Replication> {
-        let (source, replica) = (self.mysql("source")?, self.mysql(REPLICA_NAME)?);
+        self.replication_between("source", REPLICA_NAME).await
+    }
+
+    /// The same of two servers that may have changed their parts.
+    ///
+    /// # Errors
+    /// When the stack lacks one of them, or the replica does not answer.
+    pub async fn replication_between(&self, source: &str, replica: &str) -> Result<Replication> {
+        let (source, replica) = (self.mysql(source)?, self.mysql(replica)?);
         let version = crate::mysql::version(&replica.url()).await?;
         let flavour = if version.contains("MariaDB") { Flavour::MariaDb } else { Flavour::MySql };
         let log = replica.process().launch().log;
@@ -58,11 +66,11 @@ impl Stack {
 }
 
 impl Replication {
-    /// Lets the replica follow its source from the source's first transaction on, by GTID.
+    /// Lets the replica follow its source, by GTID, from what it has; it takes writes of administrators only.
     ///
     /// # Errors
     /// When a statement fails.
-    pub(super) async fn start(&self) -> Result<()> {
+    pub async fn follow(&self) -> Result<()> {
         let change = match self.flavour {
             Flavour::MySql => format!(
                 "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={}, SOURCE_USER='root', \

@@ -50,8 +50,13 @@ pub struct StackSpec {
     pub kafka: bool,
     /// Whether there is a ZooKeeper.
     pub zookeeper: bool,
-    /// The port under which Kafka tells its clients to call it, where that is not its own: something stands in between.
-    pub kafka_advertised: Option<u16>,
+    /// How many brokers Kafka has. Of several each is broker and controller, and has every record of the others.
+    pub brokers: u32,
+    /// How many servers ZooKeeper has.
+    pub zookeepers: u32,
+    /// The ports under which the brokers, in their order, tell clients to call them, where that is not their own: something
+    /// stands in between.
+    pub kafka_advertised: Vec<u16>,
     /// Whether it may outlive the starter.
     pub life: Life,
 }
@@ -80,9 +85,18 @@ impl StackSpec {
             mysql: vec![MySqlSpec::named("source"), MySqlSpec::named("target")],
             kafka: true,
             zookeeper: true,
-            kafka_advertised: None,
+            brokers: 1,
+            zookeepers: 1,
+            kafka_advertised: Vec::new(),
             life: Life::Test,
         }
+    }
+
+    /// The same with so many brokers and ZooKeeper servers.
+    #[must_use]
+    pub fn spread(mut self, brokers: u32, zookeepers: u32) -> Self {
+        (self.brokers, self.zookeepers) = (brokers, zookeepers);
+        self
     }
 
     /// The same with a source and a target of these flavours.
