@@ -15,11 +15,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::chronicle::Chronicle;
-use crate::fault::{self, Fault};
+use crate::fault::{self, Fault, Need};
 use crate::findings::{self, Findings, Invariant};
+use crate::ground::{Form, Ground};
 use crate::plan::Dice;
 use crate::report::{Campaign, Run};
-use crate::rig::{Ground, LIMIT, Rig};
+use crate::rig::{LIMIT, Rig};
 use crate::watch::audit::{Auditor, Subject};
 use crate::watch::conserved::Verdict;
 use crate::watch::health::{Monitor, Record};
@@ -65,8 +66,8 @@ impl Choice {
     /// What the names choose; everything that is on by default where there are none.
     ///
     /// # Errors
-    /// When a name chooses nothing, or only what this machine cannot do.
-    pub fn of(workloads: &[String], faults: &[String]) -> Result<Self> {
+    /// When a name chooses nothing, or only what this machine or this form of the rig cannot do.
+    pub fn of(workloads: &[String], faults: &[String], form: Form) -> Result<Self> {
         let all = workload::all();
         let mut chosen: Vec<String> = Vec::new();
         for name in workloads {
@@ -76,14 +77,23 @@ impl Choice {
         if chosen.is_empty() {
             chosen = all.iter().filter(|w| w.by_default()).map(|w| w.name().to_owned()).collect();
         }
-        Ok(Self { workloads: chosen, faults: chosen_faults(faults)? })
+        Ok(Self { workloads: chosen, faults: chosen_faults(faults, form)? })
     }
 }
 
-fn chosen_faults(names: &[String]) -> Result<Vec<String>> {
+impl Choice {
+    /// Whether one of the faults needs this.
+    #[must_use]
+    pub fn needs(&self, need: Need) -> bool {
+        fault::all().iter().any(|fault| fault.needs() == Some(need) && self.faults.contains(&fault.name()))
+    }
+}
+
+fn chosen_faults(names: &[String], form: Form) -> Result<Vec<String>> {
     let all = fault::all();
+    let barred = |f: &dyn Fault| f.unable().or_else(|| f.lacks(form).map(str::to_owned));
     if names.is_empty() {
-        let on = all.iter().filter(|f| f.by_default() && f.unable().is_none());
+        let on = all.iter().filter(|f| f.by_default() && barred(f.as_ref()).is_none());
         return Ok(on.map(|f| f.name()).collect());
     }
     let mut chosen = Vec::new();
@@ -91,8 +101,8 @@ fn chosen_faults(names: &[String]) -> Result<Vec<String>> {
         let fits = |f: &&dyn Fault| f.name().starts_with(name.as_str()) || f.family().name() == name;
         let found: Vec<&dyn Fault> = all.iter().map(AsRef::as_ref).filter(fits).collect();
         ensure!(!found.is_empty(), "there is no fault {name}; --list says which there are");
-        let able: Vec<String> = found.iter().filter(|f| f.unable().is_none()).map(|f| f.name()).collect();
-        let why = found.first().and_then(|f| f.unable()).unwrap_or_default();
+        let able: Vec<String> = found.iter().filter(|f| barred(**f).is_none()).map(|f| f.name()).collect();
+        let why = found.first().and_then(|f| barred(*f)).unwrap_or_default();
         ensure!(!able.is_empty(), "{name}: {why}");
         chosen.extend(able.into_iter().filter(|n| !chosen.contains(n)).collect::<Vec<_>>());
     }
@@ -214,6 +224,7 @@ pub async fn run(
         fault.prepare(&rig).await.with_context(|| format!("prepare {}", fault.name()))?;
     }
     campaign.unable = fault::all().into_iter().filter_map(|f| Some((f.name(), f.unable()?))).collect();
+    chronicle.say("form", ground.form.words());
     let (bank, hot) = (database(&works, "bank"), database(&works, "hot"));
     let subject = Subject { task: rig.load_task(), bank: bank.clone(), hot };
     let auditor = Auditor::begin(&rig.world.target_url, subject).await?;
@@ -247,7 +258,13 @@ pub async fn run(
         pulse: Arc::clone(&pulse),
         pace: pace.clone(),
         auditor,
-        run: Run { seed, began_at: now(), workloads: choice.workloads.clone(), ..Run::default() },
+        run: Run {
+            seed,
+            began_at: now(),
+            workloads: choice.workloads.clone(),
+            form: ground.form.words(),
+            ..Run::default()
+        },
         campaign,
         began,
         failed: BTreeMap::new(),
@@ -407,10 +424,15 @@ mod tests {
 
     #[test]
     fn names_families_and_beginnings_choose_faults() {
-        let chosen = |names: &[&str]| chosen_faults(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
+        let of = |names: &[&str], form| chosen_faults(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>(), form);
+        let chosen = |names: &[&str]| of(names, Form::default());
         assert_eq!(chosen(&["kill-loader"]).unwrap(), ["kill-loader"]);
         assert_eq!(chosen(&["kill-loader", "kill-"]).unwrap().len(), 4);
-        assert_eq!(chosen(&["kafka"]).unwrap().len(), 5);
+        assert_eq!(chosen(&["kafka"]).unwrap().len(), 7);
+        assert!(chosen(&["broker-killed"]).is_err_and(|e| e.to_string().contains("--brokers 3")));
+        let three = Form { brokers: 3, ..Form::default() };
+        assert_eq!(of(&["broker-killed"], three).unwrap(), ["broker-killed"]);
+        assert!(of(&["kafka-killed"], three).is_err());
         assert!(chosen(&["nonsense"]).is_err());
         assert!(chosen(&["clock-moved"]).is_err());
         assert!(chosen(&[]).unwrap().len() > 30);
@@ -418,8 +440,10 @@ mod tests {
 
     #[test]
     fn workloads_are_chosen_by_name() {
-        assert_eq!(Choice::of(&["hot".to_owned()], &[]).unwrap().workloads, ["hot"]);
-        assert!(Choice::of(&["cold".to_owned()], &[]).is_err());
-        assert!(!Choice::of(&[], &[]).unwrap().workloads.contains(&"giants".to_owned()));
+        assert_eq!(Choice::of(&["hot".to_owned()], &[], Form::default()).unwrap().workloads, ["hot"]);
+        assert!(Choice::of(&["cold".to_owned()], &[], Form::default()).is_err());
+        assert!(Choice::of(&[], &[], Form::default()).unwrap().needs(Need::Replica));
+        assert!(!Choice::of(&[], &["kill-".to_owned()], Form::default()).unwrap().needs(Need::Replica));
+        assert!(!Choice::of(&[], &[], Form::default()).unwrap().workloads.contains(&"giants".to_owned()));
     }
 }

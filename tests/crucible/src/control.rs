@@ -15,14 +15,15 @@ use crate::campaign::{self, PAUSE, Working, Works, database, short};
 use crate::chronicle::Chronicle;
 use crate::fault::crash::restart_with;
 use crate::findings::{Findings, Invariant};
+use crate::ground::Ground;
 use crate::report::{Campaign, ControlOutcome};
-use crate::rig::{Ground, LIMIT, Rig};
+use crate::rig::{LIMIT, Rig};
 use crate::watch::audit::{Auditor, Subject};
 use crate::watch::conserved::{Counted, Verdict};
 use crate::watch::health::{Monitor, Record, STALL};
 use crate::watch::resources::{self, BOUND, Usage};
 use crate::watch::sampler::Sampled;
-use crate::watch::{Sampler, conserved, rest};
+use crate::watch::{Sampler, conserved, named, rest};
 use crate::workload::Pace;
 
 /// Workloads that controls need.
@@ -61,6 +62,8 @@ pub enum Control {
     Unconserved,
     /// A loader that does not come back in time.
     Gone,
+    /// A gap that nobody names.
+    Unnamed,
     /// A loader without its fence.
     Fence,
     /// A loader whose checkpoint is outside its transaction.
@@ -69,7 +72,7 @@ pub enum Control {
 
 impl Control {
     /// All of them; the last ones ruin their cluster.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Torn,
         Self::Doubled,
         Self::Lost,
@@ -84,6 +87,7 @@ impl Control {
         Self::Bounded,
         Self::Unconserved,
         Self::Gone,
+        Self::Unnamed,
         Self::Fence,
         Self::Checkpoint,
     ];
@@ -106,6 +110,7 @@ impl Control {
             Self::Bounded => "bounded",
             Self::Unconserved => "unconserved",
             Self::Gone => "gone",
+            Self::Unnamed => "unnamed",
             Self::Fence => "fence-off",
             Self::Checkpoint => "checkpoint-outside",
         }
@@ -129,6 +134,7 @@ impl Control {
             Self::Bounded => "the bound of memory is set to 1 MiB",
             Self::Unconserved => "the loaders' counter is told with one row less",
             Self::Gone => "all loaders are frozen while a change must arrive within 3 s",
+            Self::Unnamed => "a lost tail is looked for in the status of a cluster that has none",
             Self::Fence => "a loader runs with its fence switched off, and the slot row is taken away from it",
             Self::Checkpoint => {
                 "a loader commits its checkpoint outside the transaction of the rows, and dies in between"
@@ -154,6 +160,7 @@ impl Control {
             Self::Bounded => Invariant::BoundedResources,
             Self::Unconserved => Invariant::Conserved,
             Self::Gone => Invariant::Recovers,
+            Self::Unnamed => Invariant::Named,
         }
     }
 
@@ -316,6 +323,10 @@ async fn one(control: Control, rig: &Rig, works: &Works, seed: u64, findings: &F
         Control::Stalled => stalled(rig, &sampler, &names, findings).await,
         Control::Paused => paused(rig, &sampler, findings).await,
         Control::Gone => gone(rig, findings).await,
+        Control::Unnamed => {
+            findings.look(Invariant::Named, named::unnamed(&rig.status().await?, &["source_behind_log".to_owned()]));
+            Ok(())
+        }
         Control::Bounded => {
             let processes = rig.world.services.iter().map(|(name, s)| (name.clone(), s.process().id()));
             resources::look(processes, &mut BTreeMap::new(), Usage { mib: 1, ..BOUND }, findings);

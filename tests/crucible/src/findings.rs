@@ -37,11 +37,13 @@ pub enum Invariant {
     Consistent,
     /// Everything goes on by itself when a fault is over.
     Recovers,
+    /// What work cannot get past by itself halts a task that names it.
+    Named,
 }
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NothingLost,
         Self::NothingDoubled,
         Self::NothingTorn,
@@ -56,6 +58,7 @@ impl Invariant {
         Self::Conserved,
         Self::Consistent,
         Self::Recovers,
+        Self::Named,
     ];
 
     /// In words.
@@ -76,6 +79,9 @@ impl Invariant {
             Self::Conserved => "rows read at the source = rows applied at the target, by the services' own counters",
             Self::Consistent => "a workload's own conditions hold (TPC-C)",
             Self::Recovers => "work goes on by itself within 120 s after each fault",
+            Self::Named => {
+                "what work cannot get past by itself halts a task within 60 s that names it, and nothing of another history comes"
+            }
         }
     }
 

@@ -14,6 +14,7 @@ pub mod chronicle;
 pub mod control;
 pub mod fault;
 pub mod findings;
+pub mod ground;
 pub mod plan;
 pub mod report;
 pub mod rig;
@@ -26,13 +27,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use lutra_harness::Flavour;
 use tokio_util::sync::CancellationToken;
 
 use crate::campaign::{Budget, Choice};
 use crate::chronicle::Chronicle;
 use crate::control::Control;
+use crate::fault::Need;
+use crate::ground::{Form, Ground};
 use crate::report::Campaign;
-use crate::rig::Ground;
 
 /// Inject faults into real servers and services, and hold the target against the source.
 ///
@@ -58,6 +61,15 @@ pub struct Arguments {
     /// Only these faults, by name, family or the beginning of a name (may be given several times)
     #[arg(long, value_name = "NAME")]
     pub fault: Vec<String>,
+    /// How many brokers: with 3, faults of several brokers take the place of those of a single one
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = one_or_three)]
+    pub brokers: u32,
+    /// How many ZooKeeper servers: the same
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = one_or_three)]
+    pub zookeepers: u32,
+    /// Whose server the target is
+    #[arg(long, value_name = "SERVER", default_value = "mysql", value_parser = ["mysql", "mariadb"])]
+    pub target: String,
     /// Where the report goes [default: crucible in cargo's target folder]
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
@@ -81,6 +93,18 @@ pub struct Arguments {
     pub controls: bool,
 }
 
+fn one_or_three(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|n| matches!(n, 1 | 3)).ok_or_else(|| "1 or 3".to_owned())
+}
+
+impl Arguments {
+    /// The form of the rig, as far as it is told.
+    fn form(&self) -> Form {
+        let target = if self.target == "mariadb" { Flavour::MariaDb } else { Flavour::MySql };
+        Form { brokers: self.brokers, zookeepers: self.zookeepers, target, ..Form::default() }
+    }
+}
+
 /// What this process mounts goes with it, however it ends: to be called before there is a second thread.
 pub fn own_mounts() {
     fault::disk::own_mounts();
@@ -96,14 +120,15 @@ pub(crate) fn note(text: impl std::fmt::Display) {
 /// # Errors
 /// When the run itself fails: what it found until then is written.
 pub async fn run(arguments: Arguments) -> Result<bool> {
+    let mut form = arguments.form();
     if arguments.list {
-        list();
+        list(form);
         return Ok(true);
     }
     if let (Some(folder), false) = (&arguments.report, arguments.add.is_empty()) {
         return add_up(folder, &arguments);
     }
-    let choice = Choice::of(&arguments.workload, &arguments.fault)?;
+    let choice = Choice::of(&arguments.workload, &arguments.fault, form)?;
     let controls = chosen_controls(&arguments)?;
     let folder = match &arguments.report {
         Some(folder) => folder.clone(),
@@ -115,8 +140,10 @@ pub async fn run(arguments: Arguments) -> Result<bool> {
     let seed = arguments.seed.unwrap_or_else(rand::random);
     chronicle.note("run", &format!("seed {seed}"), serde_json::json!({ "seed": seed }));
     let stop = stopped_by_hand();
-    let ground = Arc::new(Ground::start().await?);
     let only_controls = !arguments.control.is_empty();
+    form.replica = !only_controls && choice.needs(Need::Replica);
+    form.clocks = !only_controls && choice.needs(Need::Clocks);
+    let ground = Arc::new(Ground::start(form).await?);
     let mut done = Ok(());
     if !only_controls {
         let Arguments { minutes, faults, each, rest_every, .. } = arguments;
@@ -197,7 +224,7 @@ fn stamp() -> String {
     campaign::now().to_string()
 }
 
-fn list() {
+fn list(form: Form) {
     println!("workloads:");
     for workload in workload::all() {
         println!("  {:<28} {}", workload.name(), workload.about());
@@ -205,7 +232,7 @@ fn list() {
     println!("faults:");
     for fault in fault::all() {
         println!("  {:<28} {:<13} {}", fault.name(), fault.family().name(), fault.about());
-        if let Some(why) = fault.unable() {
+        if let Some(why) = fault.unable().or_else(|| fault.lacks(form).map(str::to_owned)) {
             println!("  {:<28} not here: {why}", "");
         }
     }
@@ -241,5 +268,10 @@ mod tests {
         assert!(Arguments::try_parse_from(["c", "--report", "d", "--add", "a", "--add", "b"]).is_ok());
         assert!(Arguments::try_parse_from(["c", "--add", "a"]).is_err());
         assert!(Arguments::try_parse_from(["c", "--control", "torn", "--faults", "9"]).is_err());
+        let form = |words: &[&str]| Arguments::try_parse_from(words).map(|arguments| arguments.form());
+        assert!(
+            form(&["c", "--brokers", "3", "--target", "mariadb"]).is_ok_and(|f| f.brokers == 3 && f.zookeepers == 1)
+        );
+        assert!(form(&["c", "--brokers", "2"]).is_err());
     }
 }

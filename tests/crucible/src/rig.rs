@@ -1,20 +1,23 @@
-//! What a run stands on: real servers, a link in front of each, and two of every service.
+//! One cluster under test: two of every service.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use lutra_harness::link::Link;
-use lutra_harness::mysql::{connect, execute};
+use lutra_harness::Server;
+use lutra_harness::mysql::{connect, create_user, execute};
+use lutra_harness::server::Kind;
 use lutra_harness::services::{Profile, Service, ServiceProcess};
-use lutra_harness::{Home, Installation, Stack, StackSpec};
+use lutra_scenarios::world::PASSWORD;
 use lutra_scenarios::{World, WorldOptions};
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
 
 use crate::fault;
+use crate::ground::Ground;
 
 /// After so long ZooKeeper gives away what a silent process had.
 pub const SESSION: Duration = Duration::from_secs(2);
@@ -26,55 +29,6 @@ pub const LIMIT: Duration = Duration::from_secs(120);
 const ANSWER: Duration = Duration::from_secs(3);
 /// How often a server is asked for a probe.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-
-/// The servers and the links in front of them.
-#[derive(Debug)]
-pub struct Ground {
-    /// MySQL source and target, Kafka, ZooKeeper.
-    pub stack: Arc<Stack>,
-    /// Between extractors and the source.
-    pub source: Link,
-    /// Between loaders and the target.
-    pub target: Link,
-    /// Between all services and Kafka, which tells its clients to come through here.
-    pub kafka: Link,
-    /// Between each process, by its name, and ZooKeeper.
-    pub zookeeper: BTreeMap<String, Link>,
-}
-
-impl Ground {
-    /// Starts the servers, whose commits do not wait for the disk.
-    ///
-    /// # Errors
-    /// When one does not start.
-    pub async fn start() -> Result<Self> {
-        let installation = Installation::ensure(&Home::from_env(), &|line| crate::note(line))?;
-        let kafka = Link::start("127.0.0.1:1").await?;
-        let spec = StackSpec { kafka_advertised: Some(kafka.port()), ..StackSpec::pair("crucible").relaxed() };
-        let stack = Arc::new(Stack::start(&installation, spec).await?);
-        kafka.lead_to(stack.kafka()?.address());
-        let mut zookeeper = BTreeMap::new();
-        for name in workers() {
-            zookeeper.insert(name, Link::start(stack.zookeeper()?.address()).await?);
-        }
-        let source = Link::start(stack.mysql("source")?.address()).await?;
-        let target = Link::start(stack.mysql("target")?.address()).await?;
-        Ok(Self { stack, source, target, kafka, zookeeper })
-    }
-
-    /// The link of that name (`source`, `target`, `kafka`), or the one of a process to ZooKeeper.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub fn link(&self, name: &str) -> Result<&Link> {
-        Ok(match name {
-            "source" => &self.source,
-            "target" => &self.target,
-            "kafka" => &self.kafka,
-            process => self.zookeeper.get(process).with_context(|| format!("there is no link called {process}"))?,
-        })
-    }
-}
 
 /// What is started again is the program that was there at first, though another one be built meanwhile.
 fn keep_programs(world: &World) -> Result<()> {
@@ -89,6 +43,24 @@ fn keep_programs(world: &World) -> Result<()> {
         process.process().change_launch(|launch| launch.program.clone_from(&kept));
     }
     Ok(())
+}
+
+/// What each process is told: where its ways to ZooKeeper begin, and of managers what topics are made like.
+fn environment(ground: &Ground) -> Result<BTreeMap<String, Vec<(String, String)>>> {
+    let mut all = BTreeMap::new();
+    for process in ground.processes() {
+        let mut told = vec![
+            ("LUTRA_ZOOKEEPER", ground.addresses(process)?),
+            ("LUTRA_SESSION_SECONDS", SESSION.as_secs().to_string()),
+        ];
+        if process.starts_with("manager") && ground.form.brokers > 1 {
+            told.push(("LUTRA_REPLICATION", ground.form.brokers.to_string()));
+            told.push(("LUTRA_MIN_INSYNC_REPLICAS", "2".to_owned()));
+        }
+        told.extend(ground.clock(process)?);
+        all.insert(process.clone(), told.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
+    }
+    Ok(all)
 }
 
 /// Names of all processes.
@@ -114,23 +86,20 @@ impl Rig {
     /// When a service does not start, or the tasks do not run after a minute.
     pub async fn start(ground: &Arc<Ground>, name: &str, databases: &[String]) -> Result<Self> {
         let database = format!("{}_probe", name.replace('-', "_"));
-        let mut env: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
-        for (process, link) in &ground.zookeeper {
-            let told = [("LUTRA_ZOOKEEPER", link.address()), ("LUTRA_SESSION_SECONDS", SESSION.as_secs().to_string())];
-            env.insert(process.clone(), told.map(|(name, value)| (name.to_owned(), value)).into());
-        }
+        ground.come_home().await.context("go back to the first server of the source")?;
         let options = WorldOptions {
             databases: std::iter::once(database.clone()).chain(databases.iter().cloned()).collect(),
-            env,
-            source_address: Some(ground.source.address()),
+            env: environment(ground)?,
+            source_address: Some(ground.addresses("source")?),
             target_address: Some(ground.target.address()),
-            reach: Some([ground.stack.zookeeper()?.address(), ground.kafka.address()]),
+            reach: Some([ground.stack.addresses(Kind::ZooKeeper)?, ground.addresses("kafka")?]),
             // Parts are cut often.
             source: "  part_bytes: 64KiB".to_owned(),
             start_nothing: true,
             ..WorldOptions::default()
         };
         let mut world = World::beside(Arc::clone(&ground.stack), name, options).await?;
+        world.source_url = ground.source_url()?;
         for service in Service::ALL {
             for n in 1..=EACH {
                 world.start(service, n)?;
@@ -138,16 +107,80 @@ impl Rig {
         }
         keep_programs(&world)?;
         let rig = Self { ground: Arc::clone(ground), world, database, probes: AtomicU64::new(0) };
-        rig.world.apply().await?;
+        rig.let_in_everywhere().await?;
+        rig.apply().await?;
         let db = &rig.database;
         rig.world
             .execute(&[
                 &format!("DROP DATABASE IF EXISTS `{db}`"),
                 &format!("CREATE DATABASE `{db}`"),
                 &format!("CREATE TABLE `{db}`.probe (n BIGINT UNSIGNED PRIMARY KEY)"),
+                // What servers of the source have that the primary has not given them.
+                &format!("CREATE TABLE `{db}`.errant (n BIGINT UNSIGNED PRIMARY KEY)"),
             ])
             .await?;
         Ok(rig)
+    }
+
+    /// Lets the extractor's user in at the source's other server too.
+    async fn let_in_everywhere(&self) -> Result<()> {
+        let Ok(standby) = self.ground.standby() else { return Ok(()) };
+        let (user, _) = self.users()?;
+        let mut conn = connect(&self.ground.primary()?.url()).await?;
+        let grants: Vec<String> = conn.query(format!("SHOW GRANTS FOR '{user}'@'%'")).await?;
+        conn.disconnect().await?;
+        let writable = "SET GLOBAL super_read_only = OFF";
+        execute(&standby.url(), &[writable]).await?;
+        create_user(&standby.url(), &user, PASSWORD, &[]).await?;
+        let all: Vec<&str> = std::iter::once("SET sql_log_bin = 0").chain(grants.iter().map(String::as_str)).collect();
+        execute(&standby.url(), &all).await
+    }
+
+    /// The users of extractors at the source, and of loaders at the target.
+    ///
+    /// # Errors
+    /// When the documents name none.
+    pub fn users(&self) -> Result<(String, String)> {
+        let documents = self.world.documents()?;
+        let mut users = documents.lines().filter_map(|line| line.trim().strip_prefix("user: "));
+        let pair = users.next().zip(users.next()).context("the documents name no users")?;
+        Ok((pair.0.to_owned(), pair.1.to_owned()))
+    }
+
+    /// The files with the passwords of [`Rig::users`].
+    #[must_use]
+    pub fn password_files(&self) -> [PathBuf; 2] {
+        ["source.password", "target.password"].map(|name| self.world.path(name))
+    }
+
+    /// Applies the documents, with passwords that are found in files, and waits until all tasks run.
+    async fn apply(&self) -> Result<()> {
+        let mut documents = self.world.documents()?;
+        let variables = ["${env:LUTRA_SOURCE_PASSWORD}", "${env:LUTRA_TARGET_PASSWORD}"];
+        for (file, variable) in self.password_files().iter().zip(variables) {
+            std::fs::write(file, PASSWORD).context("write a password")?;
+            documents = documents.replace(variable, &format!("\"${{file:{}}}\"", file.display()));
+        }
+        let path = self.world.path("documents.yaml");
+        std::fs::write(&path, documents).context("write the documents")?;
+        self.world.lutra_until(&["apply", "-f", &path.to_string_lossy()], Duration::from_secs(30)).await?;
+        self.world.running(Duration::from_secs(60)).await
+    }
+
+    /// The next number of a row that nobody else writes.
+    pub fn number(&self) -> u64 {
+        self.probes.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// How many rows a question counts in the target.
+    ///
+    /// # Errors
+    /// When the target does not answer.
+    pub async fn counted(&self, question: &str) -> Result<u64> {
+        let mut conn = connect(&self.world.target_url).await?;
+        let count: Option<u64> = conn.query_first(question).await.with_context(|| format!("ask {question}"))?;
+        conn.disconnect().await?;
+        Ok(count.unwrap_or_default())
     }
 
     /// The task of the loader.
@@ -209,7 +242,7 @@ impl Rig {
     /// # Errors
     /// When it is not there `limit` after `since`.
     pub async fn probe(&self, since: Instant, limit: Duration) -> Result<Duration> {
-        let n = self.probes.fetch_add(1, Ordering::SeqCst) + 1;
+        let n = self.number();
         let insert = format!("INSERT IGNORE INTO `{}`.probe VALUES ({n})", self.database);
         while let Err(error) = execute(&self.world.source_url, &[&insert]).await {
             if since.elapsed() > limit {
@@ -255,18 +288,20 @@ impl Rig {
     /// # Errors
     /// When something does not start.
     pub async fn mend(&self) -> Result<()> {
-        let links = [&self.ground.source, &self.ground.target, &self.ground.kafka];
-        for link in links.into_iter().chain(self.ground.zookeeper.values()) {
+        for link in self.ground.all_links() {
             link.set(lutra_harness::link::Conditions::default());
         }
         fault::disk::free(self)?;
-        for server in self.ground.stack.servers() {
-            if server.process().is_alive() {
-                server.thaw()?;
-            } else {
-                server.start().await?;
-            }
+        let servers: Vec<&Server> = self.ground.stack.servers().collect();
+        for server in &servers {
+            // All at once: one of several may not answer before the others run.
+            if server.process().is_alive() { server.thaw()? } else { server.launch()? }
         }
+        for server in servers {
+            server.wait_ready(LIMIT).await?;
+        }
+        self.ground.mend_roles().await.context("put the source's servers right")?;
+        self.ground.right_clocks()?;
         for process in self.world.services.values() {
             let id = process.process().id().filter(|id| id.is_alive());
             if fault::crash::is_armed(process) {
@@ -278,13 +313,9 @@ impl Rig {
                 process.start()?;
             }
         }
-        let settings = [
-            "SET GLOBAL read_only = 0",
-            "SET GLOBAL max_connections = 200",
-            "SET GLOBAL binlog_group_commit_sync_delay = 0",
-        ];
+        let settings = fault::target::settings_back(self.ground.form.target);
         let since = Instant::now();
-        while let Err(error) = execute(&self.world.target_url, &settings).await {
+        while let Err(error) = execute(&self.world.target_url, settings).await {
             if since.elapsed() > Duration::from_secs(20) {
                 return Err(error.context("take back settings of the target"));
             }

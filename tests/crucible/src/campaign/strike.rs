@@ -50,6 +50,9 @@ impl Running<'_> {
             Err(error) => return self.not_injected(at, &error).await,
         };
         let measured = self.endure(at, &mut injury).await;
+        for (invariant, wrong) in injury.looks.drain(..) {
+            self.findings.look(invariant, wrong.map(|text| format!("{drawn}: {text}")));
+        }
         let recovery = measured.as_ref().ok().map(Duration::as_secs_f64);
         self.count(at, &injury, recovery);
         let text = match recovery {
@@ -79,7 +82,7 @@ impl Running<'_> {
         let rig = self.rig;
         let rest_of = |injury: &Injury| injury.hold.saturating_sub(injury.since.elapsed());
         Ok(match injury.recovery {
-            Recovery::Restart | Recovery::TakeOver => {
+            Recovery::Restart | Recovery::TakeOver | Recovery::FailOver => {
                 let measured = rig.probe(injury.since, LIMIT).await?;
                 tokio::time::sleep(rest_of(injury)).await;
                 self.heal(at, injury).await?;

@@ -3,17 +3,21 @@
 use anyhow::Result;
 use futures::future::BoxFuture;
 use lutra_harness::link::Conditions;
+use lutra_harness::server::Kind;
 use lutra_harness::services::Service;
 
-use super::{Family, Fault, Injury, Recovery};
+use super::{Family, Fault, Injury, ONE_ZOOKEEPER, Recovery, THREE_ZOOKEEPERS};
+use crate::ground::Form;
 use crate::plan::Dice;
-use crate::rig::{Rig, SESSION};
+use crate::rig::{LIMIT, Rig, SESSION};
 
 pub(super) fn all() -> Vec<Box<dyn Fault>> {
     let mut all: Vec<Box<dyn Fault>> = vec![
         Box::new(Server { way: Way::Restart }),
         Box::new(Server { way: Way::Away }),
         Box::new(Server { way: Way::Frozen }),
+        Box::new(Ensemble { quorum: true }),
+        Box::new(Ensemble { quorum: false }),
     ];
     for service in [Service::Extractor, Service::Transformer, Service::Loader] {
         all.push(Box::new(CutOff { service, expired: true }));
@@ -61,6 +65,10 @@ impl Fault for Server {
         .to_owned()
     }
 
+    fn lacks(&self, form: Form) -> Option<&'static str> {
+        (form.zookeepers != 1).then_some(ONE_ZOOKEEPER)
+    }
+
     fn wanted(&self) -> u64 {
         match self.way {
             Way::Away => 10,
@@ -105,6 +113,69 @@ impl Fault for Server {
     }
 }
 
+/// Servers of an ensemble.
+struct Ensemble {
+    /// Whether those that are left are enough to serve.
+    quorum: bool,
+}
+
+impl Fault for Ensemble {
+    fn name(&self) -> String {
+        if self.quorum { "zookeeper-server-killed" } else { "zookeeper-quorum-lost" }.to_owned()
+    }
+
+    fn family(&self) -> Family {
+        Family::Coordination
+    }
+
+    fn about(&self) -> String {
+        if self.quorum {
+            "SIGKILL to one of three ZooKeeper servers, started again after 2 to 8 s; running tasks must not pause"
+        } else {
+            "SIGKILL to two of three ZooKeeper servers, started again after 60 s; running tasks must not pause"
+        }
+        .to_owned()
+    }
+
+    fn wanted(&self) -> u64 {
+        if self.quorum { 50 } else { 10 }
+    }
+
+    fn lacks(&self, form: Form) -> Option<&'static str> {
+        (form.zookeepers < 3).then_some(THREE_ZOOKEEPERS)
+    }
+
+    fn inject<'a>(&'a self, rig: &'a Rig, dice: &'a mut Dice) -> BoxFuture<'a, Result<Injury>> {
+        Box::pin(async move {
+            let mut servers = rig.ground.stack.all(Kind::ZooKeeper);
+            let spared = usize::try_from(dice.number(0..=2)).unwrap_or(0).min(servers.len().saturating_sub(1));
+            let spared = servers.remove(spared);
+            let struck = if self.quorum { vec![spared] } else { servers };
+            let names: Vec<&str> = struck.iter().map(|server| server.name()).collect();
+            let injury = Injury::now(names.join(", "), Recovery::Pause).flowing();
+            for server in struck {
+                server.kill()?;
+            }
+            Ok(injury.holding(if self.quorum { dice.span(2_000, 8_000) } else { std::time::Duration::from_secs(60) }))
+        })
+    }
+
+    fn heal<'a>(&'a self, rig: &'a Rig, _injury: &'a mut Injury) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move { start_all(rig.ground.stack.all(Kind::ZooKeeper)).await })
+    }
+}
+
+/// Starts those that do not run, all at once: one alone may not answer before the others run.
+pub(super) async fn start_all(servers: Vec<&lutra_harness::Server>) -> Result<()> {
+    for server in servers.iter().filter(|server| !server.process().is_alive()) {
+        server.launch()?;
+    }
+    for server in servers {
+        server.wait_ready(LIMIT).await?;
+    }
+    Ok(())
+}
+
 /// One process without ZooKeeper, while all others have it.
 struct CutOff {
     service: Service,
@@ -137,17 +208,17 @@ impl Fault for CutOff {
     fn inject<'a>(&'a self, rig: &'a Rig, dice: &'a mut Dice) -> BoxFuture<'a, Result<Injury>> {
         Box::pin(async move {
             let victim = rig.owner(self.service).await?.process().launch().name;
-            let link = rig.ground.link(&victim)?;
+            let ground = &rig.ground;
             let session = u64::try_from(SESSION.as_millis()).unwrap_or(2_000);
             Ok(if self.expired {
-                let injury = Injury::now(victim, Recovery::Pause).holding(dice.span(session * 3 / 2, session * 3));
-                link.set(Conditions::black_hole());
+                let injury = Injury::now(&victim, Recovery::Pause).holding(dice.span(session * 3 / 2, session * 3));
+                ground.set(&victim, Conditions::black_hole())?;
                 injury
             } else {
                 let injury =
-                    Injury::now(victim, Recovery::Pause).holding(dice.span(session / 4, session / 2)).flowing();
-                link.set(Conditions { refuse: true, ..Conditions::default() });
-                link.reset();
+                    Injury::now(&victim, Recovery::Pause).holding(dice.span(session / 4, session / 2)).flowing();
+                ground.set(&victim, Conditions { refuse: true, ..Conditions::default() })?;
+                ground.reset(&victim)?;
                 injury
             })
         })
@@ -155,11 +226,9 @@ impl Fault for CutOff {
 
     fn heal<'a>(&'a self, rig: &'a Rig, injury: &'a mut Injury) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let link = rig.ground.link(&injury.victim)?;
-            link.set(Conditions::default());
+            rig.ground.set(&injury.victim, Conditions::default())?;
             // What hung in the hole does not come out any more.
-            link.reset();
-            Ok(())
+            rig.ground.reset(&injury.victim)
         })
     }
 }

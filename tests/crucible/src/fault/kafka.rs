@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use futures::future::BoxFuture;
 
-use super::{Family, Fault, Injury, Recovery, segment};
+use super::{Family, Fault, Injury, ONE_BROKER, Recovery, segment};
+use crate::ground::Form;
 use crate::plan::Dice;
 use crate::rig::Rig;
 
@@ -59,6 +60,10 @@ impl Fault for Broker {
         .to_owned()
     }
 
+    fn lacks(&self, form: Form) -> Option<&'static str> {
+        (form.brokers != 1).then_some(ONE_BROKER)
+    }
+
     fn wanted(&self) -> u64 {
         match self.way {
             Way::Kill | Way::Restart | Way::TailLost | Way::Replayed => 20,
@@ -87,8 +92,9 @@ impl Fault for Broker {
                     injury
                 }
                 Way::TailLost | Way::Replayed => {
-                    let logs = ["s", "p"].map(|kind| format!("{kind}-{}.log", rig.world.name));
-                    let log = dice.one(&logs).cloned().unwrap_or_default();
+                    let owners = [rig.world.source(), rig.world.pipeline()];
+                    let owner = dice.one(&owners).cloned().unwrap_or_default();
+                    let log = segment::log_of(&broker.folder().join("data"), &owner)?;
                     let n = usize::try_from(dice.number(1..=8)).unwrap_or(1);
                     broker.kill()?;
                     let path = segment::newest(&broker.folder().join("data").join(format!("{log}-0")))?;

@@ -3,16 +3,21 @@
 //! A fault is injected, holds for a time, and is healed. How fast work went on is measured by a change that is committed
 //! at the source right behind it: see [`Recovery`].
 
+mod brokers;
 mod coordination;
 pub(crate) mod crash;
 pub(crate) mod disk;
+mod failover;
 mod kafka;
+mod lost;
 mod network;
+mod passwords;
 mod process;
 pub(crate) mod resources;
 mod segment;
 mod source;
-mod target;
+pub(crate) mod stuck;
+pub(crate) mod target;
 
 use std::any::Any;
 use std::time::{Duration, Instant};
@@ -21,6 +26,8 @@ use anyhow::Result;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+use crate::findings::Invariant;
+use crate::ground::Form;
 use crate::plan::Dice;
 use crate::rig::Rig;
 
@@ -73,6 +80,8 @@ pub enum Recovery {
     TakeOver,
     /// A worker gives its tasks away in order: the longest pause between two commits meanwhile.
     HandOver,
+    /// Another server of the source takes the writes: from then to the commit of a change made then.
+    FailOver,
     /// Something lasts for a while: from its end to the commit of a change made then.
     Outage,
     /// Something lasts for a while and should not stop the work: the longest pause between two commits meanwhile.
@@ -89,6 +98,7 @@ impl Recovery {
             Self::Restart => "restart",
             Self::TakeOver => "take-over",
             Self::HandOver => "hand-over",
+            Self::FailOver => "fail-over",
             Self::Outage => "outage",
             Self::Pause => "pause",
             Self::Management => "management",
@@ -102,6 +112,7 @@ impl Recovery {
             Self::Restart => Some(2.0),
             Self::TakeOver | Self::Management => Some(10.0),
             Self::HandOver => Some(1.0),
+            Self::FailOver => Some(5.0),
             Self::Outage | Self::Pause => None,
         }
     }
@@ -121,13 +132,15 @@ pub struct Injury {
     pub must_flow: bool,
     /// What is kept until it is healed: foreign sessions, processes.
     pub kept: Vec<Box<dyn Any + Send>>,
+    /// What was looked at on the way, and what was wrong about it.
+    pub looks: Vec<(Invariant, Option<String>)>,
 }
 
 impl Injury {
     /// Struck just now.
     fn now(victim: impl Into<String>, recovery: Recovery) -> Self {
         let (victim, since, hold) = (victim.into(), Instant::now(), Duration::ZERO);
-        Self { victim, since, hold, recovery, must_flow: false, kept: Vec::new() }
+        Self { victim, since, hold, recovery, must_flow: false, kept: Vec::new(), looks: Vec::new() }
     }
 
     /// What heals a fault that was not injected, and so has no victim.
@@ -146,10 +159,24 @@ impl Injury {
         self
     }
 
+    fn looked(mut self, invariant: Invariant, wrong: Option<String>) -> Self {
+        self.looks.push((invariant, wrong));
+        self
+    }
+
     fn keeping(mut self, kept: impl Any + Send) -> Self {
         self.kept.push(Box::new(kept));
         self
     }
+}
+
+/// What a rig has only where a fault is about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A replica of the source.
+    Replica,
+    /// Clocks of their own for the services.
+    Clocks,
 }
 
 /// One kind of fault.
@@ -162,6 +189,14 @@ pub trait Fault: Send + Sync {
     fn about(&self) -> String;
     /// Why this machine cannot do it, if so.
     fn unable(&self) -> Option<String> {
+        None
+    }
+    /// What the rig would need for it and does not have.
+    fn lacks(&self, _form: Form) -> Option<&'static str> {
+        None
+    }
+    /// What the rig gets for it.
+    fn needs(&self) -> Option<Need> {
         None
     }
     /// How many a whole campaign wants: 100 of those that take seconds, 10 of the others.
@@ -189,6 +224,15 @@ pub fn let_go() {
     disk::unmount();
 }
 
+/// What a form of the rig has too little or too much of for a fault.
+pub(crate) const ONE_BROKER: &str = "it needs a single broker: run it without --brokers";
+/// See [`ONE_BROKER`].
+pub(crate) const THREE_BROKERS: &str = "it needs --brokers 3";
+/// See [`ONE_BROKER`].
+pub(crate) const ONE_ZOOKEEPER: &str = "it needs a single ZooKeeper server: run it without --zookeepers";
+/// See [`ONE_BROKER`].
+pub(crate) const THREE_ZOOKEEPERS: &str = "it needs --zookeepers 3";
+
 /// All kinds, in the order of their families.
 #[must_use]
 pub fn all() -> Vec<Box<dyn Fault>> {
@@ -196,8 +240,13 @@ pub fn all() -> Vec<Box<dyn Fault>> {
     all.extend(crash::all());
     all.extend(coordination::all());
     all.extend(kafka::all());
+    all.extend(brokers::all());
+    all.extend(stuck::all());
     all.extend(source::all());
+    all.extend(failover::all());
+    all.extend(lost::all());
     all.extend(target::all());
+    all.extend(passwords::all());
     all.extend(network::all());
     all.extend(disk::all());
     all.extend(resources::all());

@@ -62,44 +62,44 @@ impl Fault for Spoilt {
             Way::BlackHole => "without any byte either way for 1 to 5 s; then broken",
             Way::Refused => "broken, and no new connections for 1 to 3 s",
         };
-        format!("the link to source, target or Kafka: {what}")
+        format!("the links to source, target or Kafka: {what}")
     }
 
     fn inject<'a>(&'a self, rig: &'a Rig, dice: &'a mut Dice) -> BoxFuture<'a, Result<Injury>> {
         Box::pin(async move {
             let name = dice.one(&LINKS).copied().unwrap_or("target");
-            let link = rig.ground.link(name)?;
+            let ground = &rig.ground;
             let injury = Injury::now(name, Recovery::Outage);
             let injury = match self.way {
                 Way::Late => {
                     let latency = dice.span(20, 100);
-                    link.set(Conditions { latency, jitter: latency, ..Conditions::default() });
+                    ground.set(name, Conditions { latency, jitter: latency, ..Conditions::default() })?;
                     injury.holding(dice.span(2_000, 5_000))
                 }
                 Way::Narrow => {
-                    link.set(Conditions { bytes_per_second: 65_536, ..Conditions::default() });
+                    ground.set(name, Conditions { bytes_per_second: 65_536, ..Conditions::default() })?;
                     injury.holding(dice.span(2_000, 5_000))
                 }
                 Way::Slices => {
                     let slice = usize::try_from(dice.number(1..=16)).unwrap_or(1);
-                    link.set(Conditions { slice, ..Conditions::default() });
+                    ground.set(name, Conditions { slice, ..Conditions::default() })?;
                     injury.holding(dice.span(2_000, 5_000))
                 }
                 Way::Reset => {
-                    link.reset();
+                    ground.reset(name)?;
                     injury
                 }
                 Way::HalfOpen => {
-                    link.set(Conditions { hold_answers: true, ..Conditions::default() });
+                    ground.set(name, Conditions { hold_answers: true, ..Conditions::default() })?;
                     injury.holding(dice.span(1_000, 5_000))
                 }
                 Way::BlackHole => {
-                    link.set(Conditions::black_hole());
+                    ground.set(name, Conditions::black_hole())?;
                     injury.holding(dice.span(1_000, 5_000))
                 }
                 Way::Refused => {
-                    link.set(Conditions { refuse: true, ..Conditions::default() });
-                    link.reset();
+                    ground.set(name, Conditions { refuse: true, ..Conditions::default() })?;
+                    ground.reset(name)?;
                     injury.holding(dice.span(1_000, 3_000))
                 }
             };
@@ -109,14 +109,12 @@ impl Fault for Spoilt {
 
     fn heal<'a>(&'a self, rig: &'a Rig, injury: &'a mut Injury) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let link = rig.ground.link(&injury.victim)?;
             if matches!(self.way, Way::HalfOpen | Way::BlackHole) {
                 // What hung in the hole does not come out any more.
-                link.reset();
+                rig.ground.reset(&injury.victim)?;
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            link.set(Conditions::default());
-            Ok(())
+            rig.ground.set(&injury.victim, Conditions::default())
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Processor and memory, and what this machine cannot do.
+//! Processor, memory and clock.
 
 use std::process::{Child, Command, Stdio};
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use futures::future::BoxFuture;
 use lutra_harness::services::Service;
 
-use super::{Family, Fault, Injury, Recovery};
+use super::{Family, Fault, Injury, Need, Recovery};
 use crate::plan::Dice;
 use crate::rig::Rig;
 
@@ -126,8 +126,11 @@ impl Fault for Capped {
     }
 }
 
-/// Not here.
+/// A process's clock is wrong for a while.
 struct Clock;
+
+/// Ten minutes.
+const OFF: i32 = 600;
 
 impl Fault for Clock {
     fn name(&self) -> String {
@@ -139,21 +142,37 @@ impl Fault for Clock {
     }
 
     fn about(&self) -> String {
-        "the clock of a process jumps by ten minutes".to_owned()
-    }
-
-    fn unable(&self) -> Option<String> {
-        Some(
-            "a clock of one's own per process (a time name space has none for the wall clock) is not to be had here"
-                .to_owned(),
-        )
+        "the wall clock of one process (an owner of a task, or the leading manager) jumps by ten minutes, back or forth, and \
+         back to the right time after 4 to 8 s; only where it is named, since services then run with libfaketime"
+            .to_owned()
     }
 
     fn by_default(&self) -> bool {
         false
     }
 
-    fn inject<'a>(&'a self, _rig: &'a Rig, _dice: &'a mut Dice) -> BoxFuture<'a, Result<Injury>> {
-        Box::pin(async { anyhow::bail!("this machine cannot move the clock of a process") })
+    fn needs(&self) -> Option<Need> {
+        Some(Need::Clocks)
+    }
+
+    fn wanted(&self) -> u64 {
+        20
+    }
+
+    fn inject<'a>(&'a self, rig: &'a Rig, dice: &'a mut Dice) -> BoxFuture<'a, Result<Injury>> {
+        Box::pin(async move {
+            let service = dice.one(&Service::ALL).copied().unwrap_or(Service::Loader);
+            let victim = rig.owner(service).await?.process().launch().name;
+            let off = if dice.number(0..=1) == 0 { OFF } else { -OFF };
+            let injury = Injury::now(&victim, Recovery::Pause);
+            rig.ground.move_clock(&victim, off)?;
+            Ok(injury.holding(dice.span(4_000, 8_000)))
+        })
+    }
+
+    fn heal<'a>(&'a self, rig: &'a Rig, injury: &'a mut Injury) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            if injury.victim.is_empty() { rig.ground.right_clocks() } else { rig.ground.move_clock(&injury.victim, 0) }
+        })
     }
 }

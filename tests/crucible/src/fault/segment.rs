@@ -23,6 +23,25 @@ fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at + N)?.try_into().ok()
 }
 
+/// The topic of a task's log: of several, an older one having been given up, the one that was written last.
+pub(super) fn log_of(data: &Path, owner: &str) -> Result<String> {
+    let mut found = None;
+    for entry in std::fs::read_dir(data).with_context(|| format!("read {}", data.display()))? {
+        let name = entry.context("read a broker's folder")?.file_name().to_string_lossy().into_owned();
+        let Some(topic) = name.strip_suffix("-0").filter(|t| is_log_of(t, owner)) else { continue };
+        let Ok(segment) = newest(&data.join(&name)) else { continue };
+        let written = std::fs::metadata(&segment).and_then(|m| m.modified()).context("look at a segment")?;
+        found = found.max(Some((written, topic.to_owned())));
+    }
+    found.map(|(_, topic)| topic).with_context(|| format!("{owner} has no log in {}", data.display()))
+}
+
+/// `OWNER.log`, or `OWNER.<id>.log` where it was made anew.
+fn is_log_of(topic: &str, owner: &str) -> bool {
+    let rest = topic.strip_prefix(owner).and_then(|rest| rest.strip_suffix(".log"));
+    rest.is_some_and(|rest| rest.is_empty() || (rest.starts_with('.') && !rest.trim_start_matches('.').contains('.')))
+}
+
 /// The whole batches of a segment.
 pub(super) fn batches(bytes: &[u8]) -> Vec<Batch> {
     let (mut found, mut begin) = (Vec::new(), 0);
@@ -91,6 +110,12 @@ mod tests {
 
     fn segment() -> Vec<u8> {
         [batch(0, 2, 1), batch(2, 1, 2), batch(3, 4, 3)].concat()
+    }
+
+    #[test]
+    fn a_log_that_was_made_anew_is_still_its_tasks() {
+        assert!(is_log_of("s-x.log", "s-x") && is_log_of("s-x.1a2b3c4d.log", "s-x"));
+        assert!(!is_log_of("s-x.schemas", "s-x") && !is_log_of("s-xy.log", "s-x"));
     }
 
     #[test]

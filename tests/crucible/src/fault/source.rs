@@ -66,8 +66,8 @@ impl Fault for Source {
 
     fn inject<'a>(&'a self, rig: &'a Rig, dice: &'a mut Dice) -> BoxFuture<'a, Result<Injury>> {
         Box::pin(async move {
-            let server = rig.ground.stack.mysql("source")?;
-            let injury = Injury::now("source", Recovery::Outage);
+            let server = rig.ground.primary()?;
+            let injury = Injury::now(server.name(), Recovery::Outage);
             Ok(match self.way {
                 Way::Kill => {
                     server.kill()?;
@@ -79,11 +79,14 @@ impl Fault for Source {
                     injury
                 }
                 Way::Connections => {
-                    let killed = kill_connections(&rig.world.source_url, "ls\\_").await?;
+                    let mut killed = 0;
+                    for server in rig.ground.sources()? {
+                        killed += kill_connections(&server.url(), "ls\\_").await?;
+                    }
                     Injury::now(format!("source ({killed} connections)"), Recovery::Outage)
                 }
                 Way::ServerId => {
-                    take_server_id(&rig.world.source_url).await?;
+                    take_server_id(rig).await?;
                     injury
                 }
                 Way::Freeze => {
@@ -97,20 +100,29 @@ impl Fault for Source {
     fn heal<'a>(&'a self, rig: &'a Rig, _injury: &'a mut Injury) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             match self.way {
-                Way::Freeze => rig.ground.stack.mysql("source")?.thaw(),
+                Way::Freeze => rig.ground.primary()?.thaw(),
                 _ => Ok(()),
             }
         })
     }
 }
 
+/// Server ids up to this one are of the rig's own servers.
+const SERVERS: u32 = 16;
+
 /// Registers as the replica that is registered, with its UUID too: the server then ends the older dump.
-async fn take_server_id(url: &str) -> Result<()> {
-    let mut conn = connect(url).await?;
-    let replicas: Vec<Row> = conn.query("SHOW REPLICAS").await.context("ask the source for its replicas")?;
-    let replica = replicas.first().context("the source has no replica: the extractor is not connected")?;
-    let id: u32 = replica.get("Server_Id").context("the replica has no server id")?;
-    let uuid: String = replica.get("Replica_UUID").unwrap_or_default();
+async fn take_server_id(rig: &Rig) -> Result<()> {
+    let mut found = None;
+    for server in rig.ground.sources()? {
+        let mut conn = connect(&server.url()).await?;
+        let replicas: Vec<Row> = conn.query("SHOW REPLICAS").await.context("ask the source for its replicas")?;
+        let uuid = |row: &Row| row.get_opt("Replica_UUID").and_then(Result::ok).unwrap_or_default();
+        let mut dumps = replicas.iter().filter_map(|row| Some((row.get("Server_Id")?, uuid(row))));
+        // The servers of the rig are numbered from 1.
+        let dump: Option<(u32, String)> = dumps.find(|(id, _)| *id > SERVERS);
+        found = found.or(dump.map(|dump| (conn, dump)));
+    }
+    let (mut conn, (id, uuid)) = found.context("the source has no replica: the extractor is not connected")?;
     conn.query_drop(format!("SET @replica_uuid = '{uuid}', @slave_uuid = '{uuid}'")).await?;
     let status: Option<Row> = conn.query_first("SHOW BINARY LOG STATUS").await?;
     let status = status.context("the source writes no binlog")?;

@@ -1,9 +1,11 @@
 //! The target.
 
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures::future::BoxFuture;
+use lutra_harness::Flavour;
 use lutra_harness::mysql::{connect, execute};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -24,6 +26,7 @@ pub(super) fn all() -> Vec<Box<dyn Fault>> {
         Way::Connections,
         Way::LostAnswer,
         Way::SlowCommits,
+        Way::SlowDisk,
     ];
     ways.map(|way| -> Box<dyn Fault> { Box::new(Target { way }) }).into()
 }
@@ -40,6 +43,7 @@ enum Way {
     Connections,
     LostAnswer,
     SlowCommits,
+    SlowDisk,
 }
 
 struct Target {
@@ -59,6 +63,7 @@ impl Fault for Target {
             Way::Connections => "target-connections-killed",
             Way::LostAnswer => "commit-answer-lost",
             Way::SlowCommits => "target-slow-commits",
+            Way::SlowDisk => "target-slow-disk",
         }
         .to_owned()
     }
@@ -81,13 +86,24 @@ impl Fault for Target {
             Way::SlowCommits => {
                 "every commit waits for others for up to 0.2 s (binlog_group_commit_sync_delay) for 2 to 4 s"
             }
+            Way::SlowDisk => {
+                "commits wait for the disk, and every fsync of the target takes 20 to 150 ms longer (strace), for 3 to 6 s"
+            }
         }
         .to_owned()
     }
 
+    fn by_default(&self) -> bool {
+        self.way != Way::SlowDisk
+    }
+
+    fn unable(&self) -> Option<String> {
+        (self.way == Way::SlowDisk && !has_strace()).then(|| "strace is not here".to_owned())
+    }
+
     fn wanted(&self) -> u64 {
         match self.way {
-            Way::Kill | Way::Restart => 20,
+            Way::Kill | Way::Restart | Way::SlowDisk => 20,
             Way::LostAnswer | Way::Connections | Way::Deadlock => 100,
             _ => 50,
         }
@@ -145,8 +161,25 @@ impl Fault for Target {
                     Injury::now("target", Recovery::Outage)
                 }
                 Way::SlowCommits => {
-                    execute(url, &["SET GLOBAL binlog_group_commit_sync_delay = 200000"]).await?;
+                    let slow: &[&str] = match rig.ground.form.target {
+                        Flavour::MySql => &["SET GLOBAL binlog_group_commit_sync_delay = 200000"],
+                        Flavour::MariaDb => &[
+                            "SET GLOBAL binlog_commit_wait_usec = 200000",
+                            "SET GLOBAL binlog_commit_wait_count = 1000",
+                        ],
+                    };
+                    execute(url, slow).await?;
                     injury.holding(dice.span(2_000, 4_000))
+                }
+                Way::SlowDisk => {
+                    let id = server.process().id().context("the target was never started")?;
+                    // Commits wait for the disk, and the disk takes its time.
+                    execute(url, &["SET GLOBAL sync_binlog = 1", "SET GLOBAL innodb_flush_log_at_trx_commit = 1"])
+                        .await?;
+                    let millis = dice.number(20..=150);
+                    let slow = slowed(id.pid, millis).await?;
+                    let injury = Injury::now(format!("target, {millis} ms"), Recovery::Outage);
+                    injury.keeping(slow).holding(dice.span(3_000, 6_000))
                 }
             })
         })
@@ -164,11 +197,68 @@ impl Fault for Target {
             match self.way {
                 Way::Freeze => rig.ground.stack.mysql("target")?.thaw(),
                 Way::ReadOnly => execute(url, &["SET GLOBAL read_only = 0"]).await,
-                Way::SlowCommits => execute(url, &["SET GLOBAL binlog_group_commit_sync_delay = 0"]).await,
+                Way::SlowCommits | Way::SlowDisk => execute(url, settings_back(rig.ground.form.target)).await,
                 _ => Ok(()),
             }
         })
     }
+}
+
+/// What takes back every setting that a fault makes of the target.
+pub(crate) fn settings_back(flavour: Flavour) -> &'static [&'static str] {
+    const MYSQL: [&str; 5] = [
+        "SET GLOBAL read_only = 0",
+        "SET GLOBAL max_connections = 200",
+        "SET GLOBAL sync_binlog = 0",
+        "SET GLOBAL innodb_flush_log_at_trx_commit = 2",
+        "SET GLOBAL binlog_group_commit_sync_delay = 0",
+    ];
+    const MARIADB: [&str; 6] = [
+        MYSQL[0],
+        MYSQL[1],
+        MYSQL[2],
+        MYSQL[3],
+        "SET GLOBAL binlog_commit_wait_count = 0",
+        "SET GLOBAL binlog_commit_wait_usec = 100000",
+    ];
+    match flavour {
+        Flavour::MySql => &MYSQL,
+        Flavour::MariaDb => &MARIADB,
+    }
+}
+
+fn has_strace() -> bool {
+    let mut command = Command::new("strace");
+    let asked = command.arg("-V").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    asked.is_ok_and(|status| status.success())
+}
+
+/// Every fsync of a process takes so much longer while this lives.
+struct Slowed(Child);
+
+impl Drop for Slowed {
+    fn drop(&mut self) {
+        // The kernel lets go of what a tracer held.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn slowed(pid: i32, millis: u64) -> Result<Slowed> {
+    let mut command = Command::new("strace");
+    let inject = format!("inject=fsync,fdatasync:delay_exit={}", millis * 1_000);
+    command.args(["-q", "-f", "-p", &pid.to_string(), "-e", "trace=fsync,fdatasync", "-e", &inject, "-o", "/dev/null"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("start strace")?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    if let Some(status) = child.try_wait().context("look at strace")? {
+        let mut said = String::new();
+        if let Some(mut stderr) = child.stderr.take() {
+            let _ = std::io::Read::read_to_string(&mut stderr, &mut said);
+        }
+        anyhow::bail!("strace ended with {status}: {said}");
+    }
+    Ok(Slowed(child))
 }
 
 /// Ends every connection of users whose names begin like this; how many there were.

@@ -101,6 +101,9 @@ fn recoveries(campaign: &Campaign) -> String {
         Recovery::Restart => "killed and started again at once on the same host: kill to commit of a change made then",
         Recovery::TakeOver => "another worker takes over: fault to commit of a change made then",
         Recovery::HandOver => "planned: longest pause between two commits",
+        Recovery::FailOver => {
+            "another server of the source takes the writes: from then to commit of a change made then"
+        }
         Recovery::Outage => "something lasts and ends: its end to commit of a change made then",
         Recovery::Pause => "something lasts: longest pause between two commits",
         Recovery::Management => "a manager goes: until one answers",

@@ -61,6 +61,9 @@ pub struct Run {
     pub load: String,
     /// What was written.
     pub workloads: Vec<String>,
+    /// Which servers there were.
+    #[serde(default)]
+    pub form: String,
     /// Faults injected.
     pub faults: u64,
     /// Faults that could not be injected when their turn came.

@@ -27,12 +27,13 @@ pub(super) fn page(campaign: &Campaign) -> String {
         let _ = writeln!(text, "| {} | {} | {aim} |", recovery.name(), figures(&times));
     }
     text += &kinds(campaign);
-    text += "\n## Runs\n\n| seed | workloads | build | seconds | faults | not injected | rests | transactions | commits read |\n|---|---|---|---:|---:|---:|---:|---:|---:|\n";
+    text += "\n## Runs\n\n| seed | servers | workloads | build | seconds | faults | not injected | rests | transactions | commits read |\n|---|---|---|---|---:|---:|---:|---:|---:|---:|\n";
     for run in &campaign.runs {
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {:.0} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {:.0} | {} | {} | {} | {} | {} |",
             run.seed,
+            run.form,
             run.workloads.join(" "),
             run.profile,
             run.seconds,

@@ -125,6 +125,8 @@ impl Auditor {
                     self.state.committed(findings);
                 }
                 EventData::GtidEvent(_) | EventData::AnonymousGtidEvent(_) => self.state.begin(),
+                // So MariaDB tells those who know nothing of its GTIDs.
+                EventData::QueryEvent(query) if query.query_raw() == b"BEGIN" => self.state.begin(),
                 _ => {}
             }
         }
@@ -151,7 +153,10 @@ impl Auditor {
 
 async fn end(url: &str) -> Result<Place> {
     let mut conn = connect(url).await?;
-    let row: Option<Row> = conn.query_first("SHOW BINARY LOG STATUS").await.context("ask for the end of the binlog")?;
+    let version: Option<String> = conn.query_first("SELECT VERSION()").await.context("ask for the version")?;
+    let mariadb = version.is_some_and(|version| version.contains("MariaDB"));
+    let question = if mariadb { "SHOW MASTER STATUS" } else { "SHOW BINARY LOG STATUS" };
+    let row: Option<Row> = conn.query_first(question).await.context("ask for the end of the binlog")?;
     conn.disconnect().await?;
     let place = row.and_then(|row| Some(Place { file: row.get(0)?, offset: row.get(1)? }));
     match place {

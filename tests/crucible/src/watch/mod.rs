@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod conserved;
 pub mod health;
+pub mod named;
 pub mod resources;
 pub mod rest;
 pub mod sampler;
