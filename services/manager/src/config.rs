@@ -28,11 +28,11 @@ pub struct ManagerArgs {
     #[arg(long, env = "LUTRA_MIN_INSYNC_REPLICAS", value_name = "N")]
     pub min_insync_replicas: Option<i32>,
 
-    /// Hours for which ordered logs are kept; 0 keeps them for ever
+    /// Hours for which an ordered log is kept, set when its topic is made; 0 keeps it for ever
     #[arg(long, env = "LUTRA_LOG_RETENTION_HOURS", value_name = "HOURS", default_value_t = 168)]
     pub log_retention_hours: u32,
 
-    /// Bytes up to which an ordered log is kept; 0 sets no bound
+    /// Bytes up to which an ordered log is kept, set when its topic is made; 0 sets no bound
     #[arg(long, env = "LUTRA_LOG_RETENTION_BYTES", value_name = "BYTES", default_value_t = 0)]
     pub log_retention_bytes: u64,
 }
