@@ -1,4 +1,4 @@
 -- case: 69
 -- title: Seeking a GTID takes longer than the heartbeat
--- tested: crates/mysql/tests/server.rs heartbeats_come_on_an_idle_stream_with_their_checksum
--- note: a dump is given up only when neither events nor heartbeats come
+-- tested: crates/mysql/tests/server.rs a_server_may_seek_for_longer_than_it_may_be_silent
+-- note: a server may search for two minutes before its first event; behind that a dump is given up only when neither events nor heartbeats come for ten seconds

@@ -106,11 +106,13 @@ async fn primary_keys(connection: &mut Conn) -> Result<Vec<(String, String, Stri
 
 /// What `SHOW CREATE TABLE` says, without the table's name and the next auto-increment value.
 pub(super) async fn definition(connection: &mut Conn, table: &TableName) -> Result<String> {
-    let row: Option<(String, String)> = connection
+    // A default of bytes is printed as it is, valid text or not.
+    let row: Option<(Vec<u8>, Vec<u8>)> = connection
         .query_first(format!("SHOW CREATE TABLE {}", table.quoted()))
         .await
         .context("show a table's definition")?;
     let (_, text) = row.ok_or_else(|| anyhow!("show the definition of {table}: no row"))?;
+    let text = String::from_utf8_lossy(&text).into_owned();
     Ok(collations_alone(&without_next_value(text.split_once('(').map_or(text.as_str(), |(_, rest)| rest))))
 }
 

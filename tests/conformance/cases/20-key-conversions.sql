@@ -1,0 +1,26 @@
+-- case: 20
+-- title: Character sets of key columns are converted; collations that change what is unique
+CREATE TABLE t (k VARCHAR(191) CHARACTER SET utf8mb3 COLLATE utf8mb3_bin PRIMARY KEY, v VARCHAR(200) CHARACTER SET utf8mb3, KEY (v(100)));
+INSERT INTO t VALUES ('a', 'x'), ('A', 'é'), ('ä', 'ж');
+ALTER TABLE t CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+INSERT INTO t VALUES ("😀", "😀");
+UPDATE t SET v = CONCAT(v, '!') WHERE k = 'ä';
+-- @fails
+ALTER TABLE t MODIFY k VARCHAR(191) COLLATE utf8mb4_general_ci;
+DELETE FROM t WHERE k IN ('A', 'ä');
+ALTER TABLE t MODIFY k VARCHAR(191) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci;
+UPDATE t SET k = 'A' WHERE k = 'a';
+ALTER TABLE t MODIFY v VARBINARY(400);
+UPDATE t SET v = x'ff00fe' WHERE k = 'a';
+DELETE FROM t WHERE v = "😀";
+ALTER TABLE t MODIFY k VARCHAR(191) CHARACTER SET utf16 NOT NULL, DROP PRIMARY KEY, ADD UNIQUE (k);
+INSERT INTO t VALUES ('ü', 'z');
+UPDATE t SET v = 'zz' WHERE k = 'Ü';
+CREATE TABLE x (id INT PRIMARY KEY, t TEXT CHARACTER SET latin1, b TINYTEXT CHARACTER SET latin1, e INT);
+INSERT INTO x VALUES (1, REPEAT('é', 100), REPEAT("é", 100), 1);
+ALTER TABLE x CONVERT TO CHARACTER SET utf8mb4;
+INSERT INTO x VALUES (2, "😀", "😀", 2);
+DELETE FROM x;
+
+ALTER TABLE x CONVERT TO CHARACTER SET gbk;
+INSERT INTO x (id, t) VALUES (3, '中文');

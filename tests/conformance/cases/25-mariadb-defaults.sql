@@ -1,0 +1,19 @@
+-- case: 25
+-- title: INET, UUID and expressions as defaults; invisible columns (MariaDB)
+-- source: mariadb
+-- target: mariadb
+CREATE TABLE t (id UUID DEFAULT UUID() PRIMARY KEY, ip4 INET4 DEFAULT '127.0.0.1', ip6 INET6 DEFAULT '::1', v VARCHAR(20) INVISIBLE DEFAULT 'hidden', e INT DEFAULT (1 + 1), d DATETIME(6) DEFAULT (NOW(6) + INTERVAL 1 DAY), u VARCHAR(36) DEFAULT UUID(), r DOUBLE DEFAULT RAND(), j JSON DEFAULT '{"a": 1}', c VARCHAR(10) DEFAULT CONCAT('a', e), ts TIMESTAMP(4) DEFAULT CURRENT_TIMESTAMP(4) ON UPDATE CURRENT_TIMESTAMP(4), b BLOB DEFAULT 'blob', x TEXT DEFAULT CURRENT_USER());
+INSERT INTO t () VALUES (), ();
+INSERT INTO t (id, v) VALUES ('00112233-4455-6677-8899-aabbccddeeff', 'seen');
+UPDATE t SET ip4 = NULL, ip6 = 'fe80::1' WHERE v = 'seen';
+UPDATE t SET e = e + 1;
+ALTER TABLE t MODIFY v VARCHAR(20) DEFAULT 'shown', ADD k UUID AFTER id;
+UPDATE t SET k = '11112222-3333-4444-5555-666677778888';
+INSERT INTO t (id) VALUES ('ffffffff-ffff-ffff-ffff-ffffffffffff');
+ALTER TABLE t MODIFY u UUID;
+UPDATE t SET ip4 = '1.2.3.4' WHERE ip4 IS NULL;
+DELETE FROM t WHERE id = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+CREATE TABLE w (a INT INVISIBLE NOT NULL DEFAULT 9, b INT);
+INSERT INTO w (b) VALUES (1), (1);
+INSERT INTO w (a, b) VALUES (1, 1);
+DELETE FROM w WHERE a = 9 LIMIT 1;

@@ -1,0 +1,38 @@
+-- case: 35
+-- title: Rows that change places within a transaction and between them
+CREATE TABLE t (id INT PRIMARY KEY, u VARCHAR(10) UNIQUE, p VARCHAR(20), UNIQUE KEY pre (p(3)), v INT);
+INSERT INTO t VALUES (1, 'a', 'abcX', 1), (2, 'b', 'defX', 2), (3, 'c', 'ghiX', 3);
+BEGIN;
+UPDATE t SET p = 'zzz' WHERE id = 1;
+UPDATE t SET p = 'abcY' WHERE id = 2;
+UPDATE t SET p = 'defY' WHERE id = 1;
+DELETE FROM t WHERE id = 3;
+INSERT INTO t VALUES (3, 'B ', 'ghiZ', 30) ON DUPLICATE KEY UPDATE v = 77;
+UPDATE t SET id = id + 10 ORDER BY id DESC;
+UPDATE t SET id = id - 10 ORDER BY id;
+INSERT INTO t VALUES (4, 'd', 'jkl', 4);
+UPDATE t SET u = 'e', id = 5 WHERE id = 4;
+INSERT INTO t VALUES (4, 'd', 'mno', 44);
+DELETE FROM t WHERE id = 5;
+UPDATE t SET id = 5 WHERE id = 4;
+COMMIT;
+DELETE FROM t WHERE id = 1;
+INSERT INTO t VALUES (1, 'A', 'abd', 1);
+UPDATE t SET u = NULL;
+UPDATE t SET u = 'same' WHERE id = 1;
+UPDATE t SET u = NULL WHERE id = 1;
+UPDATE t SET u = 'SAME' WHERE id = 2;
+REPLACE INTO t VALUES (1, 'Same', 'abf', 9);
+BEGIN;
+INSERT INTO t VALUES (100, 'n1', 'n1', 1);
+SAVEPOINT s;
+UPDATE t SET v = 2 WHERE id = 100;
+ROLLBACK TO s;
+UPDATE t SET v = 3 WHERE id = 100;
+DELETE FROM t WHERE id = 100;
+COMMIT;
+CREATE TABLE n (a INT, b INT, UNIQUE (a, b));
+INSERT INTO n VALUES (1, NULL), (1, NULL), (NULL, NULL), (1, 2);
+UPDATE n SET b = 5 WHERE b IS NULL LIMIT 1;
+UPDATE n SET b = NULL WHERE b = 5;
+DELETE FROM n WHERE a = 1 AND b IS NULL LIMIT 1;

@@ -1,0 +1,32 @@
+-- case: 36
+-- title: Foreign keys across databases that are dropped, renamed and made again
+CREATE DATABASE {db}_2;
+CREATE TABLE p (id INT PRIMARY KEY);
+CREATE TABLE {db}_2.c (id INT PRIMARY KEY, p INT, CONSTRAINT fk_c FOREIGN KEY (p) REFERENCES {db}.p (id) ON DELETE CASCADE);
+INSERT INTO p VALUES (1), (2), (3);
+INSERT INTO {db}_2.c VALUES (1, 1), (2, 2);
+RENAME TABLE {db}_2.c TO c;
+DELETE FROM p WHERE id = 1;
+RENAME TABLE p TO {db}_2.p2;
+INSERT INTO c VALUES (3, 3);
+SET foreign_key_checks = 0;
+DROP DATABASE {db}_2;
+INSERT INTO c VALUES (4, 444);
+CREATE DATABASE {db}_2;
+CREATE TABLE {db}_2.p2 (id INT PRIMARY KEY, v INT);
+SET foreign_key_checks = 1;
+INSERT INTO {db}_2.p2 VALUES (444, 1), (2, 2), (3, 3);
+UPDATE c SET p = 444 WHERE id = 3;
+DELETE FROM {db}_2.p2 WHERE id = 444;
+ALTER TABLE c DROP FOREIGN KEY fk_c, ADD CONSTRAINT fk_d FOREIGN KEY (p) REFERENCES {db}_2.p2 (id) ON UPDATE CASCADE;
+UPDATE {db}_2.p2 SET id = 22 WHERE id = 2;
+CREATE TABLE tr (id INT PRIMARY KEY, v INT);
+CREATE TRIGGER tg BEFORE INSERT ON tr FOR EACH ROW SET NEW.v = NEW.v * 2;
+INSERT INTO tr VALUES (1, 1);
+-- @fails
+RENAME TABLE tr TO {db}_2.tr;
+DROP TRIGGER tg;
+RENAME TABLE tr TO {db}_2.tr;
+INSERT INTO {db}_2.tr VALUES (2, 2);
+DROP TABLE c;
+DROP DATABASE {db}_2;

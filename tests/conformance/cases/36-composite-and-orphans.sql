@@ -1,0 +1,31 @@
+-- case: 36
+-- title: Foreign keys to a composite key, to a table that comes later, and orphans
+CREATE TABLE p (a INT, b INT, v INT, PRIMARY KEY (a, b), UNIQUE KEY (b));
+CREATE TABLE c (id INT PRIMARY KEY, a INT, b INT, b2 INT, CONSTRAINT f1 FOREIGN KEY (a, b) REFERENCES p (a, b) ON UPDATE CASCADE ON DELETE SET NULL, CONSTRAINT f2 FOREIGN KEY (b2) REFERENCES p (b) ON DELETE CASCADE);
+INSERT INTO p VALUES (1, 1, 0), (1, 2, 0), (2, 3, 0);
+INSERT INTO c VALUES (1, 1, 1, 1), (2, 1, 2, 3), (3, NULL, 2, NULL), (4, 2, 3, 2);
+UPDATE p SET a = 9, v = 1 WHERE b = 2;
+DELETE FROM p WHERE b = 3;
+UPDATE p SET b = 5 WHERE b = 1 AND 0;
+ALTER TABLE c DROP FOREIGN KEY f2;
+DELETE FROM p;
+SET foreign_key_checks = 0;
+CREATE TABLE orphan (id INT PRIMARY KEY, x INT, FOREIGN KEY (x) REFERENCES later (id));
+INSERT INTO orphan VALUES (1, 5);
+CREATE TABLE later (id INT PRIMARY KEY);
+SET foreign_key_checks = 1;
+INSERT INTO later VALUES (6);
+INSERT INTO orphan VALUES (2, 6);
+BEGIN;
+INSERT INTO later VALUES (7);
+INSERT INTO orphan VALUES (3, 7);
+DELETE FROM orphan WHERE id = 3;
+DELETE FROM later WHERE id = 7;
+INSERT INTO later VALUES (8);
+UPDATE orphan SET x = 8 WHERE id = 2;
+DELETE FROM later WHERE id = 6;
+COMMIT;
+SET foreign_key_checks = 0;
+DROP TABLE later;
+SET foreign_key_checks = 1;
+DELETE FROM orphan WHERE id = 1;

@@ -1,0 +1,24 @@
+-- case: 48
+-- title: The default character set of a database changes between its tables
+ALTER DATABASE {db} CHARACTER SET latin1;
+CREATE TABLE a (id INT PRIMARY KEY, v VARCHAR(20), w TEXT CHARACTER SET utf8mb4);
+INSERT INTO a VALUES (1, 'é', '日本');
+ALTER DATABASE CHARACTER SET = utf8mb4 COLLATE = utf8mb4_bin;
+CREATE TABLE b (id INT PRIMARY KEY, v VARCHAR(20), KEY (v));
+INSERT INTO b VALUES (1, 'é'), (2, 'É'), (3, 'e');
+CREATE TABLE c LIKE a;
+INSERT INTO c VALUES (2, 'ü', 'x');
+CREATE DATABASE {db}_2 CHARACTER SET cp1251 COLLATE cp1251_bulgarian_ci;
+CREATE TABLE {db}_2.d (v VARCHAR(20)) ;
+INSERT INTO {db}_2.d VALUES ('Привет');
+CREATE TABLE {db}_2.e LIKE b;
+
+USE {db}_2;
+CREATE TABLE g AS SELECT v, CONCAT(v, 'x') AS w, 'lit' AS x, NULL AS n, 1.5 AS dec1, NOW() AS t FROM d;
+CREATE TABLE h (v VARCHAR(10) BINARY, w CHAR(3) ASCII, x CHAR(3) UNICODE, y CHAR BYTE, z NATIONAL VARCHAR(4));
+INSERT INTO h VALUES ('ж', 'a', 'é', 'b', 'ü');
+ALTER DATABASE {db}_2 DEFAULT COLLATE utf8mb4_general_ci;
+ALTER TABLE d ADD y VARCHAR(5), CONVERT TO CHARACTER SET DEFAULT;
+UPDATE d SET y = '😀';
+ALTER TABLE h DEFAULT CHARACTER SET = utf8mb4, ADD u VARCHAR(5) AFTER v;
+UPDATE h SET u = '😀';

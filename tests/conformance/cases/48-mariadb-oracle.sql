@@ -1,0 +1,47 @@
+-- case: 48
+-- title: sql_mode = ORACLE: types, packages, blocks (MariaDB)
+-- source: mariadb
+-- target: mariadb
+CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20));
+SET sql_mode = 'ORACLE';
+CREATE TABLE "o" ("id" NUMBER(10) PRIMARY KEY, v VARCHAR2(20), r RAW(10), c CLOB, n NUMBER, d DATE);
+INSERT INTO "o" VALUES (1, 'x' || 'y', 'ab', 'c', 1.5, '2024-01-02 03:04:05'), (2, '' || 'z', NULL, NULL, NULL, NULL);
+DELIMITER //
+CREATE OR REPLACE PROCEDURE p(a IN INT, b OUT t.v%TYPE) AS
+  r t%ROWTYPE;
+BEGIN
+  INSERT INTO t VALUES (a, 'p');
+  FOR i IN 1..3 LOOP
+    INSERT INTO t VALUES (a + i, 'i' || i);
+  END LOOP;
+  b := 'done';
+END;
+//
+CREATE OR REPLACE PACKAGE pk AS
+  FUNCTION f(x INT) RETURN INT;
+END;
+//
+CREATE OR REPLACE PACKAGE BODY pk AS
+  FUNCTION f(x INT) RETURN INT AS BEGIN RETURN x * 2; END;
+END;
+//
+BEGIN
+  INSERT INTO t VALUES (100, 'anon');
+  EXECUTE IMMEDIATE 'CREATE TABLE ei (id INT PRIMARY KEY)';
+  INSERT INTO ei VALUES (1);
+END;
+//
+DELIMITER ;
+CALL p(1, @b);
+ALTER TABLE "o" ADD ("w" VARCHAR2(5) DEFAULT ('q' || 'r'));
+UPDATE "o" SET "w" = 'u' WHERE "id" = 1;
+TRUNCATE TABLE t;
+SET sql_mode = 'EMPTY_STRING_IS_NULL';
+CREATE TABLE es (id INT PRIMARY KEY, v VARCHAR(5) DEFAULT '');
+INSERT INTO es VALUES (1, ''), (2, 'x');
+SET sql_mode = 'ORACLE';
+DROP PACKAGE pk;
+SET sql_mode = 'SIMULTANEOUS_ASSIGNMENT';
+CREATE TABLE si (id INT PRIMARY KEY, a INT, b INT);
+INSERT INTO si VALUES (1, 1, 2);
+UPDATE si SET a = b, b = a;

@@ -1,0 +1,20 @@
+-- case: 52
+-- title: Types made narrower without strict mode, with data that does not fit
+SET sql_mode = '';
+CREATE TABLE t (id INT PRIMARY KEY, e ENUM('a','b','c'), s SET('x','y','z'), n BIGINT, d DECIMAL(20,5), v VARCHAR(20), dt DATETIME(6), ts TIMESTAMP(6) NULL, f DOUBLE, y INT, b BIGINT, j TEXT);
+INSERT INTO t VALUES (1, 'a', 'x,z', 5000000000, 123456789.98765, 'abcdef', '2024-03-31 02:30:00.999999', '2024-01-01 00:00:00.5', 1e10, 2024, -1, '{"a":1}'), (2, 'c', 'y', -1, -0.5, '12abc', '1969-12-31 23:59:59', NULL, -2.5, 99, 255, '[]'), (3, '', '', NULL, NULL, NULL, '2024-07-01 12:00:00.5', '2024-07-01 12:00:00.5', 0.5, 1800, 256, 'null');
+ALTER TABLE t MODIFY e ENUM('c','a','new');
+ALTER TABLE t MODIFY s SET('z','x');
+ALTER TABLE t MODIFY n INT, MODIFY d DECIMAL(6,2), MODIFY v INT;
+SET time_zone = '+05:30';
+ALTER TABLE t MODIFY dt TIMESTAMP(3) NULL, MODIFY ts DATETIME(2) NULL;
+SET time_zone = '-11:00';
+ALTER TABLE t MODIFY dt DATETIME NULL, MODIFY f SMALLINT, MODIFY y YEAR, MODIFY b TINYINT UNSIGNED;
+SET time_zone = '+00:00';
+INSERT INTO t (id, e, n) VALUES (4, 'new', 99999999999);
+UPDATE t SET e = 'a', s = 'x' WHERE id = 2;
+ALTER TABLE t MODIFY e INT, MODIFY s VARCHAR(3), MODIFY y VARCHAR(2);
+ALTER TABLE t MODIFY id TINYINT, MODIFY ts DATE, MODIFY dt TIME;
+ALTER TABLE t MODIFY v TEXT NOT NULL;
+ALTER TABLE t MODIFY n INT NOT NULL, MODIFY d VARCHAR(3);
+UPDATE t SET v = 'end';
