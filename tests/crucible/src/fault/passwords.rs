@@ -31,10 +31,6 @@ impl Fault for Rotated {
             .to_owned()
     }
 
-    fn by_default(&self) -> bool {
-        false
-    }
-
     fn wanted(&self) -> u64 {
         50
     }

@@ -41,7 +41,7 @@ impl Fault for Stuck {
     }
 
     fn by_default(&self) -> bool {
-        false
+        self.poison
     }
 
     fn wanted(&self) -> u64 {

@@ -93,10 +93,6 @@ impl Fault for Target {
         .to_owned()
     }
 
-    fn by_default(&self) -> bool {
-        self.way != Way::SlowDisk
-    }
-
     fn unable(&self) -> Option<String> {
         (self.way == Way::SlowDisk && !has_strace()).then(|| "strace is not here".to_owned())
     }
