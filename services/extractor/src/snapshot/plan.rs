@@ -3,6 +3,7 @@
 use lutra_change::{Column, ColumnType, TableName, TableSchema};
 use lutra_mysql::Connection;
 use lutra_mysql::catalogue::{self, CatalogueColumn, Collations, TableDefinition};
+use lutra_mysql::dialect::carried_sql_mode;
 use lutra_mysql::scan::scan_expression;
 use lutra_mysql::sql::{quote_identifier, quote_table, quote_text, write_literal};
 use lutra_mysql::table_schema::table_schema;
@@ -90,6 +91,10 @@ pub async fn definitions(
         let statement = text.replacen("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1);
         statements.push(definition(DefinitionKind::Table, &name.database, &[name], statement));
         statements.extend(later.map(|later| definition(DefinitionKind::Deferred, &name.database, &[name], later)));
+    }
+    if connection.flavour().await?.is_mariadb() {
+        // In whose words they are: comments with a version are code to one family only.
+        statements.iter_mut().for_each(|s| s.context.sql_mode = Some(carried_sql_mode(0)));
     }
     Ok(statements)
 }
