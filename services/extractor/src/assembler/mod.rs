@@ -87,6 +87,8 @@ pub struct Assembler {
     passed: Passed,
     open: Option<Open>,
     tail: Option<TailCheck>,
+    /// The check of the log's last transaction, while others come that stand before it.
+    tail_later: Option<TailCheck>,
     half: Option<i64>,
     /// XA transactions that are prepared and not decided, those without captured rows among them (P11).
     open_xa: Vec<OpenXa>,
@@ -121,6 +123,7 @@ impl Assembler {
             passed: Passed::default(),
             open: None,
             tail: resume.known.map(TailCheck::new),
+            tail_later: None,
             half: resume.half,
             open_xa: resume.open_xa,
             mariadb: false,

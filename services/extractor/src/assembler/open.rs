@@ -10,7 +10,7 @@ use lutra_wire::record::PartEnd;
 use lutra_wire::{UnitDigest, WireError};
 
 use super::table::{CapturedTable, SlotTable, Table};
-use super::{Assembler, Output, UnitPart};
+use super::{Assembler, Output, TailCheck, UnitPart};
 use crate::error::AssembleError;
 use crate::snapshot::window::StreamRow;
 
@@ -57,9 +57,11 @@ impl Assembler {
         if self.spec.gtid && event.gtid.is_none() {
             return Err(AssembleError::NoGtid);
         }
+        self.look_for_tail(event.gtid.as_ref());
         if let Some(gtid) = &event.gtid
             && self.spec.gtid
             && self.executed.contains(gtid)
+            && !self.is_tail(gtid)
         {
             return Err(AssembleError::GtidRepeated { gtid: gtid.clone() });
         }
@@ -209,12 +211,17 @@ impl Assembler {
         if rows > 0 && open.marked && open.origins.is_empty() {
             return Err(AssembleError::MarkWithoutOrigins);
         }
-        self.note_executed(gtid.as_ref());
+        let late = self.tail.as_ref().is_some_and(TailCheck::is_late);
+        if !late {
+            self.note_executed(gtid.as_ref());
+        }
         if let Some(tail) = &mut self.tail {
             // Looked at again: it is in the log, and takes no number.
             let position = lutra_change::BinlogPosition::new(self.file.clone(), self.tracker.position());
             tail.end(position);
-            (self.passed.added, self.passed.before) = (lutra_change::GtidSet::new(), None);
+            if !late {
+                (self.passed.added, self.passed.before) = (lutra_change::GtidSet::new(), None);
+            }
             self.open = None;
         } else if rows > 0 {
             self.give_part(PartEnd::Commit);

@@ -30,11 +30,23 @@ pub struct TailCheck {
     digest: UnitDigest,
     found: Option<(Option<Gtid>, i64)>,
     position: Option<BinlogPosition>,
+    /// Others came before it, which are new to the log.
+    late: bool,
 }
 
 impl TailCheck {
     pub(super) fn new(known: Known) -> Self {
-        Self { known, digest: UnitDigest::new(), found: None, position: None }
+        Self { known, digest: UnitDigest::new(), found: None, position: None, late: false }
+    }
+
+    /// Whether the transaction that begins is the one looked for.
+    fn is_of(&self, gtid: Option<&Gtid>) -> bool {
+        gtid == Some(&self.known.gtid)
+    }
+
+    /// Whether others came before it.
+    pub(super) fn is_late(&self) -> bool {
+        self.late
     }
 
     /// The GTID of the transaction, as a set.
@@ -83,6 +95,25 @@ impl TailCheck {
 }
 
 impl Assembler {
+    /// A transaction begins while the log's last one is looked for, which may stand further back in the binlog of another
+    /// server: what only that server has, and what it committed in another order, comes first. It is new to the log, and
+    /// goes on while the check waits for its own transaction, which is not given out again.
+    pub(super) fn look_for_tail(&mut self, gtid: Option<&Gtid>) {
+        if self.tail_later.as_ref().is_some_and(|check| check.is_of(gtid)) {
+            self.tail = self.tail_later.take();
+        }
+        if let Some(mut check) = self.tail.take_if(|check| check.known.position.is_none() && !check.is_of(gtid)) {
+            check.late = true;
+            self.executed.insert(&check.known.gtid);
+            self.tail_later = Some(check);
+        }
+    }
+
+    /// Whether this transaction is the log's last one, looked at again.
+    pub(super) fn is_tail(&self, gtid: &Gtid) -> bool {
+        self.tail.as_ref().is_some_and(|check| check.is_of(Some(gtid)))
+    }
+
     /// Rows of the transaction that is looked at again: added up, not given out.
     pub(super) fn tail_rows(&mut self, table: &CapturedTable, event: &RowsEvent<'_>) -> Result<(), AssembleError> {
         let Some(tail) = self.tail.as_mut().filter(|t| t.known.totals.is_some()) else { return Ok(()) };

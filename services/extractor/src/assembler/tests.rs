@@ -162,6 +162,54 @@ fn the_tail_is_recognised_and_another_history_is_not() {
     assert!(look(Known { totals: Some(totals), ..known }).1.unwrap().contains("checksum"));
 }
 
+/// A replica that was promoted has a transaction of its own, from before it got the log's last one.
+#[test]
+fn what_another_server_has_before_the_tail_is_read_and_the_tail_is_recognised_behind_it() {
+    let all = spec(CARRIED.0, CARRIED.1, 1 << 19);
+    let (parts, _, _) = assemble(Arc::clone(&all), origin());
+    let units = units(&parts);
+    let rows = |until: usize| units[..until].iter().rposition(|u| u.totals.is_some()).unwrap();
+    let last = rows(units.len() - 1);
+    let gtid = |at: usize| units[at].place.as_ref().unwrap().gtid.clone().unwrap();
+    // Not the rows of a CREATE TABLE … SELECT, whose statement has no GTID.
+    let whole = |at: &usize| units[*at].totals.is_some() && units[at - 1].place.as_ref().unwrap().gtid.is_some();
+    let errant = (1..last).rev().find(whole).unwrap();
+    let mut before = GtidSet::new();
+    units[..=last].iter().flat_map(|u| &u.place).for_each(|place| before.union_with(&place.added));
+    let mut absent = GtidSet::new();
+    absent.insert(&gtid(errant));
+    absent.insert(&gtid(last));
+    let known = Known { gtid: gtid(last), committed_at: units[last].committed_at, position: None, totals: None };
+    let look = |known: Known| {
+        let gtid_set = before.minus(&absent);
+        let resume = Resume { number: units[last].number, gtid_set, known: Some(known), ..origin() };
+        let (parts, assembler, tail, _) = assemble_checked(Arc::clone(&all), resume);
+        let executed = assembler.gtid_set().clone();
+        (parts, executed, tail.map(|check| check.difference()))
+    };
+
+    let (read, executed, difference) = look(known.clone());
+    assert_eq!(difference, Some(None));
+    let read = self::units(&read);
+    let place = read[0].place.as_ref().unwrap();
+    assert_eq!((read[0].number, place.gtid.clone()), (units[last].number.next_sequence(), Some(gtid(errant))));
+    assert!(!place.added.contains(&gtid(last)), "it is in the log already");
+    // Behind both all goes on as before, one number later.
+    assert_eq!((read[1].totals, read[1].committed_at), (units[last + 1].totals, units[last + 1].committed_at));
+    assert_eq!(read[1].previous, read[0].number);
+    assert!(
+        read.iter().flat_map(|u| &u.place).all(|place| place.gtid != Some(gtid(last))),
+        "it is not given out again"
+    );
+    assert!(absent.is_subset(&executed));
+
+    let later = Known { committed_at: known.committed_at + 1, ..known.clone() };
+    assert!(look(later).2.flatten().unwrap().contains("committed at"));
+    // The server that the log was read from sends it first, or it is another one.
+    let same = Known { position: units[last].place.as_ref().map(|place| place.position.clone()), ..known };
+    assert!(look(same).2.flatten().unwrap().contains("in its place"));
+}
+
 #[test]
 fn a_table_made_from_a_select_is_two_units_and_goes_on_between_them() {
     let all = spec(CARRIED.0, CARRIED.1, 1 << 19);
