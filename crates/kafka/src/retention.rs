@@ -19,6 +19,11 @@ use crate::log::KafkaLog;
 const ANSWER: Duration = Duration::from_secs(10);
 /// From one look of the client at its counters to the next.
 const STATISTICS_MS: u64 = 100;
+/// Bytes of records that are read as a sample. Brokers send whole batches, so that the first one may begin far in front of the
+/// place, and makes records look larger than they are: less so the more of them are read.
+const SAMPLE: usize = 2 << 20;
+/// After so long a sample that is not complete has to do.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the brokers may remove, whether anybody has read it or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,27 +119,32 @@ fn measure(config: &KafkaConfig, topic: &str, next_offset: i64) -> Result<Backlo
     }
     let mut place = TopicPartitionList::with_capacity(1);
     place.add_partition_offset(topic, 0, Offset::Offset(next_offset)).map_err(failed)?;
-    // Its records stay in a queue of their own, which fills up: then the counters rest.
+    let waiting = u64::try_from(end - next_offset).unwrap_or(0);
+    // Its records come in a queue of their own. Once the sample is read it fills up, and the counters rest.
     let records = consumer.split_partition_queue(topic, 0).ok_or_else(|| failed(Cause::Canceled))?;
     consumer.assign(&place).map_err(failed)?;
-    let (mut appended_at, mut before) = (None, (0, 0));
+    let (began, mut appended_at, mut before) = (Instant::now(), None, (0, 0));
+    let (mut read, mut bytes) = (0, 0);
     while Instant::now() < deadline {
         // Counters and errors come here.
         if let Some(Err(error)) = consumer.poll(Duration::from_millis(STATISTICS_MS)) {
             disturbed(error).map_err(failed)?;
         }
-        if appended_at.is_none() {
+        while bytes < SAMPLE {
             match records.poll(Duration::ZERO) {
-                Some(Ok(record)) => appended_at = Some(record.timestamp().to_millis().unwrap_or(0)),
+                Some(Ok(record)) => {
+                    appended_at.get_or_insert(record.timestamp().to_millis().unwrap_or(0));
+                    (read, bytes) = (read + 1, bytes + record.payload_len());
+                }
                 Some(Err(error)) => disturbed(error).map_err(failed)?,
-                None => {}
+                None => break,
             }
         }
+        let enough = bytes >= SAMPLE || read >= waiting || began.elapsed() > PATIENCE;
         let counted = consumer.client().context().read();
         let rests = counted.1 == before.1 && counted.1 > 0;
         before = counted;
-        if let (Some(appended_at), true) = (appended_at, rests) {
-            let waiting = u64::try_from(end - next_offset).unwrap_or(0);
+        if let (Some(appended_at), true) = (appended_at, rests && enough) {
             return Ok(Backlog::Waits {
                 appended_at: appended_at.saturating_mul(1000),
                 bytes: extent(waiting, counted),

@@ -42,10 +42,6 @@ impl Fault for FailOver {
         if self.errant { 50 } else { 100 }
     }
 
-    fn by_default(&self) -> bool {
-        !self.errant
-    }
-
     fn needs(&self) -> Option<Need> {
         Some(Need::Replica)
     }
