@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::assembler::Assembler;
+use crate::config::SILENCE;
 use crate::control::Control;
 use crate::definitions::Definer;
 use crate::definitions::follow::{self, assemble, fault};
@@ -30,6 +31,11 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(10);
 /// And whenever so many bytes were acknowledged since the last one.
 const BOOKMARK_BYTES: u64 = 64 << 20;
 
+/// Neither the stream nor a question beside it has had an answer for so long.
+fn is_deaf(since: Instant, answered: Option<Instant>, now: Instant) -> bool {
+    now.duration_since(answered.map_or(since, |at| at.max(since))) > SILENCE
+}
+
 /// A running attempt.
 pub(crate) struct Run<'r, 'a, F: TransportFactory, S, C> {
     pub(crate) extraction: &'r Extraction<'a, F, S, C>,
@@ -43,6 +49,8 @@ pub(crate) struct Run<'r, 'a, F: TransportFactory, S, C> {
     /// What the server says beside its stream.
     pub(crate) sight: watch::Receiver<Option<Sight>>,
     pub(crate) witness: Witness,
+    /// Since when the server's first event is waited for; `None` once it has come.
+    pub(crate) unheard_since: Option<Instant>,
     pub(crate) epoch: Epoch,
     pub(crate) address: String,
     pub(crate) counters: Counters,
@@ -68,7 +76,7 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
         let mut ticks = tokio::time::interval(self.extraction.config.heartbeat);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         self.bookmark();
-        self.tell("running");
+        self.tell("seeking");
         self.extraction.control.set_state(ObservedState::Running, json!({ "server": self.address }));
         loop {
             tokio::select! {
@@ -106,21 +114,36 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
                 return Err(ExtractError::SteppedDown { address: self.address.clone(), successor });
             }
         }
-        self.publisher.heartbeat(&mut self.assembler, offset, &mut self.counters).await?;
+        match self.unheard_since {
+            None => self.publisher.heartbeat(&mut self.assembler, offset, &mut self.counters).await?,
+            // It searches for the place, which may take minutes. No heartbeat says meanwhile that nothing waits.
+            Some(since) => self.ensure_answers(since)?,
+        }
         let bytes = self.publisher.progress().borrow().acknowledged_bytes;
         if self.bookmarked_at.elapsed() >= BOOKMARK_EVERY || bytes - self.bookmarked_bytes >= BOOKMARK_BYTES {
             self.bookmark();
         }
         self.desk.tell_durable(self.publisher.bookmark().map(|b| b.cursor.number));
         self.publish_chunks().await?;
-        self.tell("running");
+        self.tell(if self.unheard_since.is_none() { "running" } else { "seeking" });
         Ok(())
+    }
+
+    /// A server that searches says nothing on its stream, and answers beside it. One that does neither is gone.
+    fn ensure_answers(&self, since: Instant) -> Result<(), ExtractError> {
+        let answered = self.sight.borrow().as_ref().map(|sight| sight.asked_at);
+        if !is_deaf(since, answered, Instant::now()) {
+            return Ok(());
+        }
+        let source = lutra_mysql::Error::Timeout { operation: "waiting for the binlog's first event", after: SILENCE };
+        Err(ExtractError::Source { address: self.address.clone(), source: Box::new(source) })
     }
 
     async fn batch(&mut self, batch: Option<Result<EventBatch, lutra_mysql::Error>>) -> Result<(), ExtractError> {
         let address = || self.address.clone();
         let batch = batch.ok_or_else(|| ExtractError::StreamEnded { address: address() })?;
         let batch = batch.map_err(|e| ExtractError::Source { address: address(), source: Box::new(e) })?;
+        self.unheard_since = None;
         self.assembler.set_now(now_micros());
         let _span = self.extraction.traced.then(|| self.trace(&batch));
         for event in batch.iter() {
@@ -292,4 +315,19 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
 
 fn seconds(micros: i64) -> f64 {
     micros as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_searches_is_waited_for_while_it_answers_beside_its_stream() {
+        let since = Instant::now();
+        let after = |seconds| since + Duration::from_secs(seconds);
+        assert!(!is_deaf(since, None, after(10)), "it has just begun");
+        assert!(is_deaf(since, None, after(11)));
+        assert!(!is_deaf(since, Some(after(100)), after(105)), "it answers");
+        assert!(is_deaf(since, Some(after(100)), after(111)), "it answered, and does no more");
+    }
 }

@@ -34,7 +34,7 @@ pub struct ExtractConfig {
 /// A heartbeat each, at the source and in the log.
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
 /// The source is dead after so long a silence: it sends a heartbeat each second.
-const SILENCE: Duration = Duration::from_secs(10);
+pub(crate) const SILENCE: Duration = Duration::from_secs(10);
 
 impl ExtractConfig {
     /// From a task's definition; reads secrets and addresses of this machine.

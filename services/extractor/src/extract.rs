@@ -161,6 +161,7 @@ where
             batches,
             sight,
             witness: Witness::default(),
+            unheard_since: Some(Instant::now()),
             epoch,
             address,
             counters: Counters::default(),

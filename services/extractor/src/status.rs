@@ -57,7 +57,7 @@ impl Counters {
 /// How one extraction does.
 #[derive(Clone, Debug, Serialize)]
 pub struct TaskStatus {
-    /// `starting`, `running`, `draining`, `retrying`.
+    /// `starting`, `seeking` (until the server's first event), `running`, `draining`, `retrying`.
     pub state: &'static str,
     /// The server that is read, `host:port`.
     pub server: String,
