@@ -10,13 +10,10 @@ use crate::planner::{Conditions, Effort, Packet, Part, Script, Statement, plan, 
 use crate::rows::{Maps, Session, WriteSet, Written};
 use crate::slot::Place;
 use crate::unit::{Unit, UnitBody, UnitEnd};
-use lutra_change::{GtidSet, RowFlags, TableName};
+use lutra_change::{GtidSet, TableName};
 use lutra_wire::record::{GtidState, SourceState};
 
 use crate::error::LoadError;
-
-/// Flags of a chunk's rows.
-const CHUNK_FLAGS: RowFlags = RowFlags(RowFlags::NO_FOREIGN_KEY_CHECKS | RowFlags::NO_CHECK_CONSTRAINTS);
 
 /// Statements on Lutra's own tables begin a packet of their own beyond that.
 const PACKET_BYTES: usize = 4 << 20;
@@ -95,7 +92,7 @@ impl Unit {
         let segments = match &self.body {
             UnitBody::Ddl(_) | UnitBody::Define(_) => return Shape::Ddl,
             // Also one without rows is written down, in a transaction of its kind.
-            _ if self.copy.chunk.is_some() => return Shape::Rows(Session::of(CHUNK_FLAGS)),
+            _ if self.copy.chunk.is_some() => return Shape::Rows(Session::COPY),
             UnitBody::Nothing => return Shape::Nothing,
             UnitBody::Changes(segments) => segments,
         };

@@ -23,10 +23,6 @@ use crate::target::Target;
 use crate::unit::{Piece, Segment, UnitBody, UnitEnd};
 use crate::writer::{Fault, Job, Line, Outcome};
 
-/// Flags of a chunk's rows.
-const CHUNK_FLAGS: lutra_change::RowFlags = lutra_change::RowFlags(
-    lutra_change::RowFlags::NO_FOREIGN_KEY_CHECKS | lutra_change::RowFlags::NO_CHECK_CONSTRAINTS,
-);
 /// The writer that runs what runs alone; its slot row holds DDL intents.
 const ALONE: u16 = 0;
 /// How long a stop waits for the rest of a large unit.
@@ -302,7 +298,7 @@ impl<T: Target> Scheduler<T> {
                         return Ok(());
                     }
                     if let Some((_, info)) = &chunk {
-                        let mut planned = Planned::nothing(Session::of(CHUNK_FLAGS));
+                        let mut planned = Planned::nothing(Session::COPY);
                         planned.add_chunk(self.copying.task(), info, rows);
                         let outcome = self.alone(Job::More(Box::new(planned))).await?;
                         self.settle(outcome)?;
