@@ -140,21 +140,17 @@ impl<R: TaskRunner> TaskKeeper<R> {
         let Some(failure) = taking.foreign.clone() else { return Next::Decide };
         let delay = failures.delay(failure.disposition);
         self.tell(taking, &failure, failures.count, delay);
-        let again = sleep_until(Instant::now() + delay);
-        tokio::select! {
-            biased;
-            () = self.release.cancelled() => Next::Released,
-            wake = taking.wake() => match wake {
-                Wake::Look => Next::Decide,
-                Wake::HeldByAnother => Next::Retake,
-            },
-            () = again => Next::Decide,
-        }
+        tokio::time::timeout(delay, self.rest(taking)).await.unwrap_or(Next::Decide)
     }
 
     /// Does nothing until something changes.
     async fn idle(&self, taking: &mut Taking, state: ObservedState) -> Next {
         taking.say(state, serde_json::Value::Null);
+        self.rest(taking).await
+    }
+
+    /// Waits until something changes.
+    async fn rest(&self, taking: &mut Taking) -> Next {
         tokio::select! {
             biased;
             () = self.release.cancelled() => Next::Released,
