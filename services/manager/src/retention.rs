@@ -71,6 +71,12 @@ impl Headroom {
         (seconds.is_some() || bytes.is_some()).then(|| Self { topic: topic.to_owned(), seconds, bytes })
     }
 
+    /// Which of both, age and size, were measured here and are not in `now`.
+    fn without(&self, now: Option<&Self>) -> [bool; 2] {
+        let gone = |of: fn(&Self) -> Option<Left>| of(self).is_some() && now.and_then(of).is_none();
+        [gone(|headroom| headroom.seconds), gone(|headroom| headroom.bytes)]
+    }
+
     /// What a person should know, when little is left.
     pub(crate) fn warning(&self) -> Option<String> {
         let by_age = self.seconds.filter(|seconds| seconds.is_short()).map(|Left { left, of }| {
@@ -92,9 +98,13 @@ impl Headrooms {
         self.by_reader.lock().unwrap_or_else(PoisonError::into_inner).get(reader).cloned()
     }
 
-    /// Takes in a measurement; those that have become short are told.
+    /// Takes in a measurement; those that have become short are told. What is not measured any more has no value.
     fn take(&self, measured: BTreeMap<TaskId, Headroom>) {
         let mut known = self.by_reader.lock().unwrap_or_else(PoisonError::into_inner);
+        for (reader, had) in known.iter() {
+            let [seconds, bytes] = had.without(measured.get(reader)).map(|gone| gone.then_some(f64::NAN));
+            HeadroomMeasured { reader, seconds, bytes }.emit();
+        }
         for (reader, headroom) in &measured {
             let left = |of: Option<Left>| of.map(|of| of.left);
             HeadroomMeasured { reader, seconds: left(headroom.seconds), bytes: left(headroom.bytes) }.emit();
@@ -121,6 +131,7 @@ pub(crate) async fn run(manager: Manager, shutdown: CancellationToken) -> Result
             _ = ticks.tick() => {}
         }
         if !manager.leads() {
+            manager.inner.headrooms.take(BTreeMap::new());
             continue;
         }
         tokio::select! {
@@ -210,6 +221,16 @@ mod tests {
         assert!(old.contains("shop.log") && old.contains("in 200 s") && !old.contains("bytes"), "{old}");
         let large = warning(BOTH, waits(0, 3_900)).unwrap();
         assert!(large.contains("some 100 more") && large.contains("retention.bytes"), "{large}");
+    }
+
+    #[test]
+    fn what_is_not_measured_any_more_has_no_value() {
+        let had = |retention| Headroom::of("shop.log", retention, Backlog::Nothing, 0.0).unwrap();
+        let of_age = Retention { bytes: None, ..BOTH };
+        assert_eq!(had(BOTH).without(None), [true, true]);
+        assert_eq!(had(BOTH).without(Some(&had(of_age))), [false, true]);
+        assert_eq!(had(of_age).without(Some(&had(BOTH))), [false, false]);
+        assert_eq!(had(of_age).without(None), [true, false]);
     }
 
     #[test]
