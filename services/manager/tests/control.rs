@@ -22,7 +22,9 @@ struct Manager {
 impl Manager {
     fn start(cluster: &str, more: &[&str]) -> Self {
         let data = std::env::temp_dir().join(format!("lutra-manager-{}", Uuid::new_v4()));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_lutra-manager"))
+        // It goes with the test, however that ends.
+        let mut child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_lutra-manager")])
             .args(["--cluster", cluster, "--log-format", "json", "--data-dir"])
             .arg(&data)
             .args(more)
