@@ -1,5 +1,6 @@
 //! A running attempt: what comes from the source, the log's answers, the seconds and what full loads want, one at a time.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use lutra_binlog::{Decoder, EventData, Inflater};
@@ -22,7 +23,7 @@ use crate::extract::{End, Extraction, now_micros};
 use crate::publisher::{Publisher, SchemaStore};
 use crate::reader::Batches;
 use crate::snapshot::Ask;
-use crate::snapshot::desk::{Desk, Room};
+use crate::snapshot::desk::{Desk, Room, compare};
 use crate::status::{Counters, TaskStatus};
 use crate::watch::{Sight, Witness};
 
@@ -110,6 +111,7 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
             let log_end =
                 self.witness.reached(self.assembler.position(), self.assembler.gtid_set(), Instant::now(), sight);
             self.ensure_same_log(log_end)?;
+            self.ensure_tail_came(&sight.log_end)?;
             if let Some(successor) = sight.successor.clone() {
                 return Err(ExtractError::SteppedDown { address: self.address.clone(), successor });
             }
@@ -127,6 +129,14 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
         self.publish_chunks().await?;
         self.tell(if self.unheard_since.is_none() { "running" } else { "seeking" });
         Ok(())
+    }
+
+    /// P7: what the log ends with stands somewhere in this server's binlog.
+    fn ensure_tail_came(&self, log_end: &BinlogPosition) -> Result<(), ExtractError> {
+        let ends = compare(&self.assembler.position(), log_end) != Ordering::Less;
+        let Some(gtid) = self.assembler.missing_tail().filter(|_| ends) else { return Ok(()) };
+        let difference = format!("the server's binlog has been read up to {log_end}, and does not have it");
+        Err(ExtractError::AnotherHistory { address: self.address.clone(), gtid: gtid.to_string(), difference })
     }
 
     /// A server that searches says nothing on its stream, and answers beside it. One that does neither is gone.

@@ -196,6 +196,11 @@ impl Assembler {
         if self.tail.as_ref().is_some_and(TailCheck::is_done) { self.tail.take() } else { None }
     }
 
+    /// The log's last transaction, while it has not come although others of this server have.
+    pub fn missing_tail(&self) -> Option<&Gtid> {
+        self.tail_later.as_ref().map(TailCheck::gtid)
+    }
+
     /// Takes one event. What it completes is then to be [taken](Self::take).
     pub fn event(&mut self, header: &EventHeader, data: &EventData<'_>) -> Result<(), AssembleError> {
         self.check_continuous(header)?;

@@ -203,6 +203,14 @@ fn what_another_server_has_before_the_tail_is_read_and_the_tail_is_recognised_be
     );
     assert!(absent.is_subset(&executed));
 
+    // A binlog that ends without it is noticed by who knows where it ends.
+    let gtid_set = before.minus(&absent);
+    let elsewhere: lutra_change::Gtid = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1".parse().unwrap();
+    let nowhere = Known { gtid: elsewhere.clone(), ..known.clone() };
+    let resume = Resume { number: units[last].number, gtid_set, known: Some(nowhere), ..origin() };
+    let (_, assembler, tail, _) = assemble_checked(Arc::clone(&all), resume);
+    assert!(tail.is_none() && assembler.missing_tail() == Some(&elsewhere));
+
     let later = Known { committed_at: known.committed_at + 1, ..known.clone() };
     assert!(look(later).2.flatten().unwrap().contains("committed at"));
     // The server that the log was read from sends it first, or it is another one.
