@@ -164,13 +164,6 @@ impl Control {
         }
     }
 
-    /// Why it cannot be done here.
-    #[must_use]
-    pub fn unable(self) -> Option<&'static str> {
-        let needs = matches!(self, Self::Fence | Self::Checkpoint) && !Rig::has_crash_points();
-        needs.then_some("the services of a release build have no rules to switch off: run it with LUTRA_PROFILE=debug")
-    }
-
     /// Whether its cluster is of no use behind it.
     fn ruins(self) -> bool {
         matches!(self, Self::Fence | Self::Checkpoint)

@@ -206,17 +206,13 @@ async fn by_hand() -> std::io::Result<()> {
 
 fn chosen_controls(arguments: &Arguments) -> Result<Vec<Control>> {
     if arguments.controls {
-        return Ok(Control::ALL.into_iter().filter(|control| control.unable().is_none()).collect());
+        return Ok(Control::ALL.to_vec());
     }
     let named = |name: &String| {
         let found = Control::ALL.into_iter().find(|control| control.name() == name.as_str());
         found.with_context(|| format!("there is no control {name}; --list says which there are"))
     };
-    let chosen: Vec<Control> = arguments.control.iter().map(named).collect::<Result<_>>()?;
-    for control in &chosen {
-        ensure!(control.unable().is_none(), "{}: {}", control.name(), control.unable().unwrap_or_default());
-    }
-    Ok(chosen)
+    arguments.control.iter().map(named).collect()
 }
 
 /// Seconds since the epoch, as the name of a folder.
@@ -243,9 +239,6 @@ fn list(form: Form) {
     println!("controls:");
     for control in Control::ALL {
         println!("  {:<28} {}", control.name(), control.about());
-        if let Some(why) = control.unable() {
-            println!("  {:<28} not here: {why}", "");
-        }
     }
 }
 

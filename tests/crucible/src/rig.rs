@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use lutra_harness::Server;
 use lutra_harness::mysql::{connect, create_user, execute};
 use lutra_harness::server::Kind;
-use lutra_harness::services::{Profile, Service, ServiceProcess};
+use lutra_harness::services::{Service, ServiceProcess};
 use lutra_scenarios::world::PASSWORD;
 use lutra_scenarios::{World, WorldOptions};
 use mysql_async::prelude::Queryable;
@@ -187,12 +187,6 @@ impl Rig {
     #[must_use]
     pub fn load_task(&self) -> String {
         format!("load/{}", self.world.pipeline())
-    }
-
-    /// Whether the services can be made to die at named places.
-    #[must_use]
-    pub fn has_crash_points() -> bool {
-        Profile::from_env() == Profile::Debug
     }
 
     /// The process that has the task of a service, as the manager says.

@@ -84,17 +84,32 @@ impl Profile {
 }
 
 impl Binaries {
-    /// Builds the services and the command line with cargo, whose own words go to standard error.
+    /// Builds the services and the command line with cargo, whose own words go to standard error. Debug programs have
+    /// [`TEST_FEATURES`], release programs are what users run.
     ///
     /// # Errors
     /// When the build fails.
     pub fn build(tools: &Toolchain, profile: Profile) -> Result<Self> {
+        Self::build_with(tools, profile, profile == Profile::Debug)
+    }
+
+    /// Builds them with [`TEST_FEATURES`] in any profile.
+    ///
+    /// # Errors
+    /// When the build fails.
+    pub fn build_breakable(tools: &Toolchain, profile: Profile) -> Result<Self> {
+        Self::build_with(tools, profile, true)
+    }
+
+    fn build_with(tools: &Toolchain, profile: Profile, breakable: bool) -> Result<Self> {
         let mut command = cargo(tools);
         command.arg("build").args(PACKAGES.iter().flat_map(|package| ["--package", package])).arg("--bins");
-        match profile {
-            Profile::Debug => command.args(["--features", &TEST_FEATURES.join(",")]),
-            Profile::Release => command.arg("--release"),
-        };
+        if profile == Profile::Release {
+            command.arg("--release");
+        }
+        if breakable {
+            command.args(["--features", &TEST_FEATURES.join(",")]);
+        }
         let status = command.stdin(Stdio::null()).status().context("start cargo to build the services")?;
         if !status.success() {
             bail!("build the services: cargo {}", describe(Some(status)));

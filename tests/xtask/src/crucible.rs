@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let consent = Consent { yes: arguments.consent.yes || !yes.is_empty() };
     let installation = consent.install(&home)?;
     let profile = Profile::from_env();
-    Binaries::build(installation.tools(), profile)?;
+    Binaries::build_breakable(installation.tools(), profile)?;
     let mut build = cargo(installation.tools());
     build.args(["build", "--package", "lutra-crucible"]);
     if profile == Profile::Release {

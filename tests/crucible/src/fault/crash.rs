@@ -77,11 +77,6 @@ impl Fault for Crash {
         format!("the {} that owns the task aborts at the {}", self.service, self.point)
     }
 
-    fn unable(&self) -> Option<String> {
-        let without = "the services of a release build have no crash points: run it with LUTRA_PROFILE=debug";
-        (!Rig::has_crash_points()).then(|| without.to_owned())
-    }
-
     fn wanted(&self) -> u64 {
         20
     }
