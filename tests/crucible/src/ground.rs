@@ -11,7 +11,7 @@ use lutra_harness::link::{Conditions, Link};
 use lutra_harness::server::Kind;
 use lutra_harness::{Flavour, Home, Installation, Server, Stack, StackSpec};
 
-use crate::rig::workers;
+use crate::rig::{spares, workers};
 
 /// Which servers there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,11 +26,13 @@ pub struct Form {
     pub target: Flavour,
     /// Each service has a clock of its own, which may be moved.
     pub clocks: bool,
+    /// There are workers that do not run yet.
+    pub spares: bool,
 }
 
 impl Default for Form {
     fn default() -> Self {
-        Self { replica: false, brokers: 1, zookeepers: 1, target: Flavour::MySql, clocks: false }
+        Self { replica: false, brokers: 1, zookeepers: 1, target: Flavour::MySql, clocks: false, spares: false }
     }
 }
 
@@ -98,7 +100,8 @@ impl Ground {
             link.lead_to(broker.address());
         }
         let mut zookeeper = BTreeMap::new();
-        for name in workers() {
+        let spares = spares().filter(|_| form.spares).map(|(service, n)| format!("{service}-{n}"));
+        for name in workers().into_iter().chain(spares) {
             let mut links = Vec::new();
             for server in stack.all(Kind::ZooKeeper) {
                 links.push(Link::start(server.address()).await?);
@@ -248,7 +251,7 @@ mod tests {
     #[test]
     fn a_form_says_what_it_has() {
         assert_eq!(Form::default().words(), "1 broker, 1 ZooKeeper server");
-        let all = Form { replica: true, brokers: 3, zookeepers: 3, target: Flavour::MariaDb, clocks: false };
+        let all = Form { replica: true, brokers: 3, zookeepers: 3, target: Flavour::MariaDb, ..Form::default() };
         assert_eq!(all.words(), "3 brokers, 3 ZooKeeper servers, a replica of the source, a MariaDB target");
     }
 }

@@ -143,6 +143,7 @@ pub async fn run(arguments: Arguments) -> Result<bool> {
     let only_controls = !arguments.control.is_empty();
     form.replica = !only_controls && choice.needs(Need::Replica);
     form.clocks = !only_controls && choice.needs(Need::Clocks);
+    form.spares = !only_controls && choice.needs(Need::Spares);
     let ground = Arc::new(Ground::start(form).await?);
     let mut done = Ok(());
     if !only_controls {

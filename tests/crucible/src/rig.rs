@@ -68,12 +68,22 @@ pub fn workers() -> Vec<String> {
     Service::ALL.iter().flat_map(|service| (1..=EACH).map(move |n| format!("{service}-{n}"))).collect()
 }
 
+/// Services whose workers may become more.
+pub const SCALED: [Service; 3] = [Service::Extractor, Service::Transformer, Service::Loader];
+
+/// Workers that run only while there are more than usual: of each service as many again.
+pub fn spares() -> impl Iterator<Item = (Service, u32)> {
+    SCALED.into_iter().flat_map(|service| (EACH + 1..=2 * EACH).map(move |n| (service, n)))
+}
+
 /// One cluster under test on the ground.
 pub struct Rig {
     /// Servers and links.
     pub ground: Arc<Ground>,
     /// The cluster.
     pub world: World,
+    /// Workers that do not run, but while a fault wants more of them.
+    pub spares: BTreeMap<String, ServiceProcess>,
     /// Database of probes.
     pub database: String,
     probes: AtomicU64,
@@ -105,8 +115,18 @@ impl Rig {
                 world.start(service, n)?;
             }
         }
+        for (service, n) in spares().filter(|_| ground.form.spares) {
+            world.start(service, n)?;
+        }
         keep_programs(&world)?;
-        let rig = Self { ground: Arc::clone(ground), world, database, probes: AtomicU64::new(0) };
+        let mut spares = BTreeMap::new();
+        for (service, n) in self::spares() {
+            if let Some((name, process)) = world.services.remove_entry(&format!("{service}-{n}")) {
+                process.kill()?;
+                spares.insert(name, process);
+            }
+        }
+        let rig = Self { ground: Arc::clone(ground), world, spares, database, probes: AtomicU64::new(0) };
         rig.let_in_everywhere().await?;
         rig.apply().await?;
         let db = &rig.database;
@@ -306,6 +326,9 @@ impl Rig {
             } else {
                 process.start()?;
             }
+        }
+        for spare in self.spares.values() {
+            spare.kill()?;
         }
         let settings = fault::target::settings_back(self.ground.form.target);
         let since = Instant::now();

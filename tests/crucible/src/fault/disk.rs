@@ -1,4 +1,4 @@
-//! The target's disk: its data folder on a small file system in memory, filled up and freed.
+//! Disks: a data folder on a small file system in memory, filled up and freed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,19 +6,43 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures::future::BoxFuture;
+use lutra_harness::Server;
 
-use super::{Family, Fault, Injury, Recovery};
+use super::{Family, Fault, Injury, ONE_BROKER, Recovery};
+use crate::ground::Form;
 use crate::plan::Dice;
 use crate::rig::Rig;
 
 /// Room for the data and the binlogs of a run, and little more.
 const MIB: u64 = 1_024;
+/// So long after its disk is free a server that met its end may still be at it.
+const GIVING_UP: Duration = Duration::from_secs(1);
 
 pub(super) fn all() -> Vec<Box<dyn Fault>> {
-    vec![Box::new(Full)]
+    vec![Box::new(Full { disk: Disk::Target }), Box::new(Full { disk: Disk::Kafka })]
 }
 
-struct Full;
+/// Whose disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disk {
+    /// The target's, with its binlogs.
+    Target,
+    /// The broker's, with its logs.
+    Kafka,
+}
+
+impl Disk {
+    fn server(self, rig: &Rig) -> Result<&Server> {
+        match self {
+            Self::Target => rig.ground.stack.mysql("target"),
+            Self::Kafka => rig.ground.stack.kafka(),
+        }
+    }
+}
+
+struct Full {
+    disk: Disk,
+}
 
 /// A mounted file system, unmounted when nobody needs it.
 struct Mount(PathBuf);
@@ -47,11 +71,11 @@ pub(crate) fn own_mounts() {
 }
 
 /// What is mounted, for as long as the process runs: the stack's folder goes after it.
-static MOUNTED: std::sync::Mutex<Option<Mount>> = std::sync::Mutex::new(None);
+static MOUNTED: std::sync::Mutex<Vec<Mount>> = std::sync::Mutex::new(Vec::new());
 
 /// Unmounts it: to be called when the servers are gone.
 pub(crate) fn unmount() {
-    MOUNTED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    MOUNTED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
 }
 
 fn run(program: &str, args: &[&str]) -> Result<()> {
@@ -67,9 +91,14 @@ fn filler(data: &Path) -> PathBuf {
     data.join("filler")
 }
 
-/// Frees the disk, if it is full.
+/// Frees all disks that are full.
 pub(crate) fn free(rig: &Rig) -> Result<()> {
-    match std::fs::remove_file(filler(&rig.ground.stack.mysql("target")?.folder().join("data"))) {
+    let kafka = (rig.ground.form.brokers == 1).then_some(Disk::Kafka);
+    std::iter::once(Disk::Target).chain(kafka).try_for_each(|disk| free_one(disk.server(rig)?))
+}
+
+fn free_one(server: &Server) -> Result<()> {
+    match std::fs::remove_file(filler(&server.folder().join("data"))) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("free a disk"),
         _ => Ok(()),
     }
@@ -87,7 +116,11 @@ fn fill(path: &Path) -> Result<()> {
 
 impl Fault for Full {
     fn name(&self) -> String {
-        "target-disk-full".to_owned()
+        match self.disk {
+            Disk::Target => "target-disk-full",
+            Disk::Kafka => "kafka-disk-full",
+        }
+        .to_owned()
     }
 
     fn family(&self) -> Family {
@@ -95,9 +128,13 @@ impl Fault for Full {
     }
 
     fn about(&self) -> String {
-        "the target's data folder lies on a small tmpfs, which is filled up for 2 to 5 s and freed; a server that gave up \
-         is started again"
-            .to_owned()
+        let whose = match self.disk {
+            Disk::Target => "the target's data folder",
+            Disk::Kafka => "the broker's folder of logs",
+        };
+        format!(
+            "{whose} lies on a small tmpfs, which is filled up for 2 to 5 s and freed; a server that gave up is started again"
+        )
     }
 
     fn unable(&self) -> Option<String> {
@@ -107,19 +144,23 @@ impl Fault for Full {
         OWN.get().cloned().flatten()
     }
 
+    fn lacks(&self, form: Form) -> Option<&'static str> {
+        (self.disk == Disk::Kafka && form.brokers != 1).then_some(ONE_BROKER)
+    }
+
     fn wanted(&self) -> u64 {
         10
     }
 
     fn prepare<'a>(&'a self, rig: &'a Rig) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let server = rig.ground.stack.mysql("target")?;
+            let server = self.disk.server(rig)?;
             let (data, disk) = (server.folder().join("data"), server.folder().join("small-disk"));
             server.stop().await?;
             std::fs::create_dir_all(&disk).context("make a mount point")?;
             run("mount", &["-t", "tmpfs", "-o", &format!("size={MIB}m"), "tmpfs", &disk.display().to_string()])?;
-            *MOUNTED.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Mount(disk.clone()));
-            run("cp", &["-a", &format!("{}/.", data.display()), &disk.display().to_string()])?;
+            MOUNTED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(Mount(disk.clone()));
+            run("cp", &["-a", "--sparse=always", &format!("{}/.", data.display()), &disk.display().to_string()])?;
             std::fs::rename(&data, server.folder().join("data-before")).context("put the old data folder away")?;
             std::os::unix::fs::symlink(&disk, &data).context("point the data folder to the small disk")?;
             server.start().await
@@ -128,19 +169,20 @@ impl Fault for Full {
 
     fn inject<'a>(&'a self, rig: &'a Rig, dice: &'a mut Dice) -> BoxFuture<'a, Result<Injury>> {
         Box::pin(async move {
-            let data = rig.ground.stack.mysql("target")?.folder().join("data");
+            let server = self.disk.server(rig)?;
+            let (name, data) = (server.name().to_owned(), server.folder().join("data"));
             let hold = dice.span(2_000, 5_000);
             tokio::task::spawn_blocking(move || fill(&filler(&data))).await??;
-            Ok(Injury::now("target", Recovery::Outage).holding(hold))
+            Ok(Injury::now(name, Recovery::Outage).holding(hold))
         })
     }
 
     fn heal<'a>(&'a self, rig: &'a Rig, _injury: &'a mut Injury) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let server = rig.ground.stack.mysql("target")?;
-            free(rig)?;
-            // A server that cannot write its binlog may end itself: it gets a moment for that.
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            let server = self.disk.server(rig)?;
+            free_one(server)?;
+            // A server that cannot write may end itself: it gets a moment for that.
+            tokio::time::sleep(GIVING_UP).await;
             if !server.process().is_alive() {
                 server.start().await?;
             }

@@ -14,6 +14,7 @@ mod network;
 mod passwords;
 mod process;
 pub(crate) mod resources;
+mod scale;
 mod segment;
 mod source;
 pub(crate) mod stuck;
@@ -177,6 +178,8 @@ pub enum Need {
     Replica,
     /// Clocks of their own for the services.
     Clocks,
+    /// Workers that do not run yet.
+    Spares,
 }
 
 /// One kind of fault.
@@ -237,6 +240,7 @@ pub(crate) const THREE_ZOOKEEPERS: &str = "it needs --zookeepers 3";
 #[must_use]
 pub fn all() -> Vec<Box<dyn Fault>> {
     let mut all = process::all();
+    all.extend(scale::all());
     all.extend(crash::all());
     all.extend(coordination::all());
     all.extend(kafka::all());
