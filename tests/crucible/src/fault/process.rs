@@ -1,10 +1,10 @@
 //! Lutra's own processes: killed, frozen, ended in order.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use futures::future::BoxFuture;
-use lutra_harness::services::Service;
+use lutra_harness::services::{Service, ServiceProcess};
 
 use super::{Family, Fault, Injury, Recovery};
 use crate::plan::Dice;
@@ -113,6 +113,9 @@ impl Fault for Struck {
     }
 }
 
+/// A process that is back is left alone for so long before the next one goes.
+const BETWEEN: Duration = Duration::from_millis(500);
+
 /// Every process, one after the other.
 struct Rolling;
 
@@ -126,7 +129,7 @@ impl Fault for Rolling {
     }
 
     fn about(&self) -> String {
-        "SIGTERM to every process, one after the other, each started again before the next".to_owned()
+        "SIGTERM to every process, one after the other, each back before the next goes".to_owned()
     }
 
     fn wanted(&self) -> u64 {
@@ -139,11 +142,23 @@ impl Fault for Rolling {
             for (name, process) in &rig.world.services {
                 process.terminate()?;
                 process.wait(LIMIT).await.with_context(|| format!("end {name} in order"))?;
-                process.start()?;
                 // As who rolls a new version out does: the next one goes when this one is back.
-                tokio::time::sleep(Duration::from_millis(1_000)).await;
+                let before = times_back(process);
+                process.start()?;
+                let deadline = Instant::now() + LIMIT;
+                while times_back(process) == before {
+                    ensure!(Instant::now() < deadline, "{name} does not come back\n{}", process.process().log_tail(20));
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                tokio::time::sleep(BETWEEN).await;
             }
             Ok(injury)
         })
     }
+}
+
+/// How often it has been ready for work, as its log says.
+fn times_back(process: &ServiceProcess) -> usize {
+    let ready = if process.service() == Service::Manager { "manager is up" } else { "worker registered" };
+    process.log().matches(ready).count()
 }
