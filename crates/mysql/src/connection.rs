@@ -360,19 +360,56 @@ pub(crate) async fn limited<T>(
 }
 
 async fn connect_driver(options: &ConnectOptions) -> Result<Conn> {
-    let fault =
-        |source| Error::Connect { address: options.address(), user: options.user.clone(), source: Box::new(source) };
-    let attempt = async |tls| limited("a login", options.connect_timeout, Conn::new(options.driver(tls))).await;
-    match attempt(options.tls.mode != TlsMode::Disabled).await {
+    let fault = |source| {
+        let source = Box::new(named(options, source));
+        Error::Connect { address: options.address(), user: options.user.clone(), source }
+    };
+    let wanted = options.tls.mode != TlsMode::Disabled;
+    let authorities = authorities(options).await.map_err(fault)?;
+    let attempt = async |tls| {
+        let driver = options.driver(tls, authorities.as_deref());
+        limited("a login", options.connect_timeout, Conn::new(driver)).await
+    };
+    match attempt(wanted).await {
         // What `Preferred` puts up with.
         Err(Error::NoTls) if options.tls.mode == TlsMode::Preferred => attempt(false).await.map_err(fault),
         other => other.map_err(fault),
     }
 }
 
+/// What the file of authorities holds now: whoever rotates them writes it anew, and nobody starts us again for that.
+async fn authorities(options: &ConnectOptions) -> Result<Option<Vec<u8>>> {
+    let file = options.tls.ca.as_ref().filter(|_| options.tls.mode != TlsMode::Disabled);
+    let Some(file) = file else { return Ok(None) };
+    let read = tokio::fs::read(file).await;
+    read.map(Some).map_err(|error| Error::Tls { reason: format!("the file of authorities cannot be read: {error}") })
+}
+
+/// Names the file by which the server was judged.
+fn named(options: &ConnectOptions, error: Error) -> Error {
+    match (error, &options.tls.ca) {
+        (Error::Tls { reason }, Some(file)) => {
+            Error::Tls { reason: format!("{reason} (authorities: {})", file.display()) }
+        }
+        (error, _) => error,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[tokio::test]
+    async fn a_file_of_authorities_that_is_not_there_is_named() {
+        let mut options = ConnectOptions::new("127.0.0.1", 1, "nobody");
+        options.tls.mode = TlsMode::VerifyIdentity;
+        options.tls.ca = Some("/no/such/ca.pem".into());
+        let error = Connection::connect(&options).await.err().unwrap();
+        assert_eq!(error.kind(), crate::ErrorKind::Tls);
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("/no/such/ca.pem") && cause.contains("cannot be read"), "{cause}");
+    }
 
     #[test]
     fn an_update_tells_what_it_changed() {

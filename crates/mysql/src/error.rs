@@ -46,10 +46,10 @@ pub enum Error {
         /// The limit.
         after: Duration,
     },
-    /// TLS could not be set up.
+    /// TLS could not be set up: the two sides do not agree, or the certificate is not accepted.
     #[error("TLS could not be set up: {reason}")]
     Tls {
-        /// The driver's text.
+        /// Why.
         reason: String,
     },
     /// The server offers no TLS and the options ask for it.
@@ -131,7 +131,9 @@ pub enum ErrorKind {
     TooLarge,
     /// The statement is malformed.
     Syntax,
-    /// TLS, the driver, or a bug.
+    /// TLS is not agreed on, or the server's certificate is not accepted.
+    Tls,
+    /// The driver, or a bug.
     Internal,
     /// Anything else.
     Other,
@@ -154,7 +156,8 @@ impl Error {
             Self::Server { code, .. } => kind_of(*code),
             Self::ConnectionLost { .. } => ErrorKind::ConnectionLost,
             Self::Timeout { .. } => ErrorKind::Timeout,
-            Self::Tls { .. } | Self::NoTls | Self::Unexpected { .. } | Self::Driver { .. } => ErrorKind::Internal,
+            Self::Tls { .. } | Self::NoTls => ErrorKind::Tls,
+            Self::Unexpected { .. } | Self::Driver { .. } => ErrorKind::Internal,
         }
     }
 
@@ -173,7 +176,10 @@ impl Error {
                 let message = redact(e.code, &e.message);
                 Self::Server { operation, code: e.code, state: e.state, message }
             }
-            Foreign::Io(IoError::Io(source)) => Self::ConnectionLost { operation, source },
+            Foreign::Io(IoError::Io(source)) => match refusal(&source) {
+                Some(reason) => Self::Tls { reason },
+                None => Self::ConnectionLost { operation, source },
+            },
             Foreign::Io(IoError::Tls(e)) => Self::Tls { reason: e.to_string() },
             Foreign::Driver(DriverError::ConnectionClosed | DriverError::PoolDisconnected) => {
                 Self::ConnectionLost { operation, source: std::io::ErrorKind::ConnectionAborted.into() }
@@ -193,6 +199,32 @@ impl Error {
             Foreign::Url(_) => Self::Unexpected { operation, reason: "the connect options are malformed".to_owned() },
         }
     }
+}
+
+/// What ended a handshake that a further one would not mend by itself; none for what looks like a broken connection.
+fn refusal(error: &std::io::Error) -> Option<String> {
+    use rustls::AlertDescription as Alert;
+    use rustls::Error as Tls;
+    let found = error.get_ref()?.downcast_ref::<Tls>()?;
+    let refused = match found {
+        Tls::InvalidCertificate(_) | Tls::NoCertificatesPresented | Tls::PeerIncompatible(_) => true,
+        Tls::AlertReceived(alert) => matches!(
+            alert,
+            Alert::AccessDenied
+                | Alert::BadCertificate
+                | Alert::CertificateExpired
+                | Alert::CertificateRequired
+                | Alert::CertificateRevoked
+                | Alert::CertificateUnknown
+                | Alert::HandshakeFailure
+                | Alert::InsufficientSecurity
+                | Alert::ProtocolVersion
+                | Alert::UnknownCA
+                | Alert::UnsupportedCertificate
+        ),
+        _ => false,
+    };
+    refused.then(|| found.to_string())
 }
 
 /// Server texts that quote a value or a piece of the statement: the quoted text is taken out, for it may be a row's.
@@ -253,6 +285,23 @@ mod tests {
         );
         assert_eq!(redact(1064, "You have an error near 'secret' at line 1"), "You have an error near [redacted]");
         assert_eq!(redact(1146, "Table 'a.b' doesn't exist"), "Table 'a.b' doesn't exist");
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_accepted_is_no_lost_connection() {
+        let of = |error: rustls::Error| {
+            let io = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+            Error::from_driver("a login", mysql_async::Error::Io(mysql_async::IoError::Io(io)))
+        };
+        let unknown = of(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer));
+        assert_eq!(unknown.kind(), ErrorKind::Tls);
+        assert!(unknown.to_string().contains("certificate"), "{unknown}");
+        assert_eq!(of(rustls::Error::AlertReceived(rustls::AlertDescription::UnknownCA)).kind(), ErrorKind::Tls);
+        for broken in
+            [rustls::Error::DecryptError, rustls::Error::AlertReceived(rustls::AlertDescription::InternalError)]
+        {
+            assert_eq!(of(broken).kind(), ErrorKind::ConnectionLost);
+        }
     }
 
     #[test]

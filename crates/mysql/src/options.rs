@@ -48,7 +48,7 @@ pub enum TlsMode {
 pub struct TlsOptions {
     /// Mode.
     pub mode: TlsMode,
-    /// File with the authority's certificates (PEM); none = the public ones.
+    /// File with the authorities' certificates (PEM), read for each connection; none = the public ones.
     pub ca: Option<PathBuf>,
     /// Files with the client's certificate chain and private key (PEM).
     pub identity: Option<(PathBuf, PathBuf)>,
@@ -123,8 +123,9 @@ impl ConnectOptions {
         format!("{}:{}", self.host, self.port)
     }
 
-    /// For the driver; `tls` says whether to ask for TLS in this try (mode `Preferred` falls back to none).
-    pub(crate) fn driver(&self, tls: bool) -> Opts {
+    /// For the driver; `tls` says whether to ask for TLS in this try (mode `Preferred` falls back to none), `authorities`
+    /// what the file of that name holds now.
+    pub(crate) fn driver(&self, tls: bool, authorities: Option<&[u8]>) -> Opts {
         OptsBuilder::default()
             .ip_or_hostname(self.host.clone())
             .tcp_port(self.port)
@@ -141,18 +142,18 @@ impl ConnectOptions {
             .stmt_cache_size(Some(256))
             .init(self.init.clone())
             .connect_attribute("program_name", self.program.clone())
-            .ssl_opts(tls.then(|| self.ssl()))
+            .ssl_opts(tls.then(|| self.ssl(authorities)))
             .into()
     }
 
-    fn ssl(&self) -> SslOpts {
+    fn ssl(&self, authorities: Option<&[u8]>) -> SslOpts {
         let mode = self.tls.mode;
         let checked = matches!(mode, TlsMode::VerifyCa | TlsMode::VerifyIdentity);
         let mut ssl = SslOpts::default()
             .with_danger_accept_invalid_certs(!checked)
             .with_danger_skip_domain_validation(mode != TlsMode::VerifyIdentity);
-        if let Some(ca) = &self.tls.ca {
-            ssl = ssl.with_root_certs(vec![ca.clone().into()]).with_disable_built_in_roots(true);
+        if let Some(authorities) = authorities {
+            ssl = ssl.with_root_certs(vec![authorities.to_vec().into()]).with_disable_built_in_roots(true);
         }
         if let Some((chain, key)) = &self.tls.identity {
             ssl = ssl.with_client_identity(Some(ClientIdentity::new(chain.clone().into(), key.clone().into())));

@@ -5,8 +5,8 @@
 //! take for a comment (`/*!80023 INVISIBLE */`) is a silent difference: here it becomes plain text, so that the target
 //! runs or refuses it, and what the source passed over becomes a plain comment. What a target has no word for it refuses.
 //!
-//! What both have in other words is said in the target's: the four collations that are the same, `GEOMCOLLECTION`, and
-//! defaults that MySQL wants in parentheses.
+//! What both have in other words is said in the target's: the four collations that are the same, `GEOMCOLLECTION`, the
+//! reference system of a spatial column (`SRID`, `REF_SYSTEM_ID`), and defaults that MySQL wants in parentheses.
 //!
 //! `CHARACTER SET utf8mb4` alone means another collation to each family (and version): it is written out. The other
 //! character sets have one default everywhere.
@@ -20,6 +20,7 @@ use crate::dialect::{Flavour, SQL_MODE_OF_MARIADB, mariadb_collation, mysql_coll
 use crate::sql::{charset_of, collation_name};
 
 mod clause;
+mod spatial;
 
 /// The statement for a server of the family `to`; the context is that of the source's session.
 pub fn translate<'a>(statement: &'a [u8], context: &SessionContext, to: Flavour) -> Cow<'a, [u8]> {
@@ -42,8 +43,9 @@ pub fn translate<'a>(statement: &'a [u8], context: &SessionContext, to: Flavour)
     };
     let clauses = Clauses::default();
     let table = OfTable::default();
+    let (inside, wrapped, spatial) = (None, None, None);
     let mut translator =
-        Translator { text: statement, at: 0, out, quotes, to, inside: None, alone, clauses, table, wrapped: None };
+        Translator { text: statement, at: 0, out, quotes, to, inside, alone, clauses, table, wrapped, spatial };
     translator.run();
     Cow::Owned(translator.out)
 }
@@ -87,6 +89,8 @@ struct Translator<'a> {
     table: OfTable,
     /// Where the value ends that was put in parentheses.
     wrapped: Option<usize>,
+    /// The spatial type of the column that the clause is about.
+    spatial: Option<spatial::Type>,
 }
 
 impl<'a> Translator<'a> {
@@ -107,6 +111,7 @@ impl<'a> Translator<'a> {
                 b if is_word(b) => self.word(rest),
                 sign => {
                     self.clauses.sign(sign);
+                    self.end_clause(sign);
                     self.copy(1);
                 }
             }
@@ -183,6 +188,9 @@ impl<'a> Translator<'a> {
             return;
         }
         self.table.word(word);
+        if self.table.is_it() && self.reference_system(rest, word) {
+            return;
+        }
         // MySQL's second name for the type and for the function that makes one; `SHOW CREATE TABLE` prints it.
         if self.to.is_mariadb() && word.eq_ignore_ascii_case(b"GEOMCOLLECTION") && !self.out.ends_with(b".") {
             self.out.extend_from_slice(b"geometrycollection");
@@ -190,6 +198,7 @@ impl<'a> Translator<'a> {
         } else {
             self.copy(length);
         }
+        self.spatial_type(word);
         self.clauses.word(word);
         if word.eq_ignore_ascii_case(b"COLLATE") {
             self.collation();

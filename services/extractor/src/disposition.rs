@@ -73,7 +73,7 @@ fn judge_source(error: &lutra_mysql::Error) -> Next {
             Disposition::Halt,
             "the binlog does not reach back to the log's end, or another replica has our server id: see the server's message",
         ),
-        ErrorKind::Internal => Next::Fail(
+        ErrorKind::Tls => Next::Fail(
             Disposition::Retry,
             "check the TLS settings, and whether a MySQL or MariaDB answers at that address",
         ),
@@ -99,5 +99,7 @@ mod tests {
         );
         assert_eq!(server(2013, "Lost connection"), Next::Attempt);
         assert!(matches!(server(1045, "Access denied"), Next::Fail(Disposition::Retry, _)));
+        let tls = lutra_mysql::Error::Tls { reason: "the certificate".to_owned() };
+        assert!(matches!(judge_source(&tls), Next::Fail(Disposition::Retry, hint) if hint.contains("tls.ca")));
     }
 }

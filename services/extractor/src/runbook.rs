@@ -15,6 +15,7 @@ pub fn page(error: &ExtractError) -> &'static str {
         ExtractError::AnotherHistory { .. } | ExtractError::AnotherServer { .. } => "another-history",
         ExtractError::Source { source, .. } => match source.kind() {
             ErrorKind::AccessDenied | ErrorKind::Internal => "access-denied",
+            ErrorKind::Tls => "tls-refused",
             ErrorKind::BinlogUnavailable => "binlog-unavailable",
             _ => "server-unreachable",
         },

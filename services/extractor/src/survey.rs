@@ -177,7 +177,7 @@ impl Survey {
 
 /// The server answers, and does not let us in.
 fn refuses(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::AccessDenied | ErrorKind::Internal)
+    matches!(kind, ErrorKind::AccessDenied | ErrorKind::Tls | ErrorKind::Internal)
 }
 
 /// The server is down, restarts, is too busy or cannot be reached: nobody need do anything here when that ends.

@@ -417,6 +417,10 @@ impl LoadError {
                 | Kind::Shutdown
                 | Kind::Interrupted
                 | Kind::DefinitionChanged => (Disposition::Retry, "check that the target is up and reachable"),
+                Kind::Tls => (
+                    Disposition::Retry,
+                    "put the authority that signed the server's certificate into the file that `tls.ca` names; it is read at each connection",
+                ),
                 Kind::Internal if matches!(self, Self::Target { .. }) => {
                     (Disposition::Retry, "check that the target is up and reachable")
                 }

@@ -29,6 +29,7 @@ pub(crate) fn page(error: &E) -> &'static str {
         E::Held { .. } | E::HeldBehind { .. } | E::NotRewritten { .. } | E::Ddl { .. } => "ddl-waits",
         E::Statement { source, .. } | E::Target { source, .. } => match source.kind() {
             Kind::AccessDenied => "access-denied",
+            Kind::Tls => "tls-refused",
             Kind::ReadOnly | Kind::DiskFull | Kind::TooManyConnections => "target-takes-no-writes",
             Kind::ConnectionLost | Kind::Timeout | Kind::Shutdown | Kind::Interrupted | Kind::DefinitionChanged => {
                 "server-unreachable"

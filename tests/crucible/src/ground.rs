@@ -1,5 +1,6 @@
 //! What a run stands on: real servers, in a form that is chosen, and a link in front of each.
 
+mod certificates;
 pub(crate) mod roles;
 
 use std::collections::BTreeMap;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
+use lutra_harness::certificates::Authority;
 use lutra_harness::link::{Conditions, Link};
 use lutra_harness::server::Kind;
 use lutra_harness::{Flavour, Home, Installation, Server, Stack, StackSpec};
@@ -28,11 +30,21 @@ pub struct Form {
     pub clocks: bool,
     /// There are workers that do not run yet.
     pub spares: bool,
+    /// Source and target show certificates of an authority of the run's own, and services want them proven.
+    pub certificates: bool,
 }
 
 impl Default for Form {
     fn default() -> Self {
-        Self { replica: false, brokers: 1, zookeepers: 1, target: Flavour::MySql, clocks: false, spares: false }
+        Self {
+            replica: false,
+            brokers: 1,
+            zookeepers: 1,
+            target: Flavour::MySql,
+            clocks: false,
+            spares: false,
+            certificates: false,
+        }
     }
 }
 
@@ -43,9 +55,10 @@ impl Form {
         let replica = if self.replica { ", a replica of the source" } else { "" };
         let target = if self.target == Flavour::MariaDb { ", a MariaDB target" } else { "" };
         let clocks = if self.clocks { ", clocks that may be moved" } else { "" };
+        let certificates = if self.certificates { ", TLS with certificates of its own" } else { "" };
         let plural = |n: u32, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
         let (brokers, zookeepers) = (plural(self.brokers, "broker"), plural(self.zookeepers, "ZooKeeper server"));
-        format!("{brokers}, {zookeepers}{replica}{target}{clocks}")
+        format!("{brokers}, {zookeepers}{replica}{target}{clocks}{certificates}")
     }
 }
 
@@ -72,6 +85,8 @@ pub struct Ground {
     zookeeper: BTreeMap<String, Vec<Link>>,
     /// What moves the clocks of services, where they have clocks of their own.
     clock: Option<PathBuf>,
+    /// Who signed what source and target show, where services want that proven.
+    authority: Option<Mutex<Arc<Authority>>>,
 }
 
 /// The server of a source that takes writes at first.
@@ -121,7 +136,12 @@ impl Ground {
         } else {
             None
         };
-        Ok(Self { form, installation, stack, source, writers, primary, target, kafka, zookeeper, clock })
+        let authority = form.certificates.then(|| Authority::new("the run's first")).transpose()?;
+        let authority = authority.map(|first| Mutex::new(Arc::new(first)));
+        let ground =
+            Self { form, installation, stack, source, writers, primary, target, kafka, zookeeper, clock, authority };
+        ground.certify_all().await?;
+        Ok(ground)
     }
 
     /// How far a process's clock is off, in seconds, from now on.

@@ -144,6 +144,7 @@ pub async fn run(arguments: Arguments) -> Result<bool> {
     form.replica = !only_controls && choice.needs(Need::Replica);
     form.clocks = !only_controls && choice.needs(Need::Clocks);
     form.spares = !only_controls && choice.needs(Need::Spares);
+    form.certificates = !only_controls && choice.needs(Need::Certificates);
     let ground = Arc::new(Ground::start(form).await?);
     let mut done = Ok(());
     if !only_controls {

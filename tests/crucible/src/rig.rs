@@ -106,6 +106,7 @@ impl Rig {
             // Parts are cut often.
             source: "  part_bytes: 64KiB".to_owned(),
             start_nothing: true,
+            verify_identity: ground.form.certificates,
             ..WorldOptions::default()
         };
         let mut world = World::beside(Arc::clone(&ground.stack), name, options).await?;
@@ -181,6 +182,7 @@ impl Rig {
             std::fs::write(file, PASSWORD).context("write a password")?;
             documents = documents.replace(variable, &format!("\"${{file:{}}}\"", file.display()));
         }
+        self.ground.trust_alone(&self.world.ca_file())?;
         let path = self.world.path("documents.yaml");
         std::fs::write(&path, documents).context("write the documents")?;
         self.world.lutra_until(&["apply", "-f", &path.to_string_lossy()], Duration::from_secs(30)).await?;
@@ -315,6 +317,8 @@ impl Rig {
             server.wait_ready(LIMIT).await?;
         }
         self.ground.mend_roles().await.context("put the source's servers right")?;
+        self.ground.certify_all().await.context("put the servers' certificates right")?;
+        self.ground.trust_alone(&self.world.ca_file())?;
         self.ground.right_clocks()?;
         for process in self.world.services.values() {
             let id = process.process().id().filter(|id| id.is_alive());

@@ -9,6 +9,7 @@
 //! - [`stack`]: a set of servers with their own ports and folder, [`SharedStack`], one for a whole test process,
 //!   and [`Replication`], a source with its native replica;
 //! - [`link`]: what stands between clients and a server, and spoils their connections;
+//! - [`certificates`]: an authority of one's own, and servers that show its certificates;
 //! - [`services`]: Lutra's own service processes;
 //! - [`mysql`]: users and small questions to a MySQL server;
 //! - [`oracle`]: are two databases equal, and where not;
@@ -25,6 +26,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod certificates;
 pub mod home;
 pub mod install;
 pub mod link;

@@ -15,6 +15,7 @@
 //! | `mariadb.rs` | the same bank, and tables of many kinds, from and to MariaDB |
 //! | `operator` | what a person sees and does: commands, specifications, states, lags, traces, a full disk; and no secret anywhere |
 //! | `apply.rs` | `lutra apply` holds rules against the tables that source and target have |
+//! | `certificates.rs` | certificates are rotated under writes; one of an authority that nobody trusts is named |
 //! | `compare.rs` | `lutra compare` finds planted differences, and invents none while writes go on |
 //! | `ddl_policies.rs` | what becomes of statements that wait, fail or would lose data |
 //! | `failover.rs` | sources that fail over, the only server that is away, and how near retention is |

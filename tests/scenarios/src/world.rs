@@ -41,6 +41,9 @@ pub struct WorldOptions {
     pub reach: Option<[String; 2]>,
     /// The services are started by the scenario.
     pub start_nothing: bool,
+    /// Source and target are reached by TLS and must prove who they are, by the authorities in [`World::ca_file`]. The
+    /// scenario writes that file before it applies the documents.
+    pub verify_identity: bool,
 }
 
 /// A running cluster: source, target, pipeline and one worker of each service.
@@ -219,6 +222,15 @@ impl World {
         } else {
             format!("  tables:\n{}\n", self.options.routes)
         };
+        let tls = |address: &Option<String>| {
+            if self.options.verify_identity {
+                format!("  tls: {{mode: verify-identity, ca: \"{}\"}}\n", self.ca_file().display())
+            } else if address.is_some() {
+                "  tls: {mode: disabled}\n".to_owned()
+            } else {
+                String::new()
+            }
+        };
         let mut load =
             if self.options.load.is_empty() { String::new() } else { format!("  load:\n{}\n", self.options.load) };
         if !self.options.pipeline.is_empty() {
@@ -231,9 +243,9 @@ impl World {
             source = self.source(),
             source_address =
                 self.options.source_address.clone().map_or_else(|| address("source"), Ok)?.replace(',', "\", \""),
-            source_tls = if self.options.source_address.is_some() { "  tls: {mode: disabled}\n" } else { "" },
+            source_tls = tls(&self.options.source_address),
             target_address = self.options.target_address.clone().map_or_else(|| address("target"), Ok)?,
-            tls = if self.options.target_address.is_some() { "  tls: {mode: disabled}\n" } else { "" },
+            tls = tls(&self.options.target_address),
             pipeline = self.pipeline(),
             name = self.name,
             tables = tables.join(", "),
@@ -375,6 +387,11 @@ impl World {
     /// The last lines of every service's log.
     pub fn logs(&self) -> String {
         self.services.iter().map(|(name, s)| format!("--- {name}\n{}\n", s.process().log_tail(25))).collect()
+    }
+
+    /// The file of authorities that the documents name, under [`WorldOptions::verify_identity`].
+    pub fn ca_file(&self) -> PathBuf {
+        self.path("ca.pem")
     }
 
     /// A file in the world's folder.

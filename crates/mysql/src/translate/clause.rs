@@ -108,6 +108,11 @@ impl<'a> Clauses<'a> {
         self.bulky |= BULKY.iter().any(|bulky| word.eq_ignore_ascii_case(bulky.as_bytes()));
     }
 
+    /// How many brackets are open.
+    pub(super) fn depth(&self) -> usize {
+        self.around.len()
+    }
+
     /// Whether a default of the column that the clause is about must stand in parentheses for MySQL.
     pub(super) fn is_bulky(&self) -> bool {
         self.bulky

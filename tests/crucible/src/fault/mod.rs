@@ -4,6 +4,7 @@
 //! at the source right behind it: see [`Recovery`].
 
 mod brokers;
+mod certificates;
 mod coordination;
 pub(crate) mod crash;
 pub(crate) mod disk;
@@ -180,6 +181,8 @@ pub enum Need {
     Clocks,
     /// Workers that do not run yet.
     Spares,
+    /// Certificates for source and target, which services check.
+    Certificates,
 }
 
 /// One kind of fault.
@@ -251,6 +254,7 @@ pub fn all() -> Vec<Box<dyn Fault>> {
     all.extend(lost::all());
     all.extend(target::all());
     all.extend(passwords::all());
+    all.extend(certificates::all());
     all.extend(network::all());
     all.extend(disk::all());
     all.extend(resources::all());

@@ -146,6 +146,10 @@ impl Fault for Target {
                     let killed = kill_connections(url, "lt\\_").await?;
                     Injury::now(format!("target ({killed} connections)"), Recovery::Outage)
                 }
+                Way::LostAnswer if rig.ground.form.certificates => {
+                    super::certificates::lose_an_answer(rig, dice).await?;
+                    Injury::now("target", Recovery::Outage)
+                }
                 Way::LostAnswer => {
                     let before = rig.ground.target.lost();
                     rig.ground.target.lose_answers(1);
@@ -157,14 +161,7 @@ impl Fault for Target {
                     Injury::now("target", Recovery::Outage)
                 }
                 Way::SlowCommits => {
-                    let slow: &[&str] = match rig.ground.form.target {
-                        Flavour::MySql => &["SET GLOBAL binlog_group_commit_sync_delay = 200000"],
-                        Flavour::MariaDb => &[
-                            "SET GLOBAL binlog_commit_wait_usec = 200000",
-                            "SET GLOBAL binlog_commit_wait_count = 1000",
-                        ],
-                    };
-                    execute(url, slow).await?;
+                    execute(url, slow_commits(rig.ground.form.target)).await?;
                     injury.holding(dice.span(2_000, 4_000))
                 }
                 Way::SlowDisk => {
@@ -197,6 +194,16 @@ impl Fault for Target {
                 _ => Ok(()),
             }
         })
+    }
+}
+
+/// Every commit waits for others for up to 0.2 s.
+pub(super) fn slow_commits(flavour: Flavour) -> &'static [&'static str] {
+    match flavour {
+        Flavour::MySql => &["SET GLOBAL binlog_group_commit_sync_delay = 200000"],
+        Flavour::MariaDb => {
+            &["SET GLOBAL binlog_commit_wait_usec = 200000", "SET GLOBAL binlog_commit_wait_count = 1000"]
+        }
     }
 }
 
