@@ -75,8 +75,11 @@ fn judge_source(error: &lutra_mysql::Error) -> Next {
         ),
         ErrorKind::Tls => Next::Fail(
             Disposition::Retry,
-            "check the TLS settings, and whether a MySQL or MariaDB answers at that address",
+            "put the authority that signed the server's certificate into the file that `tls.ca` names; it is read at each connection",
         ),
+        ErrorKind::Internal => {
+            Next::Fail(Disposition::Retry, "check whether a MySQL or MariaDB answers at that address")
+        }
         _ => Next::Attempt,
     }
 }
