@@ -15,6 +15,8 @@ use crate::config::KafkaConfig;
 use crate::error::{failed, is_transient};
 
 const FIRST_HELD: i64 = -1;
+/// Brokers that do not answer a new client in time are the first read's to tell.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct Quiet;
@@ -41,6 +43,14 @@ impl KafkaReader {
             .create_with_context(Quiet)
             .map_err(|e| failed(topic, "make a consumer", e))?;
         Ok(Self { topic: topic.to_owned(), consumer: Some(Arc::new(consumer)), position: 0, assigned: false })
+    }
+
+    /// Makes a new client connect and find the partition's leader now, while others do what they do.
+    pub(crate) async fn hurry(&self) {
+        let Some(consumer) = self.consumer.clone() else { return };
+        let topic = self.topic.clone();
+        // Nothing depends on it but time.
+        let _ = tokio::task::spawn_blocking(move || consumer.fetch_watermarks(&topic, 0, LOOK_TIMEOUT)).await;
     }
 
     /// Begins at the first record that the topic holds, whatever its offset: for compacted topics.

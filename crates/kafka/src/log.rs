@@ -39,6 +39,8 @@ impl TransportFactory for KafkaLog {
     }
 
     async fn reader(&self) -> Result<KafkaReader, TransportError> {
-        KafkaReader::new(&self.config, &self.topic)
+        let reader = KafkaReader::new(&self.config, &self.topic)?;
+        reader.hurry().await;
+        Ok(reader)
     }
 }

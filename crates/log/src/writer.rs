@@ -107,14 +107,14 @@ impl<F: TransportFactory> LogWriter<F> {
     pub async fn start(factory: &F, options: WriterOptions, epoch: Epoch) -> Result<(Self, Tail), LogError> {
         let topic = factory.topic().to_owned();
         let mut start = StartCore::new(&topic, &options, epoch);
-        let mut producer = factory.producer().await?;
+        // Both connect meanwhile; nothing is read before the record below is in its place.
+        let (mut producer, mut reader) = futures::try_join!(factory.producer(), factory.reader())?;
         let value = start.epoch_start(&options);
         let sent = hand_over(&mut producer, value, &RecordHeaders::default()).await;
         let ticket = sent.map_err(|e| start.undelivered(e))?;
         start.delivered(producer.delivered().await, ticket)?;
 
         // Only now: as long as our record is in its place, nothing below it changes any more.
-        let mut reader = factory.reader().await?;
         let bounds = reader.bounds().await?;
         let from = start.begin_at(first_held(&mut reader, &options, bounds, false).await?, bounds)?;
         reader.seek(from).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lutra_binlog::{Decoder, EventData, Inflater};
 use lutra_change::{BinlogPosition, Epoch, TaskId, TaskKind};
 use lutra_coordination::ObservedState;
-use lutra_log::{SourcePlace, TransportFactory};
+use lutra_log::{SourcePlace, TransportFactory, WriterProgress};
 use lutra_mysql::EventBatch;
 use serde_json::json;
 use tokio::sync::watch;
@@ -31,6 +31,9 @@ use crate::watch::{Sight, Witness};
 const BOOKMARK_EVERY: Duration = Duration::from_secs(10);
 /// And whenever so many bytes were acknowledged since the last one.
 const BOOKMARK_BYTES: u64 = 64 << 20;
+
+/// What the log was given is acknowledged in milliseconds; after so long the time since counts as lag.
+const PATIENCE_MICROS: i64 = 3_000_000;
 
 /// Neither the stream nor a question beside it has had an answer for so long.
 fn is_deaf(since: Instant, answered: Option<Instant>, now: Instant) -> bool {
@@ -263,15 +266,17 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
         self.bookmarked_bytes = self.publisher.progress().borrow().acknowledged_bytes;
     }
 
-    /// Publish acknowledged less source commit, microseconds.
+    /// Publish acknowledged less source commit, microseconds; with the time for which the log has acknowledged nothing of what
+    /// it was given, where that lasts.
     fn lag_micros(&self) -> i64 {
         let progress = *self.publisher.progress().borrow();
-        match (progress.heartbeat_at, progress.committed_at) {
+        let lag = match (progress.heartbeat_at, progress.committed_at) {
             // An idle source: what the newest heartbeat took.
             (read_at, _) if read_at != 0 => progress.acknowledged_at - read_at,
             (_, 0) => 0,
             (_, committed_at) => progress.acknowledged_at + self.clock_offset() - committed_at,
-        }
+        };
+        lag + unanswered(&progress, now_micros())
     }
 
     /// Seconds until the source may purge what comes next; told once when little is left.
@@ -323,6 +328,12 @@ impl<F: TransportFactory, S: SchemaStore, C: Control> Run<'_, '_, F, S, C> {
     }
 }
 
+/// For how long a log that was given something has acknowledged nothing, microseconds.
+fn unanswered(progress: &WriterProgress, now: i64) -> i64 {
+    let since = now - progress.acknowledged_at;
+    if progress.in_flight_bytes > 0 && since > PATIENCE_MICROS { since } else { 0 }
+}
+
 fn seconds(micros: i64) -> f64 {
     micros as f64 / 1e6
 }
@@ -339,5 +350,21 @@ mod tests {
         assert!(is_deaf(since, None, after(11)));
         assert!(!is_deaf(since, Some(after(100)), after(105)), "it answers");
         assert!(is_deaf(since, Some(after(100)), after(111)), "it answered, and does no more");
+    }
+
+    #[test]
+    fn a_log_that_acknowledges_nothing_of_what_it_was_given_is_a_lag() {
+        let progress = |in_flight_bytes| WriterProgress {
+            acknowledged: lutra_change::Number::ZERO,
+            committed_at: 0,
+            heartbeat_at: 0,
+            offset: 0,
+            acknowledged_at: 1_000_000,
+            acknowledged_bytes: 0,
+            in_flight_bytes,
+        };
+        assert_eq!(unanswered(&progress(1), 2_000_000), 0, "it has a moment");
+        assert_eq!(unanswered(&progress(1), 9_000_000), 8_000_000);
+        assert_eq!(unanswered(&progress(0), 9_000_000), 0, "it was given nothing");
     }
 }

@@ -90,8 +90,8 @@ impl Extractor {
     async fn extract(&self, task: TaskContext) -> Result<End, ExtractError> {
         let config = ExtractConfig::resolve(&task.definition)?;
         let broker = |source| ExtractError::Broker { topic: config.log.topic.clone(), source: Box::new(source) };
-        self.ensure_topics(&config).await.map_err(broker)?;
-        let schemas = SchemaTopic::open(&self.kafka, &config.log.schemas_topic).await.map_err(broker)?;
+        let schemas = SchemaTopic::open(&self.kafka, &config.log.schemas_topic);
+        let ((), schemas) = tokio::try_join!(self.ensure_topics(&config), schemas).map_err(broker)?;
         let log = KafkaLog::new(&self.kafka, &config.log.topic);
         let extraction = Extraction {
             log: &log,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -9,6 +10,7 @@ use axum::response::Json;
 use axum::routing::get;
 use lutra_change::{BinlogPosition, Epoch, GtidSet, Number};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::assembler::UnitPart;
 
@@ -89,16 +91,30 @@ pub struct TaskStatus {
     pub last_error: Option<String>,
 }
 
+impl TaskStatus {
+    /// What was told so long ago.
+    fn after(mut self, since: Duration) -> Self {
+        if since > FRESH && self.state == "running" {
+            self.read_lag_seconds += since.as_secs_f64();
+        }
+        self
+    }
+}
+
 /// The extractions of this worker by their task ids.
 #[derive(Clone, Debug, Default)]
 pub struct Board {
-    tasks: Arc<Mutex<BTreeMap<String, TaskStatus>>>,
+    tasks: Arc<Mutex<BTreeMap<String, (TaskStatus, Instant)>>>,
 }
+
+/// An extraction says how it does each second. One that cannot, since it waits for the log to take more, lags by the time
+/// since.
+const FRESH: Duration = Duration::from_secs(3);
 
 impl Board {
     /// Writes how a task does.
     pub fn set(&self, task: &str, status: TaskStatus) {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).insert(task.to_owned(), status);
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).insert(task.to_owned(), (status, Instant::now()));
     }
 
     /// The task runs here no more.
@@ -106,9 +122,10 @@ impl Board {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(task);
     }
 
-    /// All of them.
+    /// All of them, with their lags as they are now.
     pub fn all(&self) -> BTreeMap<String, TaskStatus> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.iter().map(|(task, (status, told_at))| (task.clone(), status.clone().after(told_at.elapsed()))).collect()
     }
 
     /// The route that shows them.
@@ -119,4 +136,32 @@ impl Board {
 
 async fn show(State(board): State<Board>) -> Json<BTreeMap<String, TaskStatus>> {
     Json(board.all())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_extraction_that_says_nothing_any_more_lags_by_the_time_since() {
+        let status = |state| TaskStatus {
+            state,
+            server: String::new(),
+            epoch: Epoch::ZERO,
+            acknowledged: Number::ZERO,
+            position: BinlogPosition::default(),
+            gtid_set: GtidSet::new(),
+            read_lag_seconds: 0.5,
+            clock_offset_seconds: 0.0,
+            retention_headroom_seconds: None,
+            warning: None,
+            in_flight_bytes: 0,
+            counters: Counters::default(),
+            last_error: None,
+        };
+        let lag = |state, seconds| status(state).after(Duration::from_secs(seconds)).read_lag_seconds;
+        assert!((lag("running", 2) - 0.5).abs() < 1e-9);
+        assert!((lag("running", 12) - 12.5).abs() < 1e-9);
+        assert!((lag("draining", 12) - 0.5).abs() < 1e-9);
+    }
 }

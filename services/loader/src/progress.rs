@@ -34,7 +34,7 @@ pub struct Lags {
 /// What a load has done so far. In memory: only the slot rows are durable.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Progress {
-    /// `starting`, `running`, `retrying`, `halted`, `stopped`.
+    /// `starting`, `seeking` (until something of the log has told how far behind it is), `running`, `retrying`, `halted`.
     pub state: &'static str,
     /// Everything up to this unit is in the target.
     pub number: Number,
@@ -82,16 +82,21 @@ impl Progress {
         self.measured.then_some(Lags { end_to_end_lag_seconds, ..self.lags })
     }
 
+    /// The log is read, and nothing has gone wrong since.
+    fn is_at_work(&self) -> bool {
+        matches!(self.state, "running" | "seeking")
+    }
+
     /// The scheduler waits for the target: it does not even look at its lags.
     pub fn is_held_up(&self) -> bool {
-        self.state == "running" && self.looked_at.is_some_and(|at| at.elapsed() > FRESH)
+        self.is_at_work() && self.looked_at.is_some_and(|at| at.elapsed() > FRESH)
     }
 
     /// That nothing is applied although something waits, where that has lasted.
     pub fn warning(&self) -> Option<String> {
         let since = self.moved_at?.elapsed();
         let waits = self.apply_lag_transactions > 0 || self.is_held_up();
-        (self.state == "running" && waits && since >= STUCK).then(|| {
+        (self.is_at_work() && waits && since >= STUCK).then(|| {
             format!(
                 "nothing was applied for {} s although changes wait: a statement runs long in the target, or waits for a lock \
                  there",

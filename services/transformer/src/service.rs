@@ -85,11 +85,13 @@ impl Board {
         tasks.insert(pipeline.to_owned(), measured);
     }
 
-    fn forget(&self, pipeline: &str) {
+    /// It does not run any more, or not yet again.
+    pub(crate) fn forget(&self, pipeline: &str) {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(pipeline);
     }
 
     fn show(&self) -> Value {
+        let now = task::now_micros();
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         let tasks: Vec<Value> = tasks
             .iter()
@@ -100,11 +102,39 @@ impl Board {
                     "forwarded": m.forwarded,
                     "input_next_offset": m.next_offset,
                     "gtid_set": m.gtid_set,
-                    "transform_lag_seconds": (m.heard_at - m.committed_at).max(0) as f64 / 1e6,
+                    "transform_lag_seconds": lag_seconds(m, now),
                     "heard_at": m.heard_at,
                 })
             })
             .collect();
         json!({ "tasks": tasks })
+    }
+}
+
+/// The input is heard each second. After so long a silence the lag is the age of what was heard last.
+const SILENCE_MICROS: i64 = 3_000_000;
+
+fn lag_seconds(measured: &Measured, now: i64) -> f64 {
+    let silent = now - measured.heard_at > SILENCE_MICROS;
+    let until = if silent { now } else { measured.heard_at };
+    (until - measured.committed_at).max(0) as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_that_is_not_heard_any_more_is_a_lag() {
+        let measured = Measured {
+            number: String::new(),
+            forwarded: String::new(),
+            next_offset: 0,
+            gtid_set: String::new(),
+            committed_at: 9_000_000,
+            heard_at: 10_000_000,
+        };
+        assert!((lag_seconds(&measured, 12_000_000) - 1.0).abs() < 1e-9);
+        assert!((lag_seconds(&measured, 20_000_000) - 11.0).abs() < 1e-9);
     }
 }

@@ -38,6 +38,19 @@ fn next_offset(place: &Place) -> i64 {
     place.cursor.map_or(0, |c| c.next_offset)
 }
 
+/// The log has told how far behind the target is.
+fn found(progress: &mut Progress) {
+    if progress.state == "seeking" {
+        progress.state = "running";
+    }
+}
+
+/// Something was applied.
+fn goes_on(progress: &mut Progress) {
+    progress.last_error = None;
+    progress.state = if progress.measured { "running" } else { "seeking" };
+}
+
 fn note_chunk(progress: &mut Progress, info: &ChunkInfo, rows: u64) {
     let known = progress.copies.iter_mut().find(|row| row.table == info.table);
     if let Some(row) = known {
@@ -70,7 +83,8 @@ const SILENCE: std::time::Duration = std::time::Duration::from_secs(3);
 impl Tally {
     pub(super) fn new(progress: watch::Sender<Progress>, place: &Place) -> Self {
         progress.send_modify(|p| {
-            p.state = "running";
+            // What was measured before is past: the place in the target alone does not tell how far behind it is.
+            (p.state, p.measured) = ("seeking", false);
             p.number = place.number;
             p.gtid_set = Arc::new(place.gtid_set.clone());
             (p.looked_at, p.moved_at) = (Some(Instant::now()), Some(Instant::now()));
@@ -158,8 +172,6 @@ impl Tally {
             p.transactions_applied += batch.transactions;
             p.batches_committed += 1;
             p.moved_at = Some(Instant::now());
-            p.last_error = None;
-            p.state = "running";
             if let Some(last) = last {
                 p.lags.read_lag_seconds = seconds(last.appended_at - last.committed_at);
                 p.lags.transit_lag_seconds = seconds(last.taken_at - last.appended_at);
@@ -169,6 +181,7 @@ impl Tally {
                 p.lags.end_to_end_lag_seconds = seconds(now + self.clock_offset - oldest);
             }
             p.oldest_pending_at = oldest_pending;
+            goes_on(p);
         });
         let (pipeline, progress) = (&self.pipeline, &self.progress.borrow());
         let (rows, transactions, aside) = (batch.rows, batch.transactions, batch.aside);
@@ -188,8 +201,7 @@ impl Tally {
             p.transactions_applied += 1;
             p.batches_committed += 1;
             p.moved_at = Some(Instant::now());
-            p.last_error = None;
-            p.state = "running";
+            goes_on(p);
         });
         let (pipeline, progress) = (&self.pipeline, &self.progress.borrow());
         BatchCommitted { pipeline, rows, transactions: 1, aside: (0, 0), progress }.emit();
@@ -216,6 +228,7 @@ impl Tally {
                 p.lags.apply_lag_seconds = 0.0;
                 p.lags.end_to_end_lag_seconds = seconds(now - at);
             }
+            found(p);
         });
         self.tell_lags();
     }
@@ -238,6 +251,8 @@ impl Tally {
             }
             p.oldest_pending_at = oldest_pending;
             if let Some(oldest) = oldest_pending {
+                p.measured = true;
+                found(p);
                 p.lags.end_to_end_lag_seconds = seconds(now_micros() + offset - oldest);
             } else if silent {
                 p.measured = true;
@@ -270,5 +285,60 @@ impl Tally {
     pub(super) fn conflict(&mut self) {
         self.progress.send_modify(|p| p.conflicts += 1);
         ConflictFound { pipeline: &self.pipeline }.emit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a load whose target stands at a unit that was committed so many seconds ago.
+    fn tally(seconds: i64) -> (Tally, watch::Receiver<Progress>) {
+        // As an attempt before left it.
+        let (progress, watched) = watch::channel(Progress { state: "retrying", measured: true, ..Progress::default() });
+        let place = Place { committed_at: now_micros() - seconds * 1_000_000, ..Place::default() };
+        (Tally::new(progress, &place), watched)
+    }
+
+    fn shown(progress: &watch::Receiver<Progress>) -> (&'static str, Option<u64>) {
+        let progress = progress.borrow();
+        let whole = |lags: crate::progress::Lags| {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let seconds = lags.end_to_end_lag_seconds as u64;
+            seconds
+        };
+        (progress.state, progress.lags_now().map(whole))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_load_that_has_heard_nothing_of_its_log_yet_does_not_look_level() {
+        let (mut tally, progress) = tally(100);
+        tally.measure(0, None);
+        assert_eq!(shown(&progress), ("seeking", None));
+        tokio::time::advance(SILENCE * 2).await;
+        tally.measure(0, None);
+        assert_eq!(shown(&progress), ("seeking", Some(100)), "nobody knows what is behind the place in the target");
+        tally.alive(now_micros(), 0, now_micros());
+        assert_eq!(shown(&progress), ("running", Some(0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_unit_that_waits_tells_the_lag() {
+        let (mut tally, progress) = tally(100);
+        tally.measure(1, Some(now_micros() - 7_500_000));
+        assert_eq!(shown(&progress), ("running", Some(7)));
+        tally.retrying("a lock");
+        tally.alive(now_micros(), 0, now_micros());
+        assert_eq!(shown(&progress).0, "retrying");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_applied_alone_tells_no_lag() {
+        let (mut tally, progress) = tally(100);
+        tally.applied_alone(&Place::default(), 1);
+        assert_eq!(shown(&progress), ("seeking", None));
+        tally.alive(now_micros(), 0, now_micros());
+        tally.applied_alone(&Place::default(), 1);
+        assert_eq!(shown(&progress).0, "running");
     }
 }

@@ -97,14 +97,22 @@ impl Monitor<'_> {
             };
             before = count;
             if stalled_since.is_some_and(|since| since.elapsed() >= STALL) {
-                let shown = match &self.shown {
-                    Some(shown) => Some(shown.clone()),
-                    None => self.rig.status().await.ok(),
-                };
-                let wrong =
-                    shown.filter(looks_well).map(|status| format!("nothing moved for 10 s: {}", brief(&status)));
-                self.findings.look(Invariant::NotHealthyWhileStalled, wrong);
+                self.hold_against(before).await;
             }
+        }
+    }
+
+    /// What is shown while nothing moves. Should work go on while it is asked for, it may well look healthy.
+    async fn hold_against(&self, count: u64) {
+        let shown = match &self.shown {
+            Some(shown) => Some(shown.clone()),
+            None => self.rig.status().await.ok(),
+        };
+        let Some(shown) = shown else { return };
+        self.pulse.sampled(2, PATIENCE).await;
+        if self.pulse.count() == count {
+            let wrong = looks_well(&shown).then(|| format!("nothing moved for 10 s: {}", brief(&shown)));
+            self.findings.look(Invariant::NotHealthyWhileStalled, wrong);
         }
     }
 
@@ -168,7 +176,11 @@ fn brief(status: &Value) -> String {
     let tasks = status.pointer("/pipelines/0/tasks").and_then(Value::as_array).cloned().unwrap_or_default();
     let words: Vec<String> = tasks
         .iter()
-        .map(|t| format!("{} {} {}", t["task"], t["state"], t["measured"]["lags"]["end_to_end_lag_seconds"]))
+        .map(|t| {
+            let measured = &t["measured"];
+            let (state, lag) = (&measured["state"], &measured["lags"]["end_to_end_lag_seconds"]);
+            format!("{} {} {} {state} {lag}", t["task"], t["state"], t["epoch"])
+        })
         .collect();
     words.join(", ")
 }

@@ -30,7 +30,7 @@ pub struct Pulse {
     beats: Mutex<VecDeque<Instant>>,
     /// When an open transaction was seen to grow.
     stirs: Mutex<VecDeque<Instant>>,
-    samples: Mutex<u64>,
+    samples: watch::Sender<u64>,
 }
 
 /// Remembers one more moment.
@@ -45,7 +45,7 @@ fn remember(moments: &Mutex<VecDeque<Instant>>, at: Instant) {
 impl Pulse {
     fn new() -> Self {
         let (beats, stirs) = (Mutex::default(), Mutex::default());
-        Self { count: watch::Sender::new(0), beats, stirs, samples: Mutex::new(0) }
+        Self { count: watch::Sender::new(0), beats, stirs, samples: watch::Sender::new(0) }
     }
 
     fn beat(&self, at: Instant) {
@@ -66,7 +66,14 @@ impl Pulse {
     /// Samples taken.
     #[must_use]
     pub fn samples(&self) -> u64 {
-        *self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.samples.borrow()
+    }
+
+    /// Returns when `n` more samples have been taken; `false` when `limit` passes before.
+    pub async fn sampled(&self, n: u64, limit: Duration) -> bool {
+        let wanted = self.samples() + n;
+        let mut samples = self.samples.subscribe();
+        tokio::time::timeout(limit, samples.wait_for(|s| *s >= wanted)).await.is_ok()
     }
 
     /// Returns when the checkpoint has moved `n` times more; `false` when `limit` passes before.
@@ -172,9 +179,8 @@ async fn sample(copy: Sampled, findings: Findings, stop: &CancellationToken, pul
                     pulse.beat(Instant::now());
                 }
                 before = slots;
-                let mut samples = pulse.samples.lock().unwrap_or_else(PoisonError::into_inner);
-                *samples += 1;
-                giants && samples.is_multiple_of(STIR_EVERY)
+                pulse.samples.send_modify(|n| *n += 1);
+                giants && pulse.samples().is_multiple_of(STIR_EVERY)
             }
             // The copy's tables are not there yet, or the target is away.
             Ok(Err(_)) | Err(_) => {
