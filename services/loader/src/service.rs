@@ -109,14 +109,17 @@ impl LoadRunner {
             let operation = operation.to_owned();
             move |source: Box<dyn std::error::Error + Send + Sync>| LoadError::Kafka { operation, source }
         };
-        let schemas = SchemaTopic::open(&self.kafka, &work.log.schemas_topic).await;
+        // Clients that connect side by side.
+        let log = KafkaLog::new(&self.kafka, &work.log.topic);
+        let schemas = SchemaTopic::open(&self.kafka, &work.log.schemas_topic);
+        let bookmarks = bookmarks(&task.handle, &work.log.writer);
+        let (schemas, transport, bookmarks) = tokio::join!(schemas, log.reader(), bookmarks);
         let schemas = schemas.map_err(|e| kafka_failed("opening the topic of row schemas")(Box::new(e)))?;
-        let transport = KafkaLog::new(&self.kafka, &work.log.topic).reader().await;
         let transport = transport.map_err(|e| kafka_failed("opening the pipeline's log")(Box::new(e)))?;
         let target = Arc::new(MySqlTarget::new(work.servers()?));
         let epoch = task.handle.next_attempt();
         let (gaps, seen) = watch::channel(None);
-        let plan = work.plan(bookmarks(&task.handle, &work.log.writer).await);
+        let plan = work.plan(bookmarks);
         let run = attempt(target, Input { transport, schemas, gaps }, plan, epoch, progress.clone(), task.stop.clone());
         let group = format!("lutra-{}", task.id.name);
         let offsets = GroupOffsets::new(&self.kafka, &group, &work.log.topic).ok();

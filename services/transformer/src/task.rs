@@ -49,6 +49,11 @@ pub(crate) async fn run(
         match attempt(kafka, &mut config, &rules, context, epoch, board).await {
             Err(TransformError::Log(LogError::Attempt { reason, .. })) if !context.stop.is_cancelled() => {
                 events::AttemptOver { pipeline: &config.pipeline, reason: &reason }.emit();
+                // What it measured before is past, and it does not run until its log is read back.
+                board.forget(&config.pipeline);
+                context
+                    .handle
+                    .set_state(ObservedState::Assigned, serde_json::json!({ "retrying": reason.to_string() }));
                 if backoff.wait(&context.stop).await.is_err() {
                     return Ok(TaskEnd::Drained);
                 }
@@ -68,11 +73,14 @@ async fn attempt(
 ) -> Result<TaskEnd, TransformError> {
     let handle = &context.handle;
     let log = KafkaLog::new(kafka, &config.output.topic);
-    let (writer, tail) = LogWriter::start(&log, options(config, handle).await?, epoch).await?;
-    let schemas = tokio::try_join!(
+    let options = options(config, handle).await?;
+    // Clients that connect side by side.
+    let (started, source_schemas, own_schemas) = tokio::join!(
+        LogWriter::start(&log, options, epoch),
         SchemaTopic::open(kafka, &config.input.schemas_topic),
         SchemaTopic::open(kafka, &config.output.schemas_topic),
-    )?;
+    );
+    let ((writer, tail), schemas) = (started?, (source_schemas?, own_schemas?));
     events::Started { pipeline: &config.pipeline, epoch, number: tail.number, fresh: tail.empty }.emit();
     let mut task = Transformation {
         pipeline: config.pipeline.clone(),
@@ -89,12 +97,15 @@ async fn attempt(
     };
     let reader = match tail.input {
         Some(cursor) => intake::resume(kafka, config, handle, &tail, cursor).await?,
-        None => tokio::select! {
+        None => {
             // A full load begins when its definitions are there, which may take its time.
-            biased;
-            () = context.stop.cancelled() => return Ok(TaskEnd::Drained),
-            begun = task.originate(kafka, config, &tail) => begun?,
-        },
+            handle.set_state(ObservedState::Running, serde_json::json!({ "phase": "beginning" }));
+            tokio::select! {
+                biased;
+                () = context.stop.cancelled() => return Ok(TaskEnd::Drained),
+                begun = task.originate(kafka, config, &tail) => begun?,
+            }
+        }
     };
     config.begun = true;
     task.follow(reader, &context.stop).await

@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use futures::future::BoxFuture;
 use lutra_harness::server::Kind;
+use lutra_kafka::{KafkaAdmin, KafkaConfig, LogTopic};
 
 use super::{Family, Fault, Injury, Recovery, segment};
 use crate::findings::Invariant;
@@ -78,6 +79,9 @@ impl Fault for Stuck {
     }
 }
 
+/// A topic that is deleted is gone by then.
+const GONE_BY: Duration = Duration::from_secs(30);
+
 /// What a hand or another program might send.
 const POISONS: [&str; 4] =
     ["\n", "poison\n", "{\"payload\":{\"op\":\"c\"}}\n", "\u{0}\u{0}\u{0}\u{0}\u{1}\u{1}\u{1}\u{1}\n"];
@@ -91,26 +95,15 @@ async fn poison(rig: &Rig, topic: &str, dice: &mut Dice) -> Result<()> {
 
 /// As the manager makes it.
 async fn remake(rig: &Rig, topic: &str) -> Result<()> {
-    let ground = &rig.ground;
-    let tool = "org.apache.kafka.tools.TopicCommand";
-    ground.stack.kafka_tool(&ground.installation, tool, &["--delete", "--topic", topic], b"").await?;
-    let replicas = ground.stack.all(Kind::Kafka).len().to_string();
-    let mut create = vec!["--create", "--topic", topic, "--partitions", "1", "--replication-factor", &replicas];
-    for setting in [
-        "cleanup.policy=delete",
-        "message.timestamp.type=LogAppendTime",
-        "unclean.leader.election.enable=false",
-        "max.message.bytes=8388608",
-    ] {
-        create.extend(["--config", setting]);
-    }
-    // A name is free again when the brokers have put the topic away.
+    let stack = &rig.ground.stack;
+    let admin = KafkaAdmin::connect(&KafkaConfig::new(stack.addresses(Kind::Kafka)?)).await?;
+    admin.delete_topic(topic).await.context("delete a topic")?;
     let since = Instant::now();
-    while let Err(error) = ground.stack.kafka_tool(&ground.installation, tool, &create, b"").await {
-        if since.elapsed() > Duration::from_secs(30) {
-            return Err(error.context("make a topic again"));
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+    while admin.topic_exists(topic).await? {
+        ensure!(since.elapsed() < GONE_BY, "the topic {topic} is still there {GONE_BY:?} after it was deleted");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    Ok(())
+    let replication = i32::try_from(stack.all(Kind::Kafka).len()).context("count the brokers")?;
+    let settings = LogTopic { replication, ..LogTopic::default() };
+    admin.create_log_topic(topic, &settings).await.context("make a topic again")
 }
