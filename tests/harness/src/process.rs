@@ -197,6 +197,8 @@ impl Process {
     /// # Errors
     /// When it runs already, or the program cannot be started.
     pub fn start(&self) -> Result<ProcessId> {
+        // One that ended by itself keeps its number until somebody asks how: a server would take its lock file for a living one's.
+        self.poll_exit();
         let launch = self.launch();
         let mut running = lock(&self.running);
         if let Some(old) = running.as_ref().filter(|old| old.id.is_alive()) {
@@ -407,6 +409,21 @@ mod tests {
         let other = ProcessId { started: own.started + 1, ..own };
         assert!(!other.is_alive());
         assert!(!other.signal(Signal::SIGKILL).unwrap());
+    }
+
+    #[test]
+    fn one_that_ended_by_itself_gives_its_number_back_when_it_is_started_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let process = sleeper(folder.path(), Guard::WithStarter);
+        let first = process.start().unwrap();
+        kill(Pid::from_raw(first.pid), Signal::SIGABRT).unwrap();
+        while first.is_alive() {
+            nap();
+        }
+        assert!(kill(Pid::from_raw(first.pid), None).is_ok(), "not asked for yet");
+        process.start().unwrap();
+        assert!(kill(Pid::from_raw(first.pid), None).is_err());
+        process.kill().unwrap();
     }
 
     #[test]

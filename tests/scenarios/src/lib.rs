@@ -37,4 +37,4 @@ mod statements;
 pub mod world;
 
 pub use banking::Banking;
-pub use world::{World, WorldOptions, flavour};
+pub use world::{World, WorldOptions, binlog_end, executed, flavour};

@@ -12,6 +12,8 @@ use lutra_harness::server::Kind;
 use lutra_harness::services::{Binaries, Launcher, Profile, Service, ServiceProcess};
 use lutra_harness::{SharedStack, Stack, mysql};
 use lutra_mysql::{Flavour, checks};
+use mysql_async::Row;
+use mysql_async::prelude::Queryable;
 
 /// Password of the least-privileged users that the tests run with.
 pub const PASSWORD: &str = "scenario-pa55";
@@ -403,6 +405,22 @@ impl World {
 /// Whether a server is MySQL or MariaDB.
 pub async fn flavour(url: &str) -> Result<Flavour> {
     Ok(Flavour::of_version(&mysql::version(url).await?))
+}
+
+/// The GTIDs that are executed at a server, in its own words.
+pub async fn executed(url: &str) -> Result<String> {
+    let mariadb = flavour(url).await?.is_mariadb();
+    let sql = if mariadb { "SELECT @@GLOBAL.gtid_binlog_pos" } else { "SELECT @@GLOBAL.gtid_executed" };
+    let set: Option<String> = mysql::connect(url).await?.query_first(sql).await?;
+    Ok(set.context("the executed GTIDs")?.replace('\n', ""))
+}
+
+/// The end of a server's binlog: its last file, and the byte behind it.
+pub async fn binlog_end(url: &str) -> Result<(String, u64)> {
+    let mariadb = flavour(url).await?.is_mariadb();
+    let sql = if mariadb { "SHOW MASTER STATUS" } else { "SHOW BINARY LOG STATUS" };
+    let row: Row = mysql::connect(url).await?.query_first(sql).await?.context("the binlog's end")?;
+    row.get::<String, _>(0).zip(row.get::<u64, _>(1)).context("the binlog's end")
 }
 
 impl StackRef {

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use lutra_harness::mysql;
-use lutra_scenarios::{World, WorldOptions};
+use lutra_scenarios::{World, WorldOptions, binlog_end, executed};
 use mysql_async::prelude::Queryable;
 
 use super::{LIMIT, applied, json, until, world};
@@ -76,8 +76,7 @@ async fn a_source_begins_where_it_is_told_or_says_why_it_cannot() -> Result<()> 
     let mut connection = mysql::connect(&world.source_url).await?;
     // What others wrote before is not to be read again.
     connection.query_drop("FLUSH BINARY LOGS").await?;
-    let now: Option<(String, u64, String, String, String)> = connection.query_first("SHOW BINARY LOG STATUS").await?;
-    let (file, ..) = now.context("a place in the binlog")?;
+    let (file, _) = binlog_end(&world.source_url).await?;
     connection.query_drop(format!("PURGE BINARY LOGS TO '{file}'")).await?;
     world
         .execute(&[
@@ -86,10 +85,8 @@ async fn a_source_begins_where_it_is_told_or_says_why_it_cannot() -> Result<()> 
             &format!("INSERT INTO `{db}`.t VALUES (1)"),
         ])
         .await?;
-    let set: Option<String> = connection.query_first("SELECT @@GLOBAL.gtid_executed").await?;
-    let set = set.context("a GTID set")?.replace('\n', "");
-    let place: Option<(String, u64, String, String, String)> = connection.query_first("SHOW BINARY LOG STATUS").await?;
-    let (file, offset, ..) = place.context("a place in the binlog")?;
+    let set = executed(&world.source_url).await?;
+    let (file, offset) = binlog_end(&world.source_url).await?;
     world.execute(&[&format!("INSERT INTO `{db}`.t VALUES (2)")]).await?;
     world.lutra_until(&["status"], LIMIT).await?;
     let n = world.name.clone();
