@@ -19,6 +19,8 @@ const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
 const CERTIFICATE: &str = "server-cert.pem";
 /// See [`CERTIFICATE`].
 const KEY: &str = "server-key.pem";
+/// Against this one MySQL proves its own certificate before it takes it.
+const OWN_AUTHORITY: &str = "ca.pem";
 
 /// An authority that signs servers' certificates.
 pub struct Authority {
@@ -81,6 +83,7 @@ impl Authority {
         let data = server.folder().join("data");
         write(&data.join(KEY), &key)?;
         write(&data.join(CERTIFICATE), &certificate)?;
+        write(&data.join(OWN_AUTHORITY), &self.pem)?;
         let what = || format!("let {server} show a certificate of {}", self.name);
         if !version(&server.url()).await?.contains("MariaDB") {
             return execute(&server.url(), &RELOAD).await.with_context(what);
