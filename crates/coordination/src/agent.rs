@@ -21,6 +21,11 @@ use crate::tree::{Tree, parse_task_node};
 /// What telling ZooKeeper good-bye may take; what is not told goes with the session.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a worker that drains stays registered for the manager to give its tasks to others: while it says that it drains
+/// they move at once, and when it is gone the manager waits for it to come back. Where nobody else takes them this is waited for
+/// in vain.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long a task whose keeper broke is left alone.
 const BROKEN_PAUSE: Duration = Duration::from_secs(1);
 
@@ -214,17 +219,32 @@ impl<R: TaskRunner> Crew<R> {
             let _ = tokio::time::timeout(FAREWELL_TIMEOUT, told).await;
         }
         self.wanted.clear();
+        let hands_over = !self.releases.is_empty();
         for release in self.releases.values() {
             release.cancel();
         }
         while let Some(ended) = self.keepers.join_next_with_id().await {
             self.ended(ended);
         }
+        if let Some(session) = session.as_ref().filter(|_| hands_over) {
+            let taken = all_taken(session, tree.assignments_of(&self.agent.info.key()));
+            let _ = tokio::time::timeout(HAND_OVER_TIMEOUT, taken).await;
+        }
         if let Some(session) = &session {
             let gone = own_node(session, &path, async || session.delete(&path, None).await.map(|_| ()));
             let _ = tokio::time::timeout(FAREWELL_TIMEOUT, gone).await;
         }
         tracing::info!(worker = %self.agent.info.key(), "worker deregistered");
+    }
+}
+
+/// Waits until nothing is assigned in that directory any more, or nobody can tell.
+async fn all_taken(session: &Session, directory: String) {
+    let Ok(mut watch) = session.watch(&directory, AddWatchMode::Persistent).await else { return };
+    while let Ok(names) = session.children(&directory).await {
+        if names.is_empty() || watch.next().await.is_none() {
+            return;
+        }
     }
 }
 

@@ -177,6 +177,41 @@ async fn a_moved_task_starts_elsewhere_when_it_is_drained_here() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_drains_stays_registered_until_others_have_its_tasks() {
+    let Some(hosts) = zookeeper() else { return };
+    let cluster = Cluster::new("handover", hosts);
+    let (manager, own, second) = (cluster.connect().await, cluster.connect().await, cluster.connect().await);
+    let lead = cluster.lead(&manager).await;
+    let (a, b) = (worker("a"), worker("b"));
+    let (runner_a, runner_b) = (ScriptedRunner::new([]), ScriptedRunner::new([]));
+    let agent = Agent::start(&own, a.clone(), runner_a.clone());
+    let _other = Agent::start(&second, b.clone(), runner_b.clone());
+    lead.create_task(&load(), &definition()).await.unwrap();
+    lead.assign(&load(), &a.key()).await.unwrap();
+    until_state(&manager, &load(), ObservedState::Running).await;
+    let stopping = async {
+        agent.stop().await;
+        Instant::now()
+    };
+    let managing = async {
+        until("the task to be given back", || async {
+            let running = manager.store().running().await.unwrap();
+            if running.contains_key(&load()) { Err(()) } else { Ok(()) }
+        })
+        .await;
+        // A manager that is busy sees it all the same.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let workers = manager.store().workers().await.unwrap();
+        assert!(workers.values().any(|w| w.info.id == "a" && w.info.draining), "{workers:?}");
+        lead.assign(&load(), &b.key()).await.unwrap();
+        Instant::now()
+    };
+    let (stopped_at, assigned_at) = tokio::join!(stopping, managing);
+    assert!(stopped_at - assigned_at < Duration::from_millis(600), "took {:?}", stopped_at - assigned_at);
+    runner_b.until("b runs", |runs| runs.len() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_changed_during_a_short_cut_is_seen_when_the_link_is_back() {
     let Some(hosts) = zookeeper() else { return };
     let cluster = Cluster::new("shortcut", hosts);
