@@ -52,6 +52,9 @@ pub struct LoadRequest {
     /// What is wanted of single ones, by their name at the source.
     #[serde(default)]
     pub tables: BTreeMap<String, TableWish>,
+    /// The tables are in the target: they are removed there before they are made, and so is what lives beside them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
 }
 
 /// How a table's copy does.
@@ -135,6 +138,14 @@ pub struct LoadProgress {
     pub tables: Vec<TableProgress>,
 }
 
+impl LoadProgress {
+    /// Whether the definitions are in the log: of that load, where one is named. Those of another load say where *its*
+    /// tables were made, and nothing of this one.
+    pub fn is_defined(&self, load: Option<Uuid>) -> bool {
+        self.definitions.is_some() && load.is_none_or(|load| self.id == load)
+    }
+}
+
 /// Tells when something in a directory of the tree may have changed; at first always.
 #[derive(Debug)]
 pub struct LoadStream {
@@ -171,5 +182,14 @@ mod tests {
         let text = serde_json::to_string(&progress).unwrap_or_default();
         assert_eq!(serde_json::from_str::<LoadProgress>(&text).ok(), Some(progress));
         assert!(CopyState::Done.is_over() && !CopyState::Starving.is_over());
+    }
+
+    #[test]
+    fn definitions_of_another_load_are_none() {
+        let (old, new) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let progress = LoadProgress { id: old, definitions: Some(Uuid::from_u128(9)), ..LoadProgress::default() };
+        assert!(progress.is_defined(None) && progress.is_defined(Some(old)));
+        assert!(!progress.is_defined(Some(new)), "stale");
+        assert!(!LoadProgress { id: new, ..LoadProgress::default() }.is_defined(Some(new)), "not yet");
     }
 }

@@ -95,9 +95,12 @@ pub struct LogRef {
     pub writer: TaskId,
 }
 
-/// Where a log begins that continues what a target already has. Its origin is the heartbeat `number.next_sub()`, which
-/// covers everything before it, at this place of the source; an extractor goes on reading there, a transformer behind
-/// that number of its input. A loader whose target is *behind* the number must halt: what lies between is in no log.
+/// Where a log begins that continues what a target already has. An extractor's origin is the heartbeat `number.next_sub()`,
+/// which covers everything before it, at this place of the source, where it goes on reading; a transformer goes on behind
+/// that number of its input, and its origin covers the input up to there. A loader whose target is *behind* the number must
+/// halt: what lies between is in no log.
+/// With `load`, the tables are made anew instead, and whatever the target has says nothing: the transformer begins with the
+/// unit that makes them, as it does for a first full load, and the loader takes nothing before it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Adoption {
@@ -113,6 +116,10 @@ pub struct Adoption {
     /// Its commit time at the source, microseconds since the epoch.
     #[serde(default)]
     pub committed_at: i64,
+    /// The pipeline's tables are loaded again, by the load of this id ([`LoadRequest::id`](crate::LoadRequest::id)): its
+    /// log begins with the unit that makes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<Uuid>,
 }
 
 /// What a worker needs to know to run a task (`tasks/<task>`).
@@ -141,7 +148,8 @@ pub struct TaskDefinition {
     /// Added to the `czxid` to make the term; raised by `adopt` when ZooKeeper was made anew.
     #[serde(default)]
     pub epoch_floor: u64,
-    /// The log it writes continues a history that another log began (`lutra adopt`, P8). Says nothing once begun.
+    /// The log it writes continues a history that another log began (`lutra adopt`, `lutra rewind`, P8). Says nothing once
+    /// begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopt: Option<Adoption>,
     /// The cluster's id, which logs and targets are compared with.

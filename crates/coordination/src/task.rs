@@ -10,6 +10,7 @@ use lutra_change::{Epoch, LogId, TaskId};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::error::Result;
 use crate::load::{LoadProgress, LoadRequest, LoadStream};
@@ -207,13 +208,14 @@ impl TaskHandle {
         self.store.delete_copy(&self.task, pipeline).await
     }
 
-    /// Waits until the definitions of a pipeline's load are in the log of `source`; how far it has come then. Cancel safe.
-    pub async fn load_defined(&self, source: &TaskId, pipeline: &str) -> LoadProgress {
+    /// Waits until the definitions of a pipeline's load are in the log of `source`, of that very load where one is named; how
+    /// far it has come then. Cancel safe.
+    pub async fn load_defined(&self, source: &TaskId, pipeline: &str, load: Option<Uuid>) -> LoadProgress {
         let mut changes = self.store.copy_stream(source);
         loop {
             changes.next().await;
             match self.store.copies(source).await.map(|mut copies| copies.remove(pipeline)) {
-                Ok(Some(progress)) if progress.definitions.is_some() => return progress,
+                Ok(Some(progress)) if progress.is_defined(load) => return progress,
                 Ok(_) => {}
                 Err(error) => {
                     tracing::debug!(%error, "a copy's progress cannot be read; the next change is waited for");

@@ -100,7 +100,8 @@ async fn managers_and_copies_hear_of_what_follows_a_reconnect() {
         while changes.next().await != Change::Resync {}
         loads.next().await;
         let pipeline = serde_json::from_value(json!({ "source": "shop", "target": "shop" })).unwrap();
-        let request = LoadRequest { id: Uuid::new_v4(), pipeline, wish: Wish::Run, tables: Default::default() };
+        let request =
+            LoadRequest { id: Uuid::new_v4(), pipeline, wish: Wish::Run, tables: Default::default(), again: false };
         stage.manager.store().put_load_request(&load(), "shop", &request, None).await.unwrap();
         loads.next().await;
         while changes.next().await != Change::Task(load()) {}

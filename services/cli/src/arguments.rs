@@ -103,11 +103,17 @@ pub enum Command {
     /// One line per event, and one per row image; with --json one object per event and per row. Row counts per table
     /// come last. Rows of a server whose binlog_row_metadata is MINIMAL have columns @1, @2 and so on.
     Binlog(BinlogArguments),
-    /// Begin a new log where one cannot go on: behind what the target has, or at a chosen place
+    /// Begin a new log where one cannot go on, behind what the target has
     ///
-    /// For the day on which a topic was deleted, lost its tail, or was overtaken by its retention, or on which the source's
-    /// binlog cannot be followed. The old topic stays as it is.
+    /// For the day on which a topic was deleted, lost its tail, or was overtaken by its retention. The old topic stays as it
+    /// is.
     Adopt(AdoptArguments),
+    /// Begin a new log at a chosen place
+    ///
+    /// Of a source, with its pipelines: where its binlog cannot be followed, or its history is another one. Of a pipeline: at
+    /// a place in its source's log. A target that has nothing behind the place goes on there; what lies between is named, and
+    /// passed over. One that is past it is refused, unless its tables are loaded again. The old topics stay as they are.
+    Rewind(RewindArguments),
     /// Look at everything a run stands on, and say what mends it
     Doctor(DoctorArguments),
     /// Print completions for a shell
@@ -362,13 +368,27 @@ pub struct AdoptArguments {
     #[arg(value_name = "SOURCE|PIPELINE")]
     pub name: String,
     /// Go on behind what the target has
-    #[arg(long, required_unless_present = "at", conflicts_with = "at")]
+    #[arg(long, required = true)]
     pub from_target: bool,
-    /// Of a source: go on at this place, a GTID set or FILE:POSITION. Refused while a target is ahead of it; what lies between
-    /// a target and the place is named, and passed over
-    #[arg(long, value_name = "GTID_SET|FILE:POSITION")]
-    pub at: Option<String>,
     /// Show where the new log would go on, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Which log begins anew, and where.
+#[derive(Clone, Debug, Args)]
+pub struct RewindArguments {
+    /// The source or pipeline
+    #[arg(value_name = "SOURCE|PIPELINE")]
+    pub name: String,
+    /// The place: a GTID set, FILE:POSITION, the number of a unit in the source's log, or a time like 2026-01-31T12:00:00Z
+    /// (behind the last unit committed before it)
+    #[arg(long, value_name = "PLACE")]
+    pub to: String,
+    /// Where a target is past the place: drop its pipeline's tables there, make them as they are at the source, and copy them
+    #[arg(long)]
+    pub reload: bool,
+    /// Show which logs would begin where, what would be dropped and copied, and what passed over; do nothing
     #[arg(long)]
     pub dry_run: bool,
 }

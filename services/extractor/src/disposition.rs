@@ -32,11 +32,11 @@ pub fn judge(error: &ExtractError) -> Next {
         }
         ExtractError::SourceBehindLog { .. } => Next::Fail(
             Disposition::Halt,
-            "bring a server that has these transactions, or `lutra adopt SOURCE --from-target`",
+            "bring a server that has these transactions; or `lutra adopt SOURCE --from-target` where no target has them, else `lutra rewind SOURCE --to GTID_SET --reload`",
         ),
         ExtractError::PurgedPastLog { .. } => Next::Fail(
             Disposition::Halt,
-            "bring a server whose binlog has them; else copy what they changed by hand and `lutra adopt SOURCE --at GTID_SET`",
+            "bring a server whose binlog has them; else copy what they changed by hand and `lutra rewind SOURCE --to GTID_SET`",
         ),
         ExtractError::AnotherHistory { .. } | ExtractError::AnotherServer { .. } => {
             Next::Fail(Disposition::Halt, "compare source and target, then `lutra adopt SOURCE --from-target`")

@@ -34,8 +34,8 @@ pub enum ExtractError {
     /// P7: the log has transactions that the server does not have.
     #[error(
         "source_behind_log: source {address} does not have these transactions of the log: {phantom}{}. It was restored from a \
-         backup, or another server took over without them. Bring a server that has them, or let targets lose them with \
-         `lutra adopt`{}", besides(.own), beside(.servers)
+         backup, or another server took over without them. Bring a server that has them, or let targets lose them: \
+         `lutra rewind SOURCE --to GTID_SET --reload`{}", besides(.own), beside(.servers)
     )]
     SourceBehindLog {
         /// `host:port`.
@@ -51,7 +51,7 @@ pub enum ExtractError {
     #[error(
         "purged_past_log: source {address} has executed these transactions, the log does not have them, and they are purged from \
          its binlog: {purged}. It was purged before it was read, or they are errant transactions from before a fail-over. \
-         Bring a server whose binlog has them, or copy what they changed and `lutra adopt`{}", beside(.servers)
+         Bring a server whose binlog has them, or copy what they changed and `lutra rewind SOURCE --to GTID_SET`{}", beside(.servers)
     )]
     PurgedPastLog {
         /// `host:port`.
@@ -235,7 +235,7 @@ pub enum AssembleError {
     /// P11: rows that never came.
     #[error(
         "XA transaction {xid} is committed, and was prepared before the log begins: its rows are not in it. Copy what it changed \
-         to the target, and start anew behind this place with `lutra adopt`"
+         to the target, and start anew behind this place with `lutra rewind SOURCE --to PLACE`"
     )]
     XaUnknown {
         /// Its XID.
@@ -245,7 +245,7 @@ pub enum AssembleError {
     #[error(
         "XA transaction {xid} begins, and the one of that name that was prepared before was never decided in the binlog: somebody \
          ended it with sql_log_bin = 0, or the server lost it. Compare source and target, then start anew behind this place \
-         with `lutra adopt`"
+         with `lutra rewind SOURCE --to PLACE`"
     )]
     XaTaken {
         /// Its XID.
@@ -285,8 +285,8 @@ pub enum AssembleError {
     /// A table whose table maps do not say what it looks like, and nobody else does.
     #[error(
         "what table {table} looks like here is not known: its table maps do not name its columns (binlog_row_metadata is not FULL at \
-         the source), and {why}. Set binlog_row_metadata = FULL there; then start anew behind this place with `lutra adopt` and a \
-         fresh copy of the table, or leave it out with `exclude`"
+         the source), and {why}. Set binlog_row_metadata = FULL there; then start anew behind this place with `lutra rewind SOURCE --to \
+         PLACE` and a fresh copy of the table, or leave it out with `exclude`"
     )]
     Undefined {
         /// The table.

@@ -17,7 +17,7 @@ use lutra_mysql::{Error, Flavour};
 use lutra_spec::DdlPolicy;
 use lutra_wire::record::{Ddl, DdlKind};
 
-pub(crate) use self::once::{intended, intended_unit, run_one};
+pub(crate) use self::once::{intended, intended_unit, leave_intent, run_one};
 use crate::blocked::scope::Scope;
 use crate::decisions::{self, Decision};
 use crate::error::LoadError;

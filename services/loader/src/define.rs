@@ -20,6 +20,8 @@ pub struct DefineJob {
     pub place: Place,
     /// More statements for the transaction that ends it.
     pub also: Vec<String>,
+    /// All tables of the task are made anew: what is written down of their copies, and of statements that wait, is void.
+    pub anew: bool,
 }
 
 /// Makes the tables, and what lives beside them, and advances the slot row over the unit. After a crash it goes on with
@@ -35,17 +37,25 @@ pub async fn apply<C: TargetConnection>(
     state: &mut DdlState,
     job: DefineJob,
 ) -> Result<(), LoadError> {
-    let DefineJob { define, place, also } = job;
+    let DefineJob { define, place, also, anew } = job;
     let failed = |source| LoadError::Target { operation: "making the tables of a load", source };
     for statement in CREATE {
         connection.run_long(statement.as_bytes()).await.map_err(failed)?;
     }
     let statements: Vec<Ddl> = define.to_run().cloned().collect();
-    let begun = ddl::intended(state, &statements);
-    let again = begun.is_some() || is_begun(connection, owner, &define).await?;
+    // The same words may stand in an intent of the log that was left.
+    let is_ours = !anew || state.intent.as_deref().and_then(ddl::intended_unit) == Some(place.number);
+    let begun = ddl::intended(state, &statements).filter(|_| is_ours);
+    let again = begun.is_some() || is_begun(connection, owner, &define, anew).await?;
+    if anew && begun.is_none() {
+        ddl::leave_intent(connection, owner, slot, known, state).await?;
+    }
     if !again {
         ensure_new(connection, &define).await?;
-        let defining = table_statements(&owner.task, &define, "defining");
+        let mut defining = table_statements(&owner.task, &define, "defining");
+        if anew {
+            defining = [forget(&owner.task), defining, vec![begun_marker(&owner.task, define.id).1]].concat();
+        }
         let fence = owner.intend(slot, known, None, state.next);
         ddl::commit_all(connection, &fence, &defining).await?.then_some(()).ok_or_else(|| moved(owner, slot, known))?;
     }
@@ -113,7 +123,7 @@ impl<C: TargetConnection> Step<'_, C> {
             let mut refused = Vec::new();
             for (at, ddl, _) in waiting {
                 let (id, mark) = statement_marker(&self.owner.task, define, at);
-                if again && Some(at) != begun && self.is_marked(id).await? {
+                if again && Some(at) != begun && is_marked(self.connection, self.owner, id).await? {
                     continue;
                 }
                 match self.run(ddl, &[mark]).await {
@@ -131,14 +141,6 @@ impl<C: TargetConnection> Step<'_, C> {
             }
             waiting = refused;
         }
-    }
-
-    async fn is_marked(&mut self, id: Uuid) -> Result<bool, LoadError> {
-        let task = quote_text(&self.owner.task);
-        let sql = format!("SELECT COUNT(*) FROM `lutra`.`chunk` WHERE task = {task} AND id = '{id}'");
-        let found = self.connection.ask(&sql).await;
-        Ok(found.map_err(|source| LoadError::Target { operation: "reading lutra.chunk", source })?.as_deref()
-            == Some("1"))
     }
 }
 
@@ -180,8 +182,39 @@ fn moved(owner: &Owner, slot: u16, known: Number) -> LoadError {
     LoadError::SlotMoved { task: owner.task.clone(), slot, known, own: owner.epoch }
 }
 
+/// Statements by which everything that is written down of a task's tables is void: copies, and what waits or is left out.
+/// What was set aside in the dead letters stays: a person may need it.
+fn forget(task: &str) -> Vec<String> {
+    let task = quote_text(task);
+    let tables = ["load", "chunk", "stopped", "parked"];
+    let mut statements: Vec<String> =
+        tables.iter().map(|table| format!("DELETE FROM `lutra`.`{table}` WHERE task = {task}")).collect();
+    statements.push(format!("UPDATE `lutra`.`ddl` SET state = 'settled' WHERE task = {task} AND state <> 'settled'"));
+    statements
+}
+
+/// That tables are being made anew by these definitions.
+fn begun_marker(task: &str, define: Uuid) -> (Uuid, String) {
+    statement_marker(task, define, usize::MAX)
+}
+
+async fn is_marked<C: TargetConnection>(connection: &mut C, owner: &Owner, id: Uuid) -> Result<bool, LoadError> {
+    let task = quote_text(&owner.task);
+    let sql = format!("SELECT COUNT(*) FROM `lutra`.`chunk` WHERE task = {task} AND id = '{id}'");
+    let found = connection.ask(&sql).await;
+    Ok(found.map_err(|source| LoadError::Target { operation: "reading lutra.chunk", source })?.as_deref() == Some("1"))
+}
+
 /// Whether an earlier start has begun with these very tables.
-async fn is_begun<C: TargetConnection>(connection: &mut C, owner: &Owner, define: &Define) -> Result<bool, LoadError> {
+async fn is_begun<C: TargetConnection>(
+    connection: &mut C,
+    owner: &Owner,
+    define: &Define,
+    anew: bool,
+) -> Result<bool, LoadError> {
+    if anew {
+        return is_marked(connection, owner, begun_marker(&owner.task, define.id).0).await;
+    }
     let Some(first) = define.tables.first() else { return Ok(true) };
     let sql = format!(
         "SELECT COUNT(*) FROM `lutra`.`load` WHERE task = {} AND database_name = {} AND table_name = {} AND generation = {} AND \

@@ -126,6 +126,22 @@ pub enum LoadError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// P8: a log that makes the tables anew begins otherwise.
+    #[error(
+        "not_made_anew: the log of {task} shall begin with the definitions that make its tables anew (load {load}) behind unit \
+         {known}, which the target has, and begins with unit {number}, which is something else or not behind it. `lutra rewind \
+         PIPELINE --to PLACE --reload` begins another one"
+    )]
+    NotMadeAnew {
+        /// The task.
+        task: String,
+        /// The unit that came.
+        number: Number,
+        /// Where the target stands.
+        known: Number,
+        /// The load that was waited for.
+        load: uuid::Uuid,
+    },
     /// P8: the adopted log continues what this target does not have.
     #[error(
         "target_behind_log: the target of {task} is at unit {number}, its log begins behind unit {adopted}: the target was restored \
@@ -389,6 +405,10 @@ impl LoadError {
             Self::TargetBehindLog { .. } => (
                 Disposition::Halt,
                 "`lutra adopt PIPELINE --from-target --dry-run` shows what a new log would begin with",
+            ),
+            Self::NotMadeAnew { .. } => (
+                Disposition::Halt,
+                "`lutra rewind PIPELINE --to PLACE --reload` begins another log, now that nothing is applied",
             ),
             Self::AnotherLog { .. } => (
                 Disposition::Halt,

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use lutra_change::{Cursor, Epoch, LogId, Number};
+use lutra_change::{Cursor, Epoch, GtidSet, LogId, Number};
 use lutra_log::{Bookmark, LogError, LogReader, ReadFrom, ReadTransport, ReaderStart};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use crate::blocked::Blocked;
 use crate::blocked::replay::RowTables;
+use crate::blocked::{Blocked, Standing};
 use crate::copying::Copying;
 use crate::ddl::{self, DdlState};
 use crate::error::LoadError;
@@ -40,6 +41,8 @@ pub struct LoadPlan {
     pub gtid: bool,
     /// The unit that the log's origin continues, when the log was adopted (P8).
     pub adopted: Option<Number>,
+    /// The load with whose definitions the log begins, when the tables are loaded again: they are made anew.
+    pub reload: Option<Uuid>,
     /// Places that the log's writer published.
     pub bookmarks: Vec<Bookmark>,
     /// Connections that write.
@@ -75,9 +78,14 @@ pub async fn attempt<T: Target, R: ReadTransport, S: Schemas + Sync>(
 ) -> Result<(), LoadError> {
     let owner = Arc::new(Owner { task: plan.task.clone(), cluster: plan.cluster.clone(), epoch });
     let (slots, capabilities) = target.take(&owner, plan.connections).await?;
-    let copies = target.copies(&owner).await?;
-    let standing = target.standing(&plan.task).await?;
-    let place = target::watermark(&slots).map(|s| s.place.clone()).unwrap_or_default();
+    let mut copies = target.copies(&owner).await?;
+    let mut standing = target.standing(&plan.task).await?;
+    let mut place = target::watermark(&slots).map(|s| s.place.clone()).unwrap_or_default();
+    // Whether it is still to be made anew: what is copied, held or stopped there belongs to what the log leaves behind.
+    let reload = plan.reload.filter(|load| !copies.chunks.contains(load));
+    if reload.is_some() {
+        (copies.tables, copies.deferred, standing) = (Vec::new(), Vec::new(), Standing::default());
+    }
     ensure_not_behind(&plan, &place)?;
     let other = another_log(&plan, &place);
     if let Some(other) = other.as_ref().filter(|_| !plan.gtid) {
@@ -89,7 +97,16 @@ pub async fn attempt<T: Target, R: ReadTransport, S: Schemas + Sync>(
 
     let mut rooms = JoinSet::new();
     let writers = open_writers(&target, &owner, &slots, capabilities, plan.connections, &mut rooms).await?;
-    let start = ReaderStart::new(plan.log_id, read_from(plan.log_id, &place)).with_bookmarks(plan.bookmarks);
+    let from = match reload {
+        // Neither the numbers nor the GTIDs of the target say anything of this log: it is read from its beginning, and the
+        // scheduler holds the first unit that counts to what the target has.
+        Some(_) if place.cursor.is_none_or(|cursor| cursor.log_id != plan.log_id) => {
+            place.gtid_set = GtidSet::new();
+            ReadFrom::Beginning
+        }
+        _ => read_from(plan.log_id, &place),
+    };
+    let start = ReaderStart::new(plan.log_id, from).with_bookmarks(plan.bookmarks);
     let reader = LogReader::open(input.transport, start).await?;
     let (messages, waiting) = mpsc::channel(MESSAGES);
     let schemas = Arc::new(input.schemas);
@@ -102,6 +119,7 @@ pub async fn attempt<T: Target, R: ReadTransport, S: Schemas + Sync>(
     let scheduler = Scheduler::new(plan.scheduler, maps, writers, place, progress, stop)
         .with_copying(copying)
         .with_blocked(blocked, RowTables::new(&schemas))
+        .with_reload(reload)
         .of_pipeline(&plan.pipeline);
     let ended = scheduler.run(waiting).await;
     match (rooms_end(ended, rooms).await, other) {
@@ -146,9 +164,9 @@ async fn rooms_end(ended: Result<(), LoadError>, mut rooms: JoinSet<Result<(), L
 }
 
 /// P8: an adopted log begins behind a unit; its origin covers all before that. A target without that unit, restored from
-/// a backup say, would skip what it lacks unseen.
+/// a backup say, would skip what it lacks unseen. One whose tables are made anew lacks nothing.
 fn ensure_not_behind(plan: &LoadPlan, place: &Place) -> Result<(), LoadError> {
-    match plan.adopted {
+    match plan.adopted.filter(|_| plan.reload.is_none()) {
         Some(adopted) if place.number < adopted => {
             Err(LoadError::TargetBehindLog { task: plan.task.clone(), number: place.number, adopted })
         }

@@ -18,7 +18,7 @@ pub(crate) fn page(error: &E) -> &'static str {
         | E::ForeignComputation { .. } => "table-unfit",
         E::ChunkMissing { .. } => "chunk-missing",
         E::Row { .. } | E::Unit { .. } | E::Unsupported { .. } => "unit-cannot-be-read",
-        E::TargetBehindLog { .. } | E::AnotherLog { .. } => "target-behind-log",
+        E::TargetBehindLog { .. } | E::AnotherLog { .. } | E::NotMadeAnew { .. } => "target-behind-log",
         E::Torn { .. }
         | E::Gap { .. }
         | E::Log(LogError::Halt { .. } | LogError::Transport(TransportError::OutOfRange { .. })) => "log-halted",

@@ -212,6 +212,7 @@ struct Work {
     pipeline: PipelineSpec,
     log: LogRef,
     adopted: Option<Number>,
+    reload: Option<uuid::Uuid>,
     gtid: bool,
 }
 
@@ -228,6 +229,7 @@ impl Work {
             pipeline,
             log: definition.input.clone().ok_or_else(|| missing("the log to read"))?,
             adopted: definition.adopt.as_ref().map(|a| a.number),
+            reload: definition.adopt.as_ref().and_then(|a| a.load),
             gtid: definition.source.as_ref().is_none_or(|source| source.spec.gtid),
         })
     }
@@ -245,6 +247,7 @@ impl Work {
             cluster: self.cluster.clone(),
             log_id: self.log.log_id,
             adopted: self.adopted,
+            reload: self.reload,
             gtid: self.gtid,
             bookmarks,
             connections: load.connections.max(1),

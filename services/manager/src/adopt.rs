@@ -1,6 +1,5 @@
-//! A log that was lost is continued by a new one, from what the target has (P8, P9), or from a place that a person chose.
-
-mod point;
+//! A log that was lost is continued by a new one, from what the target has (P8, P9). What a new log takes is here for
+//! [`rewind`](crate::rewind), too, which begins it at a place that a person chose.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +9,6 @@ use lutra_mysql::Connection;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use self::point::{Chosen, Point};
 use crate::documents::Documents;
 use crate::error::ManagerError;
 use crate::manager::Manager;
@@ -22,13 +20,16 @@ const CHECKPOINT: &str = "SELECT sequence, sub, source_uuid, gtid_set, binlog_fi
      (SELECT MAX(term) FROM `lutra`.`slot` WHERE task = ?), log_id, next_offset FROM `lutra`.`slot` WHERE task = ? \
      ORDER BY sequence DESC, sub DESC LIMIT 1";
 
-/// What an adoption did, or would do.
+/// What an adoption, or a rewinding, did or would do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Adopted {
     /// Whether it was done; false for a dry run.
     pub applied: bool,
     /// The logs that are made anew.
     pub logs: Vec<AdoptedLog>,
+    /// The pipelines whose tables are loaded again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reloads: Vec<Reloaded>,
     /// What a person must know of it: what is passed over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -48,16 +49,40 @@ pub struct AdoptedLog {
     pub number: String,
     /// What of the source is behind it.
     pub gtid_set: String,
+    /// Its place in the source's binlog, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
+    /// It does not go on there: it begins with the unit that makes the pipeline's tables anew.
+    #[serde(default)]
+    pub reload: bool,
     /// The least term of its epochs from now on.
     pub epoch_floor: u64,
 }
 
+/// A pipeline whose tables are loaded again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reloaded {
+    /// The pipeline.
+    pub pipeline: String,
+    /// Tables of the target that are dropped, made as they are at the source, and copied.
+    pub tables: Vec<String>,
+    /// Tables that are in the target and at no place of the source from where they would be copied: they stay as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
+    /// Statements that wait for a person or failed, and are given up, since the tables are made as the source has them.
+    #[serde(default)]
+    pub given_up: u64,
+}
+
 /// Where a pipeline's target stands.
 #[derive(Clone, Debug)]
-struct Checkpoint {
-    adoption: Adoption,
-    term: u64,
+pub(crate) struct Checkpoint {
+    pub(crate) adoption: Adoption,
+    pub(crate) term: u64,
 }
+
+/// Definitions that are to be written.
+pub(crate) type Plan = BTreeMap<TaskId, TaskDefinition>;
 
 /// Makes the log of a pipeline anew, behind what its target has.
 pub async fn pipeline(manager: &Manager, name: &str, dry_run: bool) -> Result<Adopted, ManagerError> {
@@ -65,52 +90,64 @@ pub async fn pipeline(manager: &Manager, name: &str, dry_run: bool) -> Result<Ad
     documents.need_pipeline(name)?;
     let cluster = manager.store().snapshot().await?;
     let checkpoint = checkpoint(&documents, name).await?;
-    let mut plan = BTreeMap::new();
+    let mut plan = Plan::new();
     plan_pipeline(&cluster, &documents, name, &checkpoint, None, &mut plan)?;
     carry_out(manager, &cluster, plan, dry_run).await
 }
 
 /// Makes the log of a source anew, and those of all its pipelines: behind what the target that is furthest behind has, each
-/// pipeline behind what its own target has; or all of them at a place that holds what each target has.
-pub async fn source(manager: &Manager, name: &str, at: Option<&str>, dry_run: bool) -> Result<Adopted, ManagerError> {
-    let point = at.map(str::parse::<Point>).transpose()?;
+/// pipeline behind what its own target has.
+pub async fn source(manager: &Manager, name: &str, dry_run: bool) -> Result<Adopted, ManagerError> {
     let documents = Documents::read(manager.store()).await?;
-    let spec = documents.need_source(name)?;
+    documents.need_source(name)?;
     let cluster = manager.store().snapshot().await?;
-    let pipelines: Vec<String> = documents.users_of(name).into_iter().map(str::to_owned).collect();
+    let checkpoints = checkpoints(&documents, name).await?;
+    let begins = checkpoints.values().min_by_key(|c| c.adoption.number).map(|c| c.adoption.clone());
+    let plan = plan_source(&cluster, &documents, name, begins.ok_or_else(|| nobody(name))?, &checkpoints)?;
+    carry_out(manager, &cluster, plan, dry_run).await
+}
+
+/// Where the targets of all pipelines of a source stand.
+pub(crate) async fn checkpoints(
+    documents: &Documents,
+    source: &str,
+) -> Result<BTreeMap<String, Checkpoint>, ManagerError> {
     let mut checkpoints = BTreeMap::new();
-    for pipeline in &pipelines {
-        checkpoints.insert(pipeline.clone(), checkpoint(&documents, pipeline).await?);
+    for pipeline in documents.users_of(source) {
+        checkpoints.insert(pipeline.to_owned(), checkpoint(documents, pipeline).await?);
     }
-    let mut notes = Vec::new();
-    let mut begins = checkpoints.values().min_by_key(|c| c.adoption.number).map(|c| c.adoption.clone());
-    if let Some(point) = point {
-        let chosen = Chosen::at(name, spec, point).await?;
-        notes = chosen.held_against(&checkpoints)?;
-        // All that comes is new to every target.
-        let furthest = checkpoints.values().max_by_key(|c| c.adoption.number);
-        begins = furthest.map(|c| chosen.behind(&c.adoption));
-        checkpoints.values_mut().for_each(|c| c.adoption = chosen.behind(&c.adoption));
-    }
-    let begins = begins.ok_or_else(|| {
-        ManagerError::Conflict(format!(
-            "source {name} has no pipeline whose target could say where it stands; delete and apply it anew"
-        ))
-    })?;
+    Ok(checkpoints)
+}
+
+/// A source without pipelines.
+pub(crate) fn nobody(source: &str) -> ManagerError {
+    ManagerError::Conflict(format!(
+        "source {source} has no pipeline whose target could say where it stands; delete and apply it anew"
+    ))
+}
+
+/// A new log for a source that begins there, and new ones for its pipelines.
+pub(crate) fn plan_source(
+    cluster: &ClusterSnapshot,
+    documents: &Documents,
+    name: &str,
+    begins: Adoption,
+    checkpoints: &BTreeMap<String, Checkpoint>,
+) -> Result<Plan, ManagerError> {
     let highest = checkpoints.values().map(|c| c.term).max().unwrap_or(0);
     let extract = TaskId::new(TaskKind::Extract, name);
-    let mut plan = BTreeMap::new();
-    let mut definition = definition(&cluster, &extract)?;
+    let mut plan = Plan::new();
+    let mut definition = definition(cluster, &extract)?;
     renew(&extract, &mut definition, begins, highest);
     let input = definition.log.clone();
     plan.insert(extract, definition);
-    for (pipeline, checkpoint) in &checkpoints {
-        plan_pipeline(&cluster, &documents, pipeline, checkpoint, input.clone(), &mut plan)?;
+    for (pipeline, checkpoint) in checkpoints {
+        plan_pipeline(cluster, documents, pipeline, checkpoint, input.clone(), &mut plan)?;
     }
-    Ok(Adopted { notes, ..carry_out(manager, &cluster, plan, dry_run).await? })
+    Ok(plan)
 }
 
-fn definition(cluster: &ClusterSnapshot, task: &TaskId) -> Result<TaskDefinition, ManagerError> {
+pub(crate) fn definition(cluster: &ClusterSnapshot, task: &TaskId) -> Result<TaskDefinition, ManagerError> {
     let stored =
         cluster.tasks.get(task).ok_or_else(|| ManagerError::NotFound { what: "task", name: task.to_string() })?;
     if stored.value.desired == DesiredState::Removed {
@@ -119,13 +156,14 @@ fn definition(cluster: &ClusterSnapshot, task: &TaskId) -> Result<TaskDefinition
     Ok(stored.value.clone())
 }
 
-fn plan_pipeline(
+/// A new log for a pipeline behind a place; `input` where its source's log is another one, too.
+pub(crate) fn plan_pipeline(
     cluster: &ClusterSnapshot,
     documents: &Documents,
     name: &str,
     checkpoint: &Checkpoint,
     input: Option<LogRef>,
-    plan: &mut BTreeMap<TaskId, TaskDefinition>,
+    plan: &mut Plan,
 ) -> Result<(), ManagerError> {
     let [_, transform, load] = task_ids(name, &documents.need_pipeline(name)?.source);
     let mut writer = definition(cluster, &transform)?;
@@ -159,17 +197,20 @@ fn renew(task: &TaskId, definition: &mut TaskDefinition, adoption: Adoption, ter
     definition.epoch_floor = definition.epoch_floor.max(term + 1);
 }
 
-async fn carry_out(
+/// Makes the logs that are planned, unless it is only asked what would be done.
+pub(crate) async fn carry_out(
     manager: &Manager,
     cluster: &ClusterSnapshot,
-    plan: BTreeMap<TaskId, TaskDefinition>,
+    plan: Plan,
     dry_run: bool,
 ) -> Result<Adopted, ManagerError> {
     let logs = plan.iter().filter_map(|(task, definition)| described(cluster, task, definition)).collect();
     if dry_run {
-        return Ok(Adopted { applied: false, logs, notes: Vec::new() });
+        return Ok(Adopted { applied: false, logs, reloads: Vec::new(), notes: Vec::new() });
     }
     let leadership = manager.leadership()?;
+    // No pass of the reconciler sees half of it.
+    let passes = manager.inner.reconciler.hold().await;
     // Readers first: none of them reads a log that its writer already left for another history.
     for (task, definition) in plan.iter().rev() {
         if let Some(log) = &definition.log {
@@ -181,8 +222,9 @@ async fn carry_out(
             leadership.update_task(task, definition, stored.version).await?;
         }
     }
+    drop(passes);
     manager.reconcile().await?;
-    Ok(Adopted { applied: true, logs, notes: Vec::new() })
+    Ok(Adopted { applied: true, logs, reloads: Vec::new(), notes: Vec::new() })
 }
 
 fn described(cluster: &ClusterSnapshot, task: &TaskId, definition: &TaskDefinition) -> Option<AdoptedLog> {
@@ -193,12 +235,14 @@ fn described(cluster: &ClusterSnapshot, task: &TaskId, definition: &TaskDefiniti
         new_topic: log.topic.clone(),
         number: adoption.number.to_string(),
         gtid_set: adoption.gtid_set.to_string(),
+        position: adoption.position.as_ref().map(ToString::to_string),
+        reload: adoption.load.is_some(),
         epoch_floor: definition.epoch_floor,
     })
 }
 
 /// Reads where a pipeline's target stands.
-async fn checkpoint(documents: &Documents, pipeline: &str) -> Result<Checkpoint, ManagerError> {
+pub(crate) async fn checkpoint(documents: &Documents, pipeline: &str) -> Result<Checkpoint, ManagerError> {
     let spec = documents.need_pipeline(pipeline)?;
     let name = spec.target.as_str();
     let target =
@@ -230,6 +274,7 @@ async fn checkpoint(documents: &Documents, pipeline: &str) -> Result<Checkpoint,
         gtid_set: row.text(3).unwrap_or_default().parse().map_err(|_| malformed("gtid_set"))?,
         position: row.text(4).zip(row.u64(5)).map(|(file, offset)| BinlogPosition::new(file, offset)),
         committed_at: row.i64(6).unwrap_or(0),
+        load: None,
     };
     Ok(Checkpoint { adoption, term: row.u64(7).unwrap_or(0) })
 }
@@ -268,6 +313,7 @@ mod tests {
             gtid_set: lutra_change::GtidSet::new(),
             position: None,
             committed_at: 0,
+            load: None,
         };
         renew(&task, &mut definition, adoption, 40);
         let log = definition.log.clone();

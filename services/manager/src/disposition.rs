@@ -42,6 +42,7 @@ pub(crate) fn disposition(error: &ManagerError) -> Disposition {
         | ManagerError::Leader { .. }
         | ManagerError::Worker { .. }
         | ManagerError::Server { .. }
+        | ManagerError::Log { .. }
         | ManagerError::Timeout(_) => Disposition::Retry,
         ManagerError::Violations(_)
         | ManagerError::Findings(_)
@@ -70,9 +71,10 @@ fn status(error: &ManagerError) -> (StatusCode, &'static str) {
             (StatusCode::CONFLICT, "changed")
         }
         ManagerError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
-        ManagerError::Leader { .. } | ManagerError::Worker { .. } | ManagerError::Server { .. } => {
-            (StatusCode::BAD_GATEWAY, "unreachable")
-        }
+        ManagerError::Leader { .. }
+        | ManagerError::Worker { .. }
+        | ManagerError::Server { .. }
+        | ManagerError::Log { .. } => (StatusCode::BAD_GATEWAY, "unreachable"),
         ManagerError::NoLeader => (StatusCode::SERVICE_UNAVAILABLE, "no_leader"),
         ManagerError::Coordination(_) => (StatusCode::SERVICE_UNAVAILABLE, "zookeeper"),
         ManagerError::Kafka(_) => (StatusCode::SERVICE_UNAVAILABLE, "kafka"),

@@ -81,6 +81,15 @@ pub enum ManagerError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The log of a source.
+    #[error("the log of source {source_name} cannot be read")]
+    Log {
+        /// The source.
+        source_name: String,
+        /// Why not.
+        #[source]
+        source: Box<lutra_log::LogError>,
+    },
     /// A document in ZooKeeper is not one.
     #[error("the {kind} {name} in ZooKeeper is not a document of this version; apply it again")]
     Stored {

@@ -12,7 +12,8 @@
 //! | [`servers`] | documents -> what the databases themselves say |
 //! | [`live`] | registered workers -> what they measure |
 //! | [`status`] | all of it -> one picture for people |
-//! | [`adopt`] | a target's checkpoint, or a chosen place -> a new log that continues it |
+//! | [`adopt`] | a target's checkpoint -> a new log that continues it |
+//! | [`rewind`] | a chosen place -> new logs from there; tables that are loaded again where a target is past it |
 //! | `retention` | places of readers, ages of records -> what is left of Kafka's retention |
 
 pub mod access;
@@ -35,6 +36,7 @@ pub mod manager;
 pub mod proxy;
 pub mod reconcile;
 mod retention;
+pub mod rewind;
 pub mod servers;
 mod service;
 pub mod status;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lutra_change::{TableName, TaskId, TaskKind};
-use lutra_coordination::{CopyState, LoadProgress, LoadRequest, TableWish, Wish};
+use lutra_coordination::{ClusterSnapshot, CopyState, LoadProgress, LoadRequest, ObservedState, TableWish, Wish};
 use lutra_mysql::sql::quote_text;
 use lutra_mysql::{Connection, Flavour};
 use lutra_rules::{Rules, TableDecision};
@@ -50,14 +50,24 @@ pub struct LoadCommanded {
     pub wish: String,
 }
 
-/// Tells the owners of sources what is wanted; how many requests changed. What pipelines that go have asked for goes too.
+/// What telling the owners of sources came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Told {
+    /// Requests that changed.
+    pub(crate) changes: u32,
+    /// Tables that are to be loaded again wait for runs that go on under an older definition.
+    pub(crate) waits: bool,
+}
+
+/// Tells the owners of sources what is wanted. What pipelines that go have asked for goes too.
 pub(crate) async fn reconcile(
     manager: &Manager,
     documents: &Documents,
     leaving: &BTreeSet<TaskId>,
-) -> Result<u32, ManagerError> {
+    cluster: &ClusterSnapshot,
+) -> Result<Told, ManagerError> {
     let store = manager.store();
-    let mut changes = 0;
+    let mut told = Told::default();
     for source in documents.names(Kind::Source) {
         let task = TaskId::new(TaskKind::Extract, source);
         let known = store.load_requests(&task).await?;
@@ -68,23 +78,56 @@ pub(crate) async fn reconcile(
             .filter(|(name, _)| !leaving.contains(&TaskId::new(TaskKind::Load, name)))
             .collect();
         for name in known.keys().filter(|name| !wanted.contains_key(*name)) {
-            changes += u32::from(store.delete_load_request(&task, name).await?);
+            told.changes += u32::from(store.delete_load_request(&task, name).await?);
         }
         for (name, spec) in wanted {
             let stored = store.load_request(&task, &name).await?;
             let version = stored.as_ref().map(|stored| stored.version);
-            let request = match stored {
-                Some(stored) if stored.value.pipeline == *spec => continue,
-                Some(stored) => LoadRequest { pipeline: spec.clone(), ..stored.value },
-                None => {
-                    LoadRequest { id: Uuid::new_v4(), pipeline: spec.clone(), wish: Wish::Run, tables: BTreeMap::new() }
-                }
-            };
+            let stored = stored.map(|stored| stored.value);
+            let again = asked_again(cluster, &name).filter(|id| stored.as_ref().is_none_or(|s| s.id != *id));
+            if again.is_some() && runs_older(cluster, &task, &name) {
+                told.waits = true;
+                continue;
+            }
+            let Some(request) = wanted_request(stored, spec, again) else { continue };
             store.put_load_request(&task, &name, &request, version).await?;
-            changes += 1;
+            told.changes += 1;
         }
     }
-    Ok(changes)
+    Ok(told)
+}
+
+/// The load by which a pipeline whose log has not begun makes its tables anew (`lutra rewind --reload`).
+fn asked_again(cluster: &ClusterSnapshot, pipeline: &str) -> Option<Uuid> {
+    let writer = &cluster.tasks.get(&TaskId::new(TaskKind::Transform, pipeline))?.value;
+    writer.adopt.as_ref().filter(|_| !writer.begun)?.load
+}
+
+/// Whether what is told of a load is of the one that is wanted: not where its tables are to be loaded again by another.
+pub(crate) fn is_current(cluster: &ClusterSnapshot, pipeline: &str, progress: &LoadProgress) -> bool {
+    asked_again(cluster, pipeline).is_none_or(|id| id == progress.id)
+}
+
+/// Whether the source's reader or the pipeline's loader still runs under an older definition. The one would make the tables in
+/// a log that is left; the other would go on in its old log, past the unit that makes them.
+fn runs_older(cluster: &ClusterSnapshot, source: &TaskId, pipeline: &str) -> bool {
+    let works = |state| matches!(state, ObservedState::Assigned | ObservedState::Running | ObservedState::Recovering);
+    [source, &TaskId::new(TaskKind::Load, pipeline)].into_iter().any(|task| {
+        let wanted = cluster.tasks.get(task).map_or(0, |task| task.value.spec_version);
+        let run = cluster.running.get(task).map(|run| &run.value);
+        run.is_some_and(|run| works(run.state) && run.spec_version < wanted)
+    })
+}
+
+/// What is to be asked for; none where that is asked for already.
+fn wanted_request(stored: Option<LoadRequest>, spec: &PipelineSpec, again: Option<Uuid>) -> Option<LoadRequest> {
+    let fresh = |id, again| LoadRequest { id, pipeline: spec.clone(), wish: Wish::Run, tables: BTreeMap::new(), again };
+    match (again, stored) {
+        (Some(id), _) => Some(fresh(id, true)),
+        (None, Some(stored)) if stored.pipeline == *spec => None,
+        (None, Some(stored)) => Some(LoadRequest { pipeline: spec.clone(), ..stored }),
+        (None, None) => Some(fresh(Uuid::new_v4(), false)),
+    }
 }
 
 /// What a person should know of the full loads that begin or change now: the pipelines of `changed` that copy.
@@ -331,7 +374,8 @@ pub(crate) fn views(progress: &LoadProgress, spec: &PipelineSpec, measured: Opti
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use lutra_coordination::TableProgress;
+    use lutra_coordination::{RunningStatus, Stored, TableProgress, TaskDefinition, Version, WorkerKey};
+    use lutra_spec::Spec;
     use serde_json::json;
 
     use super::*;
@@ -341,7 +385,7 @@ mod tests {
         let text =
             "kind: pipeline\nname: p\nspec: {source: s, target: t, load: full, tables: [{match: 'a.*', to: 'b.$1'}]}\n";
         let document = lutra_spec::parse(text).unwrap().remove(0).document;
-        let lutra_spec::Spec::Pipeline(spec) = document.spec else { panic!("no pipeline") };
+        let Spec::Pipeline(spec) = document.spec else { panic!("no pipeline") };
         let table = |name: &str, state, rows| TableProgress {
             table: name.to_owned(),
             state,
@@ -361,13 +405,70 @@ mod tests {
     }
 
     #[test]
+    fn a_load_that_begins_again_has_its_own_id_until_its_log_has_begun() {
+        let text = "kind: pipeline\nname: p\nspec: {source: s, target: t, load: full}\n";
+        let Spec::Pipeline(spec) = lutra_spec::parse(text).unwrap().remove(0).document.spec else {
+            panic!("no pipeline")
+        };
+        let [first, again] = [1, 2].map(Uuid::from_u128);
+        let stored = LoadRequest { id: first, ..wanted_request(None, &spec, None).unwrap() };
+        assert!(!stored.again);
+        assert_eq!(wanted_request(Some(stored.clone()), &spec, None), None);
+        let request = wanted_request(Some(stored), &spec, Some(again)).unwrap();
+        assert_eq!((request.id, request.again), (again, true));
+        // Another specification changes neither.
+        let mut other = spec.clone();
+        other.start = lutra_spec::PipelineStart::Now;
+        let changed = wanted_request(Some(request), &other, None).unwrap();
+        assert_eq!((changed.id, changed.again, changed.pipeline == other), (again, true, true));
+
+        let mut cluster = ClusterSnapshot::default();
+        let mut task = |kind, definition: &TaskDefinition| {
+            let value = definition.clone();
+            let stored = Stored { value, version: Version(0), czxid: 1, owner: 0, created_at: 0, changed_at: 0 };
+            cluster.tasks.insert(TaskId::new(kind, "p"), stored);
+        };
+        let mut definition = TaskDefinition { spec_version: 2, ..TaskDefinition::new(Uuid::nil()) };
+        definition.adopt = Some(lutra_coordination::Adoption {
+            number: lutra_change::Number::new(7, 0),
+            source_uuid: Uuid::nil(),
+            gtid_set: lutra_change::GtidSet::new(),
+            position: None,
+            committed_at: 0,
+            load: Some(again),
+        });
+        task(TaskKind::Load, &definition);
+        task(TaskKind::Transform, &definition);
+        assert_eq!(asked_again(&cluster, "p"), Some(again));
+        definition.begun = true;
+        cluster.tasks.get_mut(&TaskId::new(TaskKind::Transform, "p")).unwrap().value = definition;
+        assert_eq!(asked_again(&cluster, "p"), None, "what was asked for is done");
+        // A loader that still reads the old log would go past the unit that makes the tables.
+        let source = TaskId::new(TaskKind::Extract, "s");
+        assert!(!runs_older(&cluster, &source, "p"), "nothing runs");
+        for (state, spec_version, older) in
+            [(ObservedState::Running, 1, true), (ObservedState::Running, 2, false), (ObservedState::Paused, 1, false)]
+        {
+            let value = RunningStatus {
+                worker: WorkerKey::new("loader", "a"),
+                home: Uuid::nil(),
+                state,
+                epoch: lutra_change::Epoch::new(1, 1),
+                spec_version,
+                detail: Value::Null,
+            };
+            let stored = Stored { value, version: Version(0), czxid: 1, owner: 0, created_at: 0, changed_at: 0 };
+            cluster.running.insert(TaskId::new(TaskKind::Load, "p"), stored);
+            assert_eq!(runs_older(&cluster, &source, "p"), older, "{state} {spec_version}");
+        }
+    }
+
+    #[test]
     fn only_a_restart_brings_a_table_into_the_load_and_only_one_that_is_carried() {
         let text = "kind: source\nname: s\nspec: {servers: [localhost], user: u, password: '${env:P}', tables: ['a.*', 'b.*']}\n---\n\
                     kind: pipeline\nname: p\nspec: {source: s, target: t, load: full, tables: [{match: 'a.*'}]}\n";
         let mut specs = lutra_spec::parse(text).unwrap().into_iter().map(|d| d.document.spec);
-        let (Some(lutra_spec::Spec::Source(source)), Some(lutra_spec::Spec::Pipeline(pipeline))) =
-            (specs.next(), specs.next())
-        else {
+        let (Some(Spec::Source(source)), Some(Spec::Pipeline(pipeline))) = (specs.next(), specs.next()) else {
             panic!("not what was written")
         };
         let of = |name: &str, command: &str, known| {

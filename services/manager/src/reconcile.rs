@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lutra_change::{TaskId, TaskKind};
 use lutra_coordination::{ClusterSnapshot, DesiredState, Leadership, LogRef, TaskDefinition, WorkerKey};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::assign::{Move, moves};
@@ -20,6 +20,9 @@ use crate::status::task_ids;
 /// How long a worker that went is waited for before its tasks move: a killed process that is started again removes its
 /// old registration and makes a new one a moment later (P9).
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How soon a run that goes on under an older definition is looked at again.
+const RUN_ENDS: Duration = Duration::from_millis(200);
 
 /// The reconciler of one manager. Passes never overlap.
 #[derive(Debug, Default)]
@@ -47,6 +50,11 @@ impl Reconciler {
         outcome
     }
 
+    /// Keeps passes from beginning, for as long as what is given back lives.
+    pub(crate) async fn hold(&self) -> MutexGuard<'_, ()> {
+        self.pass.lock().await
+    }
+
     async fn pass(&self, manager: &Manager, leadership: &Leadership) -> Result<Pass, ManagerError> {
         let store = manager.store();
         let documents = Documents::read(store).await?;
@@ -61,10 +69,12 @@ impl Reconciler {
         if changes > 0 {
             cluster = store.snapshot().await?;
         }
-        changes += crate::loads::reconcile(manager, &documents, &leaving).await?;
+        let loads = crate::loads::reconcile(manager, &documents, &leaving, &cluster).await?;
+        changes += loads.changes;
         let gone: Vec<(TaskId, TaskDefinition)> =
             leaving.iter().filter_map(|id| cluster.tasks.remove(id).map(|t| (id.clone(), t.value))).collect();
         let (spared, again_in) = self.spared(&cluster);
+        let again_in = [again_in, loads.waits.then_some(RUN_ENDS)].into_iter().flatten().min();
         changes += assign(leadership, &cluster, &spared).await?;
         changes += remove(manager, leadership, &cluster, &gone).await?;
         states(&cluster);

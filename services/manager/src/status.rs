@@ -174,7 +174,10 @@ pub async fn status(manager: &Manager) -> Result<Status, ManagerError> {
         let desired = tasks.last().map_or_else(|| "RUNNING".to_owned(), |t| t.desired.clone());
         let (source, target) = (spec.source.to_string(), spec.target.to_string());
         let copies = match (&spec.load.full, &ids) {
-            (Some(_), [extract, ..]) => store.copies(extract).await?.remove(name),
+            (Some(_), [extract, ..]) => {
+                let copies = store.copies(extract).await?.remove(name);
+                copies.filter(|progress| loads::is_current(&cluster, name, progress))
+            }
             _ => None,
         };
         let measured = tasks.last().and_then(|t| t.measured.as_ref());

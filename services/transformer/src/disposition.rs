@@ -29,7 +29,7 @@ pub(crate) fn of(error: &TransformError) -> Result<TaskEnd, TaskFailure> {
         E::Prepared { .. } => (
             Disposition::Halt,
             "the source's log lost rows that were prepared long ago: keep it longer than transactions stay prepared; copy what the \
-             transaction changed, then `lutra adopt SOURCE --at PLACE` with a place behind it",
+             transaction changed, then `lutra rewind SOURCE --to PLACE` with a place behind it",
         ),
         E::Torn { .. } => (
             Disposition::Halt,

@@ -6,6 +6,7 @@ use lutra_kafka::{KafkaConfig, KafkaLog};
 use lutra_log::{Bookmark, Delivered, LogReader, ReadFrom, ReadTransport, ReaderStart, Tail, TransportFactory};
 use lutra_spec::PipelineStart;
 use lutra_wire::record::{Body, BodyKind};
+use uuid::Uuid;
 
 use crate::config::TransformConfig;
 use crate::error::TransformError;
@@ -35,12 +36,16 @@ pub(crate) async fn begin(
     let marks = bookmarks(config, handle).await?;
     let earliest = ReaderStart::new(config.input.log_id, ReadFrom::Beginning);
     if let Some(adopt) = &config.adopt {
+        if adopt.load.is_some() {
+            return begin_load(kafka, config, handle, adopt.load).await;
+        }
         let mut reader = open(kafka, config, first_held(kafka, config, &marks).await?).await?;
         skip(&mut reader, |reader, _| reader.chain().last() >= adopt.number).await?;
-        return Ok((reader, adopt.number));
+        let covered = reader.chain().last();
+        return Ok((reader, covered));
     }
     if config.spec.load.full.is_some() {
-        return begin_load(kafka, config, handle).await;
+        return begin_load(kafka, config, handle, None).await;
     }
     match &config.spec.start {
         PipelineStart::Earliest => {
@@ -101,13 +106,22 @@ fn has_begun<R: ReadTransport>(reader: &LogReader<R>) -> bool {
     reader.chain().last() >= Number::ORIGIN
 }
 
-/// A pipeline with a full load begins with the unit that makes its tables (P12).
+/// A pipeline with a full load begins with the unit that makes its tables (P12); one whose tables are loaded again, with that
+/// of this very `load`.
 async fn begin_load(
     kafka: &KafkaConfig,
     config: &TransformConfig,
     handle: &TaskHandle,
+    load: Option<Uuid>,
 ) -> Result<(Reader, Number), TransformError> {
-    let progress = handle.load_defined(&config.input.writer, &config.pipeline).await;
+    let progress = handle.load_defined(&config.input.writer, &config.pipeline, load).await;
+    if load.is_some() && progress.definitions != load {
+        return Err(TransformError::NoStart {
+            reason: "its tables shall be loaded again, and the load that the source's log has is none that removes them first: \
+                     upgrade the extractors, then `lutra rewind` anew"
+                .to_owned(),
+        });
+    }
     let begin = progress.begin.and_then(|value| serde_json::from_value::<Bookmark>(value).ok());
     let from = begin.map_or(ReadFrom::Beginning, ReadFrom::Bookmark);
     let start = ReaderStart::new(config.input.log_id, from);

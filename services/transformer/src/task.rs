@@ -163,12 +163,12 @@ impl Transformation {
         if !tail.empty {
             return Ok(reader);
         }
-        // The origin covers everything before it: what the start passes over, or what the target already has.
-        let number = match &config.adopt {
-            Some(adopt) => adopt.number.next_sub(),
-            None => covered.max(Number::ORIGIN),
-        };
-        let place = config.adopt.as_ref().map(|a| SourcePlace {
+        // The origin covers everything before it: what the start passes over, or what the target already has. It bears a
+        // number that the input has: one that it has not yet may become that of a unit.
+        let number = covered.max(Number::ORIGIN);
+        // What a target whose tables are made anew had says nothing of where they begin.
+        let adopted = config.adopt.as_ref().filter(|adopt| adopt.load.is_none());
+        let place = adopted.map(|a| SourcePlace {
             server_uuid: a.source_uuid,
             position: a.position.clone().unwrap_or_default(),
             gtid_set: a.gtid_set.clone(),

@@ -1,4 +1,4 @@
 -- case: 73
 -- title: Fail-over without GTIDs
 -- tested: tests/scenarios/tests/positions.rs without_gtids_another_server_is_refused
--- note: without GTIDs one server is followed; another one is refused by name, until `lutra adopt SOURCE --at FILE:OFFSET` says where it goes on
+-- note: without GTIDs one server is followed; another one is refused by name, until `lutra rewind SOURCE --to FILE:POSITION` says where it goes on

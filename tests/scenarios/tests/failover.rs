@@ -20,9 +20,13 @@ const FAIL_OVER: Duration = Duration::from_secs(5);
 
 /// A world whose source has a native replica that it may fail over to.
 async fn replicated(spec: StackSpec, name: &str) -> Result<World> {
+    replicated_with(spec, name, WorldOptions::default()).await
+}
+
+async fn replicated_with(spec: StackSpec, name: &str, options: WorldOptions) -> Result<World> {
     let installation = Installation::ensure(&Home::from_env(), &|_| ())?;
     let stack = Stack::start(&installation, spec.relaxed().with_replica()).await?;
-    let world = World::own(stack, name, WorldOptions::default()).await?;
+    let world = World::own(stack, name, options).await?;
     let replica = replica(&world)?;
     let documents = world.documents()?;
     let user =
@@ -127,7 +131,7 @@ async fn fails_over(spec: StackSpec, name: &str) -> Result<()> {
     rows(&world, &world.source_url, 40, 20).await?;
     world.settled(LIMIT).await?;
     // A log at a place that the target has passed would bring rows again.
-    let refused = world.lutra_output(&["adopt", &world.source(), "--at", &early]).await?;
+    let refused = world.lutra_output(&["rewind", &world.source(), "--to", &early]).await?;
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(refused.status.code() == Some(1) && said.contains("is ahead of the place"), "{}: {said}", refused.status);
     Ok(())
@@ -211,6 +215,64 @@ async fn a_tail_that_the_new_primary_never_got_halts_with_both_sets_shown() -> R
 }
 
 #[tokio::test]
+async fn a_source_that_lost_what_its_target_has_is_rewound_and_its_tables_are_loaded_again() -> Result<()> {
+    let options = WorldOptions { load: "    full: {chunk_rows: 50}".to_owned(), ..WorldOptions::default() };
+    let mut world = replicated_with(StackSpec::pair("diverged"), "diverged", options).await?;
+    let (replica, source, db) = (replica(&world)?, world.source(), world.database().to_owned());
+    rows(&world, &world.source_url, 0, 30).await?;
+    world.stack().replication().await?.wait(LIMIT).await?;
+    execute(&replica, &["STOP REPLICA IO_THREAD"]).await?;
+    let executed = ask::<String>(&world.source_url, "SELECT @@GLOBAL.gtid_executed").await?.replace('\n', "");
+    // A tail that only the target gets: rows, a changed definition, a table.
+    let lost =
+        ["CREATE TABLE only_lost (id INT)", "INSERT INTO only_lost VALUES (1)", "ALTER TABLE t ADD COLUMN gone INT"];
+    written(&world, &world.source_url, &lost).await?;
+    written(
+        &world,
+        &world.source_url,
+        &["INSERT INTO t VALUES (500, 'lost', 1)", "UPDATE t SET v = 'lost' WHERE id < 5"],
+    )
+    .await?;
+    world.settled(LIMIT).await?;
+    world.stack().mysql("source")?.kill()?;
+    world.stack().replication().await?.promote(LIMIT).await?;
+    rows(&world, &replica, 2000, 5).await?;
+    says(&world, &["FAILED", "source_behind_log"]).await?;
+
+    let to = ["rewind", &source, "--to", &executed];
+    let refused = world.lutra_output(&to).await?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let words = format!("the target of pipeline {} is ahead of the place", world.pipeline());
+    ensure!(refused.status.code() == Some(1) && said.contains(&words) && said.contains("--reload"), "{said}");
+    let shown = world.lutra(&[&to[..], &["--reload", "--dry-run"]].concat()).await?;
+    println!("{shown}");
+    ensure!(shown.contains(&format!("dropped and copied anew would be {db}.ledger, {db}.t")), "{shown}");
+    ensure!(
+        shown.contains(&format!("no table for {db}.only_lost")),
+        "the table of the lost history is not named: {shown}"
+    );
+    says(&world, &["FAILED", "source_behind_log"]).await?;
+
+    world.lutra(&[&to[..], &["--reload"]].concat()).await?;
+    world.source_url = replica;
+    // Under writes that go on.
+    rows(&world, &world.source_url, 3000, 60).await?;
+    world.running(LIMIT).await?;
+    shows(&world, "both tables done", |status| {
+        let status = serde_json::from_str::<serde_json::Value>(status).unwrap_or_default();
+        let load = status.pointer("/pipelines/0/load").and_then(|l| l.as_array()).cloned().unwrap_or_default();
+        load.len() == 2 && load.iter().all(|table| table["state"] == "DONE")
+    })
+    .await?;
+    world.caught_up(LIMIT).await?;
+    let kept: u64 = ask(&world.target_url, &format!("SELECT COUNT(*) FROM `{db}`.only_lost")).await?;
+    ensure!(kept == 1, "the table that only the lost history had is kept");
+    execute(&world.target_url, &[&format!("DROP TABLE `{db}`.only_lost")]).await?;
+    rows(&world, &world.source_url, 4000, 5).await?;
+    world.settled(LIMIT).await
+}
+
+#[tokio::test]
 async fn a_purged_errant_transaction_halts_by_name_and_a_chosen_place_is_the_way_out() -> Result<()> {
     let mut world = replicated(StackSpec::pair("errant"), "errant").await?;
     let replica = replica(&world)?;
@@ -227,7 +289,7 @@ async fn a_purged_errant_transaction_halts_by_name_and_a_chosen_place_is_the_way
 
     // The way out: what it changed is copied by hand, and a log begins at a place that holds it.
     let source = world.source();
-    let refused = world.lutra_output(&["adopt", &source, "--at", &format!("{uuid}:1")]).await?;
+    let refused = world.lutra_output(&["rewind", &source, "--to", &format!("{uuid}:1")]).await?;
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(
         refused.status.code() == Some(1) && said.contains("its binlog no longer has"),
@@ -236,14 +298,14 @@ async fn a_purged_errant_transaction_halts_by_name_and_a_chosen_place_is_the_way
     );
     let executed: String = ask(&replica, "SELECT @@GLOBAL.gtid_executed").await?;
     let executed = executed.replace('\n', "");
-    let shown = world.lutra(&["adopt", &source, "--at", &executed, "--dry-run"]).await?;
+    let shown = world.lutra(&["rewind", &source, "--to", &executed, "--dry-run"]).await?;
     ensure!(shown.contains("would go on") && shown.contains(&format!("passes over {uuid}:1")), "{shown}");
     says(&world, &["FAILED", "purged_past_log"]).await?;
     written(&world, &world.target_url, &["INSERT INTO t VALUES (3000, 'errant')"]).await?;
     // The end of the file, which holds the same.
     let end: Row = connect(&replica).await?.query_first("SHOW BINARY LOG STATUS").await?.context("the log's end")?;
     let place = format!("{}:{}", end.get::<String, _>(0).unwrap_or_default(), end.get::<u64, _>(1).unwrap_or_default());
-    world.lutra(&["adopt", &source, "--at", &place]).await?;
+    world.lutra(&["rewind", &source, "--to", &place]).await?;
     world.running(LIMIT).await?;
     world.source_url = replica;
     rows(&world, &world.source_url, 40, 5).await?;

@@ -9,39 +9,48 @@ use crate::error::CliError;
 use crate::output::Output;
 
 pub(super) async fn run(client: &Client, arguments: &AdoptArguments, output: &Output) -> Result<(), CliError> {
-    let name = &arguments.name;
-    let documents = client.get("/v1/documents").await?;
-    let found =
-        documents.as_array().into_iter().flatten().find(|d| d.get("name").and_then(Value::as_str) == Some(name));
-    let kind = found.and_then(|d| d.get("kind")).and_then(Value::as_str);
-    let path = match kind {
-        Some("source") => format!("/v1/sources/{name}/adopt"),
-        Some("pipeline") => format!("/v1/pipelines/{name}/adopt"),
-        Some(other) => {
-            return Err(CliError::input(format!("{name} is a {other}: only sources and pipelines have logs")));
-        }
-        None => return Err(CliError::input(format!("there is no source or pipeline {name}; see: lutra get"))),
-    };
+    let path = path(client, &arguments.name, "adopt").await?;
     let dry_run = if arguments.dry_run { "true" } else { "false" };
-    let mut query = vec![("dry_run", dry_run)];
-    query.extend(arguments.at.as_deref().map(|at| ("at", at)));
-    let answer = client.send(Method::POST, &path, &query, None).await?;
+    let answer = client.send(Method::POST, &path, &[("dry_run", dry_run)], None).await?;
     output.answer(&answer, described);
     Ok(())
 }
 
-fn described(answer: &Value) -> String {
-    let word = if answer.get("applied") == Some(&Value::Bool(true)) { "goes on" } else { "would go on" };
+/// Where a command on the log of a source or pipeline goes.
+pub(super) async fn path(client: &Client, name: &str, command: &str) -> Result<String, CliError> {
+    let documents = client.get("/v1/documents").await?;
+    let found =
+        documents.as_array().into_iter().flatten().find(|d| d.get("name").and_then(Value::as_str) == Some(name));
+    let kind = found.and_then(|d| d.get("kind")).and_then(Value::as_str);
+    match kind {
+        Some("source") => Ok(format!("/v1/sources/{name}/{command}")),
+        Some("pipeline") => Ok(format!("/v1/pipelines/{name}/{command}")),
+        Some(other) => Err(CliError::input(format!("{name} is a {other}: only sources and pipelines have logs"))),
+        None => Err(CliError::input(format!("there is no source or pipeline {name}; see: lutra get"))),
+    }
+}
+
+/// Which logs begin anew, and where.
+pub(super) fn described(answer: &Value) -> String {
+    let applied = answer.get("applied") == Some(&Value::Bool(true));
     let mut lines = Vec::new();
     for log in answer.get("logs").and_then(Value::as_array).into_iter().flatten() {
         let text = |key: &str| log.get(key).and_then(Value::as_str).unwrap_or_default();
-        lines.push(format!(
-            "{}: {word} in topic {} behind number {} ({})",
-            text("task"),
-            text("new_topic"),
-            text("number"),
-            text("gtid_set")
-        ));
+        let (task, topic) = (text("task"), text("new_topic"));
+        if log.get("reload") == Some(&Value::Bool(true)) {
+            let word = if applied { "begins" } else { "would begin" };
+            lines.push(format!(
+                "{task}: {word} in topic {topic} with the definitions of its tables, which are copied anew"
+            ));
+        } else {
+            let word = if applied { "goes on" } else { "would go on" };
+            let place: Vec<&str> = ["gtid_set", "position"].map(text).into_iter().filter(|t| !t.is_empty()).collect();
+            lines.push(format!(
+                "{task}: {word} in topic {topic} behind number {} ({})",
+                text("number"),
+                place.join(", ")
+            ));
+        }
         if !text("old_topic").is_empty() {
             lines.push(format!("  topic {} stays as it is; delete it when you no longer need it", text("old_topic")));
         }

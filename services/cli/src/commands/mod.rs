@@ -9,6 +9,7 @@ mod documents;
 mod keys;
 mod load;
 mod pipeline;
+mod rewind;
 mod status;
 mod tail;
 mod validate;
@@ -47,5 +48,6 @@ pub async fn run(arguments: Arguments, output: &Output) -> Result<(), CliError> 
         Command::Log(LogCommand::Tail(tail)) => tail::run(&Client::find(reach).await?, &tail, output).await,
         Command::Binlog(binlog) => binlog::run(&binlog, output).await,
         Command::Adopt(adopt) => adopt::run(&Client::find(reach).await?, &adopt, output).await,
+        Command::Rewind(rewind) => rewind::run(&Client::find(reach).await?, &rewind, output).await,
     }
 }

@@ -85,7 +85,13 @@ impl Conductor {
                 Some(saved) => saved,
                 none => none.insert(self.handle.copies().await?),
             };
-            let progress = saved.remove(&name).filter(|progress| progress.id == request.id);
+            let stored = saved.remove(&name);
+            let is_stale = stored.as_ref().is_some_and(|progress| progress.id != request.id);
+            let progress = stored.filter(|progress| progress.id == request.id);
+            if is_stale {
+                // How far another load came says nothing of this one.
+                self.handle.delete_copy(&name).await?;
+            }
             let (sender, receiver) = watch::channel(request);
             let job = Job::new(
                 name.clone(),

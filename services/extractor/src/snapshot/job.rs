@@ -139,7 +139,9 @@ impl Job {
                 Err(error) => return reader.give_up(window, error).await,
             };
             let high = reader.high().await?;
-            let id = chunk_id(&[self.shared.id.as_bytes(), b"definitions"]);
+            // Readers know by the load's own id the definitions with which its log begins anew.
+            let own = self.request.borrow().again;
+            let id = if own { self.shared.id } else { chunk_id(&[self.shared.id.as_bytes(), b"definitions"]) };
             match self.publish(window, high, id, step, ChunkRows::Slice(Vec::new()), None).await? {
                 Answer::Void(reason) => tracing::info!(pipeline = self.pipeline, reason, "definitions are read again"),
                 Answer::Published { number, before, .. } => {
@@ -158,12 +160,13 @@ impl Job {
     async fn look_at_all(&self, reader: &mut Reader, rules: &Rules) -> Result<(Vec<Table>, ChunkStep), SnapshotError> {
         let wanted = plan::tables(reader.connection(), &self.spec, rules).await?;
         let names: Vec<_> = wanted.iter().map(|w| w.name.clone()).collect();
-        let full = self.full();
-        let mut statements = plan::definitions(reader.connection(), &names, false, full.indexes).await?;
+        let (full, again) = (self.full(), self.request.borrow().again);
+        let mut statements = plan::databases(reader.connection(), &names).await?;
+        statements.extend(plan::definitions(reader.connection(), &names, again, full.indexes).await?);
         let collations = lutra_mysql::catalogue::Collations::read(reader.connection()).await?;
         if full.objects {
             let databases = plan::databases_of(&names);
-            statements.extend(objects::objects(reader.connection(), &databases, &collations).await?);
+            statements.extend(objects::objects(reader.connection(), &databases, &collations, again).await?);
         }
         let (mut tables, mut copied) = (Vec::new(), Vec::new());
         for table in &wanted {

@@ -69,8 +69,8 @@ const KINDS: [Kind; 5] = [
     },
 ];
 
-/// The statements that make everything of these databases that is no table and that the account sees. (What it may not
-/// see is a warning of `apply`.)
+/// The statements that make everything of these databases that is no table and that the account sees; `again` removes each
+/// before. (What it may not see is a warning of `apply`.)
 ///
 /// # Errors
 /// [`SnapshotError::Unseen`] for one whose definition the account may not see; the server's.
@@ -78,6 +78,7 @@ pub async fn objects(
     connection: &mut Connection,
     databases: &[&str],
     collations: &Collations,
+    again: bool,
 ) -> Result<Vec<Definition>, SnapshotError> {
     let flavour = connection.flavour().await?;
     let mut found = Vec::new();
@@ -91,11 +92,24 @@ pub async fn objects(
             };
             let names = connection.query(format!("{}{} ORDER BY {order}", kind.list, quote_text(database))).await?;
             for name in names.iter().map(|row| row.string(0)) {
-                found.extend(show(connection, kind, database, &name, flavour, collations).await?);
+                let Some(made) = show(connection, kind, database, &name, flavour, collations).await? else { continue };
+                found.extend(again.then(|| removal(kind, database, &name, &made.context)));
+                found.push(made);
             }
         }
     }
     Ok(found)
+}
+
+/// What removes it, in the session that makes it anew.
+fn removal(kind: &Kind, database: &str, name: &str, context: &SessionContext) -> Definition {
+    Definition {
+        kind: DefinitionKind::Other,
+        database: database.to_owned(),
+        tables: Vec::new(),
+        statement: format!("DROP {} IF EXISTS {}.{}", kind.word, quote_identifier(database), quote_identifier(name)),
+        context: context.clone(),
+    }
 }
 
 async fn show(

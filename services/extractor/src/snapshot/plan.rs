@@ -63,8 +63,21 @@ pub async fn estimate(connection: &mut Connection, name: &TableName) -> Result<u
     Ok(connection.query_first(sql).await?.and_then(|row| row.u64(0)).unwrap_or(0))
 }
 
-/// The statements that make these tables, their databases first; `again` removes them before. Tables that are gone
-/// meanwhile are left out. What is to be made behind the rows stands behind its table.
+/// The statements that make the databases of these tables where they are not there.
+pub async fn databases(connection: &mut Connection, tables: &[TableName]) -> Result<Vec<Definition>, SnapshotError> {
+    let mut statements = Vec::new();
+    for database in databases_of(tables) {
+        if let Some(text) = catalogue::show_create_database(connection, database).await? {
+            let statement = text.replacen("CREATE DATABASE ", "CREATE DATABASE IF NOT EXISTS ", 1);
+            statements.push(definition(DefinitionKind::Database, database, &[], statement));
+        }
+    }
+    in_own_words(connection, statements).await
+}
+
+/// The statements that make these tables; `again` removes them before, all before the first is made: one that is there as it
+/// was must not stand in the way of a foreign key. Tables that are gone meanwhile are left out. What is to be made behind the
+/// rows stands behind its table.
 pub async fn definitions(
     connection: &mut Connection,
     tables: &[TableName],
@@ -72,17 +85,12 @@ pub async fn definitions(
     indexes: IndexTime,
 ) -> Result<Vec<Definition>, SnapshotError> {
     let mut statements = Vec::new();
-    for database in databases_of(tables).into_iter().filter(|_| !again) {
-        if let Some(text) = catalogue::show_create_database(connection, database).await? {
-            let statement = text.replacen("CREATE DATABASE ", "CREATE DATABASE IF NOT EXISTS ", 1);
-            statements.push(definition(DefinitionKind::Database, database, &[], statement));
-        }
-    }
+    let mut removals = Vec::new();
     for name in tables {
         let Some(text) = catalogue::show_create_table(connection, name).await? else { continue };
         if again {
             let statement = format!("DROP TABLE IF EXISTS {}", quote_table(name));
-            statements.push(definition(DefinitionKind::Removal, &name.database, &[name], statement));
+            removals.push(definition(DefinitionKind::Removal, &name.database, &[name], statement));
         }
         let (text, later) = match indexes {
             IndexTime::Before => (text, None),
@@ -92,8 +100,16 @@ pub async fn definitions(
         statements.push(definition(DefinitionKind::Table, &name.database, &[name], statement));
         statements.extend(later.map(|later| definition(DefinitionKind::Deferred, &name.database, &[name], later)));
     }
+    removals.extend(statements);
+    in_own_words(connection, removals).await
+}
+
+/// Says in whose words they are: comments with a version are code to one family only.
+async fn in_own_words(
+    connection: &mut Connection,
+    mut statements: Vec<Definition>,
+) -> Result<Vec<Definition>, SnapshotError> {
     if connection.flavour().await?.is_mariadb() {
-        // In whose words they are: comments with a version are code to one family only.
         statements.iter_mut().for_each(|s| s.context.sql_mode = Some(carried_sql_mode(0)));
     }
     Ok(statements)

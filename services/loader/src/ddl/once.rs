@@ -92,6 +92,31 @@ pub(crate) async fn run_one<C: TargetConnection>(
     Ok(state.next + u64::from(by_gtid))
 }
 
+/// Leaves a statement that was under way when its log was left: its tables are made anew, done or not. A GTID that it ran
+/// under is used up.
+///
+/// # Errors
+/// As [`super::apply`].
+pub(crate) async fn leave_intent<C: TargetConnection>(
+    connection: &mut C,
+    owner: &Owner,
+    slot: u16,
+    known: Number,
+    state: &mut DdlState,
+) -> Result<(), LoadError> {
+    if state.intent.take().is_none() {
+        return Ok(());
+    }
+    let gtid = format!("{}:{}", state.uuid, state.next);
+    let used = state.by_gtid && is_executed(connection, &gtid).await?;
+    let next = state.next + u64::from(used);
+    if !commit_one(connection, &owner.intend(slot, known, None, next)).await? {
+        return Err(LoadError::SlotMoved { task: owner.task.clone(), slot, known, own: owner.epoch });
+    }
+    state.next = next;
+    Ok(())
+}
+
 fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -206,7 +206,7 @@ impl<T: Target> Scheduler<T> {
     /// Makes what was put off until the rows of its table were there. Nothing is under way.
     pub(super) async fn run_due(&mut self) -> Result<(), LoadError> {
         while let Some(define) = self.copying.take_due() {
-            let job = DefineJob { define, place: self.place.clone(), also: Vec::new() };
+            let job = DefineJob { define, place: self.place.clone(), also: Vec::new(), anew: false };
             let outcome = self.alone(Job::Define(Box::new(job))).await?;
             self.maps.forget();
             self.settle(outcome)?;
@@ -229,10 +229,12 @@ impl<T: Target> Scheduler<T> {
             self.tally.position(self.next_id - 1, &self.place, true);
             return Ok(());
         }
-        let job = DefineJob { define: define.clone(), place: self.place.clone(), also };
+        let anew = self.makes_anew(&define);
+        let job = DefineJob { define: define.clone(), place: self.place.clone(), also, anew };
         let outcome = self.alone(Job::Define(Box::new(job))).await?;
         self.maps.forget();
         self.settle(outcome)?;
+        self.reload = None;
         self.blocked.were_made_anew(&tables);
         self.copying.defined(&define);
         self.applied = self.place.number;

@@ -7,6 +7,7 @@
 pub mod batch;
 mod beside;
 mod exclusive;
+mod reload;
 mod settle;
 mod tally;
 
@@ -34,6 +35,7 @@ use crate::target::Target;
 use crate::unit::{Message, Unit, UnitBody, UnitEnd};
 use crate::writer::{Fault, Job, Line, Outcome, Report};
 use batch::{Batch, BatchPolicy, Shape};
+use reload::Reload;
 use tally::Tally;
 pub(crate) use tally::now_micros;
 
@@ -118,6 +120,8 @@ pub struct Scheduler<T> {
     /// Tables that changes do not reach there.
     blocked: Blocked,
     row_tables: RowTables,
+    /// The definitions with which the tables are made anew, while they are not made.
+    reload: Option<Reload>,
     stop: CancellationToken,
 }
 
@@ -150,6 +154,7 @@ impl<T: Target> Scheduler<T> {
             copying: Copying::default(),
             blocked: Blocked::default(),
             row_tables: RowTables::default(),
+            reload: None,
             stop,
         }
     }
@@ -193,10 +198,10 @@ impl<T: Target> Scheduler<T> {
                 report = self.writers.reports.recv() => self.on_report(report.ok_or(LoadError::Ended("the writers"))?)?,
                 () = self.stop.cancelled(), if !stopping => {}
                 message = messages.recv(), if !stopping && self.queue.len() < QUEUE => {
-                    self.on_message(message.ok_or(LoadError::Ended("the intake"))?);
+                    self.on_message(message.ok_or(LoadError::Ended("the intake"))?)?;
                     // What is there already goes into the same batch.
                     while self.queue.len() < QUEUE && let Ok(message) = messages.try_recv() {
-                        self.on_message(message);
+                        self.on_message(message)?;
                     }
                 }
                 _ = tick.tick() => self.on_tick(),
@@ -204,7 +209,8 @@ impl<T: Target> Scheduler<T> {
         }
     }
 
-    fn on_message(&mut self, message: Message) {
+    fn on_message(&mut self, message: Message) -> Result<(), LoadError> {
+        let Some(message) = self.admit_behind_definitions(message)? else { return Ok(()) };
         match message {
             Message::Unit(unit) => self.queue.push_back(Waiting::Unit(unit)),
             Message::Large { number, chunk, pieces } => {
@@ -212,6 +218,7 @@ impl<T: Target> Scheduler<T> {
             }
             Message::Alive { at, clock_offset, appended_at } => self.tally.alive(at, clock_offset, appended_at),
         }
+        Ok(())
     }
 
     /// Sends out whatever may go.

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::batch::BatchPolicy;
 use super::*;
 use crate::catalogue::{TargetColumn, TargetKey, TargetTable};
+use crate::copying::Define;
 use crate::ddl::DdlState;
 use crate::slot::{Owner, Slot};
 use crate::target::{Capabilities, PacketError, TargetConnection, Warning};
@@ -174,6 +175,10 @@ struct Rig {
 }
 
 async fn rig(fates: Vec<(&'static str, Fate, usize)>) -> Rig {
+    rig_of(fates, None).await
+}
+
+async fn rig_of(fates: Vec<(&'static str, Fate, usize)>, reload: Option<uuid::Uuid>) -> Rig {
     let database = Arc::new(Database { fates: Mutex::new(fates), ..Database::default() });
     let target = Arc::new(Scripted(Arc::clone(&database)));
     let owner = Arc::new(Owner { task: "load/x".to_owned(), cluster: "c".to_owned(), epoch: Epoch::new(1, 1) });
@@ -197,7 +202,8 @@ async fn rig(fates: Vec<(&'static str, Fate, usize)>) -> Rig {
     };
     let (progress, watched) = watch::channel(Progress::default());
     let (stop, writers) = (CancellationToken::new(), Writers { jobs, reports, line });
-    let scheduler = Scheduler::new(options, MapCache::new(target), writers, Place::default(), progress, stop.clone());
+    let scheduler = Scheduler::new(options, MapCache::new(target), writers, Place::default(), progress, stop.clone())
+        .with_reload(reload);
     let (messages, waiting) = mpsc::channel(64);
     let int = |name: &str| Column {
         name: name.to_owned(),
@@ -234,6 +240,10 @@ impl Rig {
         };
         let segment =
             Segment { tables: vec![Arc::clone(&self.table)], rows: vec![row], context: None, bytes: 10, permit: None };
+        self.unit(sequence, UnitBody::Changes(vec![segment])).await;
+    }
+
+    async fn unit(&self, sequence: u64, body: UnitBody) {
         let number = Number::new(sequence, 0);
         let end = UnitEnd {
             number,
@@ -245,13 +255,13 @@ impl Rig {
             origins: Vec::new(),
             trace: RecordHeaders::default(),
         };
-        let unit = Unit {
-            end,
-            body: UnitBody::Changes(vec![segment]),
-            copy: crate::copying::UnitCopy::default(),
-            aside: crate::blocked::Aside::default(),
-        };
+        let unit =
+            Unit { end, body, copy: crate::copying::UnitCopy::default(), aside: crate::blocked::Aside::default() };
         self.messages.send(Message::Unit(Box::new(unit))).await.unwrap();
+    }
+
+    async fn refused(self) -> LoadError {
+        tokio::time::timeout(Duration::from_secs(20), self.ended).await.expect("goes on").unwrap().unwrap_err()
     }
 
     async fn reach(&mut self, sequence: u64) {
@@ -342,4 +352,34 @@ async fn a_lost_commit_reply_ends_the_attempt() {
     }
     let error = tokio::time::timeout(Duration::from_secs(20), rig.ended).await.unwrap().unwrap().unwrap_err();
     assert_eq!(error.disposition().0, crate::error::Disposition::Retry, "{error}");
+}
+
+#[tokio::test]
+async fn nothing_passes_before_the_definitions_that_make_the_tables_anew() {
+    let [wanted, stale] = [7, 6].map(uuid::Uuid::from_u128);
+    let define =
+        |id| UnitBody::Define(Box::new(Define { id, tables: Vec::new(), statements: Vec::new(), settles: None }));
+    // A change, and the definitions of another load.
+    let rig = rig_of(Vec::new(), Some(wanted)).await;
+    rig.unit(1, UnitBody::Nothing).await;
+    rig.insert(2, 1).await;
+    let database = Arc::clone(&rig.database);
+    let error = rig.refused().await;
+    assert!(matches!(error, LoadError::NotMadeAnew { number, .. } if number == Number::new(2, 0)), "{error}");
+    assert!(database.committed.lock().unwrap().is_empty());
+    let rig = rig_of(Vec::new(), Some(wanted)).await;
+    rig.unit(1, define(stale)).await;
+    let error = rig.refused().await;
+    assert!(matches!(error, LoadError::NotMadeAnew { load, .. } if load == wanted), "{error}");
+    // Ours, behind a number that the target is past.
+    let rig = rig_of(Vec::new(), Some(wanted)).await;
+    rig.unit(0, define(wanted)).await;
+    assert!(matches!(rig.refused().await, LoadError::NotMadeAnew { .. }));
+    // Ours, and what comes behind.
+    let mut rig = rig_of(Vec::new(), Some(wanted)).await;
+    rig.unit(1, define(wanted)).await;
+    rig.insert(2, 1).await;
+    rig.reach(2).await;
+    assert_eq!(rig.ids(), [1]);
+    rig.end().await.unwrap();
 }

@@ -272,6 +272,7 @@ pub async fn start(source: &Source, settings: LoadSettings) -> Load {
         cluster: "test".to_owned(),
         log_id: source.log_id,
         adopted: None,
+        reload: None,
         gtid: true,
         bookmarks: Vec::new(),
         connections: settings.connections,

@@ -28,6 +28,7 @@ use crate::proxy;
         documents::list, documents::apply, documents::get, documents::delete,
         documents::sources, documents::targets, documents::pipelines,
         pipelines::command, pipelines::load, pipelines::wait, pipelines::adopt_pipeline, pipelines::adopt_source,
+        pipelines::rewind_pipeline, pipelines::rewind_source,
         ddl::list, ddl::decide,
         cluster::tasks, cluster::task, cluster::restart, cluster::workers, cluster::status, cluster::doctor, cluster::log,
     ),
@@ -55,6 +56,8 @@ pub fn router(manager: &Manager) -> Router {
         .route("/pipelines", get(documents::pipelines))
         .route("/sources/{name}/adopt", post(pipelines::adopt_source))
         .route("/pipelines/{name}/adopt", post(pipelines::adopt_pipeline))
+        .route("/sources/{name}/rewind", post(pipelines::rewind_source))
+        .route("/pipelines/{name}/rewind", post(pipelines::rewind_pipeline))
         .route("/pipelines/{name}/wait", post(pipelines::wait))
         .route("/pipelines/{name}/ddl", get(ddl::list))
         .route("/pipelines/{name}/ddl/{unit}/{decision}", post(ddl::decide))

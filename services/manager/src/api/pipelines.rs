@@ -1,4 +1,4 @@
-//! Pipelines: start, stop, pause, resume, wait, adopt.
+//! Pipelines: start, stop, pause, resume, wait, adopt, rewind.
 #![allow(unused_qualifications, reason = "the macros of utoipa repeat the types of handlers with their paths")]
 
 use std::time::Duration;
@@ -14,6 +14,7 @@ use crate::documents::Documents;
 use crate::error::ManagerError;
 use crate::loads::{self, LoadCommanded};
 use crate::manager::Manager;
+use crate::rewind::{self, Rewind};
 use crate::status::task_ids;
 use crate::wait::{self, Waited};
 
@@ -147,8 +148,25 @@ pub async fn wait(
 pub struct AdoptQuery {
     /// Say what would be done, and do nothing.
     dry_run: bool,
-    /// Of a source: go on at this place, a GTID set or `FILE:POSITION`, instead of behind what the targets have.
-    at: Option<String>,
+}
+
+/// How a rewinding is meant.
+#[derive(Debug, Deserialize, IntoParams)]
+pub struct RewindQuery {
+    /// The place: a GTID set, `FILE:POSITION`, the number of a unit of the log, or a time (RFC 3339).
+    to: String,
+    /// Load the tables of pipelines again whose targets are past the place.
+    #[serde(default)]
+    reload: bool,
+    /// Say what would be done, and do nothing.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+impl From<RewindQuery> for Rewind {
+    fn from(query: RewindQuery) -> Self {
+        Self { to: query.to, reload: query.reload, dry_run: query.dry_run }
+    }
 }
 
 /// Continues a pipeline's lost log by a new one, from its target's checkpoint.
@@ -162,14 +180,10 @@ pub async fn adopt_pipeline(
     Path(name): Path<String>,
     Query(query): Query<AdoptQuery>,
 ) -> Answer<Adopted> {
-    if query.at.is_some() {
-        return Err(ManagerError::Invalid(format!("{name} is a pipeline: a place is chosen for its source")));
-    }
     Ok(Json(adopt::pipeline(&manager, &name, query.dry_run).await?))
 }
 
-/// Continues a source's lost log by a new one, from the checkpoints of its pipelines' targets or from a place that holds what
-/// they have; their logs go along.
+/// Continues a source's lost log by a new one, from the checkpoints of its pipelines' targets; their logs go along.
 #[utoipa::path(
     post, path = "/v1/sources/{name}/adopt", tag = "pipelines",
     params(("name" = String, Path, description = "The source"), AdoptQuery),
@@ -180,5 +194,33 @@ pub async fn adopt_source(
     Path(name): Path<String>,
     Query(query): Query<AdoptQuery>,
 ) -> Answer<Adopted> {
-    Ok(Json(adopt::source(&manager, &name, query.at.as_deref(), query.dry_run).await?))
+    Ok(Json(adopt::source(&manager, &name, query.dry_run).await?))
+}
+
+/// Begins a pipeline's log anew at a place in its source's log.
+#[utoipa::path(
+    post, path = "/v1/pipelines/{name}/rewind", tag = "pipelines",
+    params(("name" = String, Path, description = "The pipeline"), RewindQuery),
+    responses((status = 200, body = Adopted), (status = 400, body = crate::disposition::Problem), (status = 409, body = crate::disposition::Problem)),
+)]
+pub async fn rewind_pipeline(
+    State(manager): State<Manager>,
+    Path(name): Path<String>,
+    Query(query): Query<RewindQuery>,
+) -> Answer<Adopted> {
+    Ok(Json(rewind::pipeline(&manager, &name, &query.into()).await?))
+}
+
+/// Begins a source's log anew at a place of the source; the logs of its pipelines go along.
+#[utoipa::path(
+    post, path = "/v1/sources/{name}/rewind", tag = "pipelines",
+    params(("name" = String, Path, description = "The source"), RewindQuery),
+    responses((status = 200, body = Adopted), (status = 400, body = crate::disposition::Problem), (status = 409, body = crate::disposition::Problem)),
+)]
+pub async fn rewind_source(
+    State(manager): State<Manager>,
+    Path(name): Path<String>,
+    Query(query): Query<RewindQuery>,
+) -> Answer<Adopted> {
+    Ok(Json(rewind::source(&manager, &name, &query.into()).await?))
 }

@@ -1,16 +1,16 @@
-//! A place of a source that a person chose: what it means there, and what it means for the targets.
+//! A place that a person chose: how it is written, and what it means at the source and for the targets.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use lutra_change::{BinlogPosition, GtidSet};
+use lutra_change::{BinlogPosition, GtidSet, Number};
 use lutra_coordination::Adoption;
 use lutra_mysql::sql::quote_text;
 use lutra_mysql::{Connection, Row, catalogue};
 use lutra_spec::SourceSpec;
 use uuid::Uuid;
 
-use super::Checkpoint;
+use crate::adopt::Checkpoint;
 use crate::error::ManagerError;
 use crate::servers;
 
@@ -24,17 +24,29 @@ pub(super) enum Point {
     Gtid(GtidSet),
     /// At this byte of the binlog.
     Position(BinlogPosition),
+    /// Behind this unit of the log.
+    Number(Number),
+    /// Behind the last unit that was committed before this time, in microseconds since the epoch.
+    Time(i64),
 }
 
 impl FromStr for Point {
     type Err = ManagerError;
 
     fn from_str(text: &str) -> Result<Self, ManagerError> {
+        let text = text.trim();
         let fault = |reason: String| {
             ManagerError::Invalid(format!(
-                "{text:?} is no place of a source: write a GTID set or FILE:POSITION; {reason}"
+                "{text:?} is no place: write a GTID set, FILE:POSITION, the number of a unit (SEQUENCE or SEQUENCE.SUB), or a time \
+                 like 2026-01-31T12:00:00Z; {reason}"
             ))
         };
+        if let Some(number) = number(text) {
+            return Ok(Self::Number(number));
+        }
+        if let Some(time) = time(text) {
+            return time.map(Self::Time).map_err(fault);
+        }
         // Neither kind of GTID has a dot; names of binlog files always have.
         if text.contains('.') {
             let place = text.rsplit_once(':').and_then(|(file, offset)| Some((file, offset.trim().parse().ok()?)));
@@ -46,18 +58,46 @@ impl FromStr for Point {
     }
 }
 
-/// A place that the source has.
+/// A number as `lutra status` and `lutra log tail` print it.
+fn number(text: &str) -> Option<Number> {
+    let (sequence, sub) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    Some(Number::new(digits(sequence)?, digits(sub)?))
+}
+
+/// A time, where the text has the form of one: `YYYY-MM-DDT…`.
+fn time(text: &str) -> Option<Result<i64, String>> {
+    let (date, _) = text.split_once('T')?;
+    let is_date = date.len() == 10 && date.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    is_date.then(|| {
+        let time: jiff::Timestamp = text.parse().map_err(|e: jiff::Error| e.to_string())?;
+        Ok(time.as_microsecond())
+    })
+}
+
+/// Microseconds since the epoch, as people read them.
+pub(super) fn time_text(micros: i64) -> String {
+    jiff::Timestamp::from_microsecond(micros).map_or_else(|_| format!("{micros} us"), |time| time.to_string())
+}
+
+/// A place that is looked up: where a new log begins, or whereto a target is compared.
 #[derive(Clone, Debug)]
 pub(super) struct Chosen {
     /// Everything executed up to there; empty without GTIDs.
-    set: GtidSet,
-    position: Option<BinlogPosition>,
-    server: Uuid,
+    pub(super) set: GtidSet,
+    pub(super) position: Option<BinlogPosition>,
+    pub(super) server: Uuid,
+    /// The unit of the source's log, where it was found there.
+    pub(super) number: Option<Number>,
+    pub(super) committed_at: Option<i64>,
 }
 
 impl Chosen {
     /// Looks the place up at the source: it must be executed, and what follows it must be in the binlog.
-    pub(super) async fn at(name: &str, spec: &SourceSpec, point: Point) -> Result<Self, ManagerError> {
+    ///
+    /// # Errors
+    /// [`ManagerError::Conflict`] when it is not, [`ManagerError::Server`].
+    pub(super) async fn at(name: &str, spec: &SourceSpec, point: Place) -> Result<Self, ManagerError> {
         let fault = |source: Box<dyn std::error::Error + Send + Sync>| ManagerError::Server {
             kind: "source",
             name: name.to_owned(),
@@ -70,34 +110,26 @@ impl Chosen {
 
     /// This place, continuing the numbers that a target has.
     pub(super) fn behind(&self, checkpoint: &Adoption) -> Adoption {
-        let (gtid_set, position) = (self.set.clone(), self.position.clone());
         Adoption {
-            number: checkpoint.number,
+            number: self.number.unwrap_or(checkpoint.number),
             source_uuid: self.server,
-            gtid_set,
-            position,
-            committed_at: checkpoint.committed_at,
+            gtid_set: self.set.clone(),
+            position: self.position.clone(),
+            committed_at: self.committed_at.unwrap_or(checkpoint.committed_at),
+            load: None,
         }
     }
 
-    /// What each pipeline passes over.
-    ///
-    /// # Errors
-    /// [`ManagerError::Conflict`] when a target is ahead: it would get again what it has.
-    pub(super) fn held_against(&self, checkpoints: &BTreeMap<String, Checkpoint>) -> Result<Vec<String>, ManagerError> {
-        let ahead: Vec<String> =
-            checkpoints.iter().filter_map(|(name, c)| self.is_passed_by(name, &c.adoption)).collect();
-        if !ahead.is_empty() {
-            return Err(ManagerError::Conflict(format!(
-                "{}. It would be applied twice. Choose a place that holds what the targets have; or delete such a pipeline, and \
-                 load its tables again with a pipeline of another name (`load: {{full: {{}}}}`)",
-                ahead.join("; ")
-            )));
-        }
-        Ok(checkpoints.iter().filter_map(|(name, c)| self.passes_over(name, &c.adoption)).collect())
+    /// The pipelines whose targets are past the place, each with what it has more.
+    pub(super) fn passed_by(&self, checkpoints: &BTreeMap<String, Checkpoint>) -> BTreeMap<String, String> {
+        let each = checkpoints.iter();
+        each.filter_map(|(name, c)| Some((name.clone(), self.is_passed_by(name, &c.adoption)?))).collect()
     }
 
     fn is_passed_by(&self, pipeline: &str, has: &Adoption) -> Option<String> {
+        if let Some(number) = self.number.filter(|number| self.set.is_empty() && has.number > *number) {
+            return Some(format!("the target of pipeline {pipeline} is at unit {}, ahead of {number}", has.number));
+        }
         if self.set.is_empty() {
             let (mine, theirs) = (self.position.as_ref()?, has.position.as_ref()?);
             let ahead = has.source_uuid == self.server && place_of(mine) < place_of(theirs);
@@ -107,7 +139,8 @@ impl Chosen {
         (!more.is_empty()).then(|| format!("the target of pipeline {pipeline} is ahead of the place: it has {more}"))
     }
 
-    fn passes_over(&self, pipeline: &str, has: &Adoption) -> Option<String> {
+    /// What the other pipelines pass over.
+    pub(super) fn passes_over(&self, pipeline: &str, has: &Adoption) -> Option<String> {
         if self.set.is_empty() {
             let (mine, theirs) = (self.position.as_ref()?, has.position.as_ref()?);
             let other = has.source_uuid != self.server;
@@ -122,8 +155,17 @@ impl Chosen {
     }
 }
 
+/// A place that a server can be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Behind these transactions.
+    Gtid(GtidSet),
+    /// At this byte of the binlog.
+    Position(BinlogPosition),
+}
+
 /// Files of one name are numbered; past six digits a later one sorts before an earlier one.
-fn place_of(position: &BinlogPosition) -> (u64, u64) {
+pub(super) fn place_of(position: &BinlogPosition) -> (u64, u64) {
     let number = position.file.rsplit_once('.').and_then(|(_, n)| n.parse().ok()).unwrap_or(0);
     (number, position.offset)
 }
@@ -132,16 +174,16 @@ fn place_of(position: &BinlogPosition) -> (u64, u64) {
 async fn look(
     connection: &mut Connection,
     spec: &SourceSpec,
-    point: Point,
+    point: Place,
 ) -> lutra_mysql::Result<Result<Chosen, String>> {
     let identity = catalogue::identity(connection).await?;
     let server = Uuid::parse_str(&identity.server_uuid).unwrap_or_default();
     let (set, position) = match point {
-        Point::Gtid(_) if !spec.gtid => {
+        Place::Gtid(_) if !spec.gtid => {
             return Ok(Err("it is followed by file and position (`gtid: false`): write FILE:POSITION".to_owned()));
         }
-        Point::Gtid(set) => (set, None),
-        Point::Position(position) => {
+        Place::Gtid(set) => (set, None),
+        Place::Position(position) => {
             let files = catalogue::binlog_files(connection).await?;
             let there = files.iter().any(|file| file.file == position.file && position.offset <= file.offset);
             if !there {
@@ -165,7 +207,7 @@ async fn look(
             return Ok(Err(format!("its binlog no longer has {gone}, which lies behind the place")));
         }
     }
-    Ok(Ok(Chosen { set, position, server }))
+    Ok(Ok(Chosen { set, position, server, number: None, committed_at: None }))
 }
 
 /// MySQL: the GTIDs of everything before a place of a file; `None` where no event ends there.
@@ -203,8 +245,6 @@ fn add(row: &Row, set: &mut GtidSet) -> lutra_mysql::Result<()> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use lutra_change::Number;
-
     use super::*;
 
     const SERVER: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
@@ -213,47 +253,71 @@ mod tests {
         format!("{SERVER}:{text}").parse().unwrap()
     }
 
-    fn checkpoints(each: &[(&str, &str)]) -> BTreeMap<String, Checkpoint> {
-        let one = |gtids: &str| Checkpoint {
-            adoption: Adoption {
-                number: Number::new(7, 0),
-                source_uuid: Uuid::nil(),
-                gtid_set: set(gtids),
-                position: None,
-                committed_at: 0,
-            },
-            term: 1,
+    fn has(gtids: &str) -> Checkpoint {
+        let adoption = Adoption {
+            number: Number::new(7, 0),
+            source_uuid: Uuid::nil(),
+            gtid_set: set(gtids),
+            position: None,
+            committed_at: 0,
+            load: None,
         };
-        each.iter().map(|(name, gtids)| ((*name).to_owned(), one(gtids))).collect()
+        Checkpoint { adoption, term: 1 }
     }
 
     fn chosen(gtids: &str) -> Chosen {
-        Chosen { set: set(gtids), position: None, server: Uuid::nil() }
+        Chosen { set: set(gtids), position: None, server: Uuid::nil(), number: None, committed_at: None }
     }
 
     #[test]
-    fn a_place_is_a_set_of_gtids_or_a_byte_of_a_file() {
-        assert_eq!(format!("{SERVER}:1-5").parse::<Point>().unwrap(), Point::Gtid(set("1-5")));
-        assert_eq!("0-1-7".parse::<Point>().unwrap(), Point::Gtid("0-1-7".parse().unwrap()));
-        let place = Point::Position(BinlogPosition::new("binlog.000004", 157));
-        assert_eq!("binlog.000004:157".parse::<Point>().unwrap(), place);
-        for wrong in ["", "binlog.000004", "binlog.000004:x", "now"] {
-            assert!(wrong.parse::<Point>().is_err(), "{wrong}");
+    fn a_place_is_a_set_of_gtids_a_byte_of_a_file_a_number_or_a_time() {
+        let read = |text: &str| text.parse::<Point>().unwrap();
+        assert_eq!(read(&format!("{SERVER}:1-5")), Point::Gtid(set("1-5")));
+        assert_eq!(read("0-1-7"), Point::Gtid("0-1-7".parse().unwrap()));
+        assert_eq!(read("binlog.000004:157"), Point::Position(BinlogPosition::new("binlog.000004", 157)));
+        assert_eq!(read("T-bin.000004:157"), Point::Position(BinlogPosition::new("T-bin.000004", 157)));
+        assert_eq!(read("1234"), Point::Number(Number::new(1234, 0)));
+        assert_eq!(read("1234.5"), Point::Number(Number::new(1234, 5)));
+        assert_eq!(read("1970-01-01T00:00:01.5Z"), Point::Time(1_500_000));
+        assert_eq!(read("1970-01-01T01:00:01+01:00"), Point::Time(1_000_000));
+        for number in [Number::new(7, 0), Number::new(7, 3)] {
+            assert_eq!(read(&number.to_string()), Point::Number(number), "as it is printed");
         }
     }
 
     #[test]
-    fn a_target_that_is_ahead_of_the_place_forbids_it() {
-        let error = chosen("1-8").held_against(&checkpoints(&[("a", "1-8"), ("b", "1-10")])).unwrap_err().to_string();
-        assert!(error.contains(&format!("pipeline b is ahead of the place: it has {SERVER}:9-10")), "{error}");
-        assert!(!error.contains("pipeline a"), "{error}");
+    fn what_is_no_place_is_refused_and_the_forms_are_named() {
+        for wrong in
+            ["", "binlog.000004", "binlog.000004:x", "now", "1.x", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00"]
+        {
+            let error = wrong.parse::<Point>().unwrap_err();
+            assert!(matches!(error, ManagerError::Invalid(_)), "{wrong}");
+            assert!(error.to_string().contains("FILE:POSITION"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_target_that_is_ahead_of_the_place_is_named() {
+        let checkpoints = [("a".to_owned(), has("1-8")), ("b".to_owned(), has("1-10"))].into();
+        let ahead = chosen("1-8").passed_by(&checkpoints);
+        assert_eq!(ahead.keys().collect::<Vec<_>>(), ["b"]);
+        assert!(ahead["b"].contains(&format!("pipeline b is ahead of the place: it has {SERVER}:9-10")), "{ahead:?}");
+    }
+
+    #[test]
+    fn without_gtids_units_of_the_log_are_compared() {
+        let mut checkpoint = has("1");
+        checkpoint.adoption.gtid_set = GtidSet::new();
+        let at = |sequence| Chosen { set: GtidSet::new(), number: Some(Number::new(sequence, 0)), ..chosen("1") };
+        let ahead = |sequence| at(sequence).is_passed_by("a", &checkpoint.adoption).is_some();
+        assert!(ahead(6) && !ahead(7) && !ahead(8));
     }
 
     #[test]
     fn what_is_passed_over_is_named() {
-        let notes = chosen("1-10").held_against(&checkpoints(&[("a", "1-8"), ("b", "1-10")])).unwrap();
-        assert_eq!(notes.len(), 1);
-        assert!(notes[0].contains(&format!("pipeline a passes over {SERVER}:9-10")), "{notes:?}");
+        let notes = chosen("1-10").passes_over("a", &has("1-8").adoption).unwrap();
+        assert!(notes.contains(&format!("pipeline a passes over {SERVER}:9-10")), "{notes:?}");
+        assert_eq!(chosen("1-10").passes_over("b", &has("1-10").adoption), None);
     }
 
     #[test]
