@@ -11,6 +11,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::KafkaError as Cause;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
+use crate::closing::Closing;
 use crate::config::{KafkaConfig, MAX_RECORD_BYTES};
 use crate::error::KafkaError;
 
@@ -58,7 +59,7 @@ impl fmt::Display for TopicFault {
 #[derive(Clone)]
 pub struct KafkaAdmin {
     brokers: String,
-    client: Arc<AdminClient<DefaultClientContext>>,
+    client: Closing<AdminClient<DefaultClientContext>>,
 }
 
 impl KafkaAdmin {
@@ -70,7 +71,7 @@ impl KafkaAdmin {
         let brokers = config.brokers.clone();
         let made = config.admin().create();
         let client = made.map_err(|source| KafkaError::Client { brokers: brokers.clone(), source })?;
-        let admin = Self { brokers, client: Arc::new(client) };
+        let admin = Self { brokers, client: Closing::new(client) };
         admin.cluster_id().await?;
         Ok(admin)
     }
@@ -80,7 +81,7 @@ impl KafkaAdmin {
     /// # Errors
     /// [`KafkaError::Unreachable`].
     pub async fn cluster_id(&self) -> Result<String, KafkaError> {
-        let client = self.client.clone();
+        let client = Arc::clone(&self.client);
         let unreachable = || KafkaError::Unreachable { brokers: self.brokers.clone(), operation: "for its cluster id" };
         let asked = tokio::task::spawn_blocking(move || client.inner().fetch_cluster_id(TIMEOUT)).await;
         asked.ok().flatten().ok_or_else(unreachable)
@@ -192,7 +193,7 @@ impl KafkaAdmin {
 
     /// Partitions, and the fewest replicas of one; `None` where there is no such topic, or one without a leader yet.
     async fn shape(&self, topic: &str) -> Result<Option<(usize, usize)>, KafkaError> {
-        let client = self.client.clone();
+        let client = Arc::clone(&self.client);
         let name = topic.to_owned();
         let operation = "ask for the topic's metadata";
         let asked = tokio::task::spawn_blocking(move || client.inner().fetch_metadata(Some(&name), TIMEOUT)).await;

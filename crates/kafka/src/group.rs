@@ -1,17 +1,16 @@
 //! Group offsets: written so that lag tools see something, never read by us.
 
-use std::sync::Arc;
-
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::closing::Closing;
 use crate::config::KafkaConfig;
 use crate::error::KafkaError;
 
 /// Writes the offset of one consumer group on one topic.
 pub struct GroupOffsets {
     topic: String,
-    consumer: Arc<BaseConsumer>,
+    consumer: Closing<BaseConsumer>,
 }
 
 impl GroupOffsets {
@@ -22,7 +21,7 @@ impl GroupOffsets {
     pub fn new(config: &KafkaConfig, group: &str, topic: &str) -> Result<Self, KafkaError> {
         let made = config.consumer(group).create();
         let consumer = made.map_err(|source| KafkaError::Client { brokers: config.brokers.clone(), source })?;
-        Ok(Self { topic: topic.to_owned(), consumer: Arc::new(consumer) })
+        Ok(Self { topic: topic.to_owned(), consumer: Closing::new(consumer) })
     }
 
     /// Commits `next_offset`, in the background: a failure is of no consequence.

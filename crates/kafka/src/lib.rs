@@ -10,6 +10,7 @@
 //! | [`group`] | offsets for lag tools, written and never read |
 
 pub mod admin;
+mod closing;
 pub mod config;
 mod consumer;
 pub mod error;

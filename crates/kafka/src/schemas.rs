@@ -12,6 +12,7 @@ use rdkafka::util::Timeout;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::closing::Closing;
 use crate::config::KafkaConfig;
 use crate::consumer::KafkaReader;
 use crate::error::{KafkaError, failed};
@@ -34,7 +35,7 @@ struct Inner {
     known: RwLock<HashMap<Fingerprint, Arc<RowSchema>>>,
     /// Reads forward on a miss. One at a time: the others find what it has read.
     reader: Mutex<KafkaReader>,
-    producer: FutureProducer,
+    producer: Closing<FutureProducer>,
     config: KafkaConfig,
 }
 
@@ -45,7 +46,9 @@ impl SchemaTopic {
     /// [`KafkaError::Client`], [`KafkaError::Transport`].
     pub async fn open(config: &KafkaConfig, topic: &str) -> Result<Self, KafkaError> {
         let made = config.schema_producer().create();
-        let producer = made.map_err(|source| KafkaError::Client { brokers: config.brokers.clone(), source })?;
+        let producer: FutureProducer =
+            made.map_err(|source| KafkaError::Client { brokers: config.brokers.clone(), source })?;
+        let producer = Closing::new(producer);
         let mut reader = KafkaReader::new(config, topic)?.at_first_held();
         // A client that was never asked anything finds the partition's leader only a second after it is told to read.
         // Whether brokers answer is the first read's to tell.
