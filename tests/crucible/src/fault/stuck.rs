@@ -41,10 +41,6 @@ impl Fault for Stuck {
         format!("{what}: that must halt a task under its name, and `lutra adopt --from-target` goes on")
     }
 
-    fn by_default(&self) -> bool {
-        self.poison
-    }
-
     fn wanted(&self) -> u64 {
         20
     }
