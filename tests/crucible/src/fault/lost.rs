@@ -12,7 +12,7 @@ use mysql_async::prelude::Queryable;
 use super::failover::write_errant;
 use super::{Family, Fault, Injury, Need, Recovery};
 use crate::findings::Invariant;
-use crate::ground::roles::{executed, more, subtract};
+use crate::ground::roles::{executed, subtract};
 use crate::plan::Dice;
 use crate::rig::{EACH, LIMIT, Rig};
 use crate::watch::named;
@@ -87,11 +87,12 @@ impl Fault for LostTail {
                 ground.hold_writers();
                 rig.world.caught_up(LIMIT).await?;
             }
-            let tail = more(old, new).await?;
-            ensure!(!tail.is_empty(), "the replica has everything");
             let had = executed(&old.url()).await?;
             old.kill()?;
+            // What it has received it executes before it is one of its own.
             replication.promote(LIMIT).await?;
+            let tail = subtract(new, &had, &executed(&new.url()).await?).await?;
+            ensure!(!tail.is_empty(), "the replica has everything");
             let mut own = Vec::new();
             for _ in 0..dice.number(1..=3) {
                 own.push(write_errant(rig, new.name()).await?);
