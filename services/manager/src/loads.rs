@@ -418,7 +418,7 @@ mod tests {
         assert_eq!((request.id, request.again), (again, true));
         // Another specification changes neither.
         let mut other = spec.clone();
-        other.start = lutra_spec::PipelineStart::Now;
+        other.start = lutra_spec::PipelineStart::Time(5);
         let changed = wanted_request(Some(request), &other, None).unwrap();
         assert_eq!((changed.id, changed.again, changed.pipeline == other), (again, true, true));
 
