@@ -428,7 +428,7 @@ mod tests {
         let chosen = |names: &[&str]| of(names, Form::default());
         assert_eq!(chosen(&["kill-loader"]).unwrap(), ["kill-loader"]);
         assert_eq!(chosen(&["kill-loader", "kill-"]).unwrap().len(), 4);
-        assert_eq!(chosen(&["kafka"]).unwrap().len(), 7);
+        assert_eq!(chosen(&["kafka"]).unwrap().len(), 8);
         assert!(chosen(&["broker-killed"]).is_err_and(|e| e.to_string().contains("--brokers 3")));
         let three = Form { brokers: 3, ..Form::default() };
         assert_eq!(of(&["broker-killed"], three).unwrap(), ["broker-killed"]);
