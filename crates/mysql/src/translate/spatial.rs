@@ -82,7 +82,7 @@ mod tests {
             to_mariadb(
                 "CREATE TABLE `t` (`g` geometry NOT NULL /*!80003 SRID 4326 */ COMMENT 'SRID 1', p POINT DEFAULT (POINT(1, 2)) srid 0, i INT)"
             ),
-            "CREATE TABLE `t` (`g` geometry REF_SYSTEM_ID=4326 NOT NULL    COMMENT 'SRID 1', p POINT REF_SYSTEM_ID=0 DEFAULT (POINT(1, 2)) , i INT)"
+            "CREATE TABLE `t` (`g` geometry REF_SYSTEM_ID=4326 NOT NULL      COMMENT 'SRID 1', p POINT REF_SYSTEM_ID=0 DEFAULT (POINT(1, 2)) , i INT)"
         );
         assert_eq!(
             to_mariadb("ALTER TABLE t MODIFY point point NOT NULL SRID 4326 AFTER x"),
