@@ -363,7 +363,7 @@ async fn ddl_whose_intent_was_left_open_is_settled() {
     // A first start makes the slot rows.
     let load = start(&source, LoadSettings::new("ld-intent", 1)).await;
     let mut progress = load.progress.clone();
-    progress.wait_for(|p| p.state == "seeking").await.unwrap();
+    progress.wait_for(|p| matches!(p.state, "seeking" | "running")).await.unwrap();
     load.stop().await;
     let name = lutra_change::TableName::new("ld_intent", "t");
     let statement = "CREATE TABLE ld_intent.t (id INT PRIMARY KEY)";
