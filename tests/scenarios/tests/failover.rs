@@ -9,8 +9,7 @@ use lutra_harness::link::{Conditions, Link};
 use lutra_harness::mysql::{connect, execute};
 use lutra_harness::services::Service;
 use lutra_harness::{Flavour, Home, Installation, Stack, StackSpec};
-use lutra_scenarios::world::flavour;
-use lutra_scenarios::{World, WorldOptions};
+use lutra_scenarios::{World, WorldOptions, binlog_end, executed};
 use mysql_async::Row;
 use mysql_async::prelude::{FromValue, Queryable};
 
@@ -112,9 +111,7 @@ async fn fails_over(spec: StackSpec, name: &str) -> Result<()> {
     let replica = replica(&world)?;
     rows(&world, &world.source_url, 0, 20).await?;
     world.stack().replication().await?.wait(LIMIT).await?;
-    let mariadb = flavour(&world.source_url).await?.is_mariadb();
-    let executed = if mariadb { "SELECT @@GLOBAL.gtid_binlog_pos" } else { "SELECT @@GLOBAL.gtid_executed" };
-    let early = ask::<String>(&world.source_url, executed).await?.replace('\n', "");
+    let early = executed(&world.source_url).await?;
     // What it has received and not executed: behind, and nothing is lost.
     execute(&replica, &["STOP REPLICA SQL_THREAD"]).await?;
     rows(&world, &world.source_url, 20, 20).await?;
@@ -139,13 +136,8 @@ async fn fails_over(spec: StackSpec, name: &str) -> Result<()> {
 
 /// Waits until the replica has fetched everything.
 async fn received(world: &World) -> Result<()> {
-    let end = async |url: &str| -> Result<String> {
-        let mariadb = flavour(url).await?.is_mariadb();
-        let status = if mariadb { "SHOW MASTER STATUS" } else { "SHOW BINARY LOG STATUS" };
-        let row: Row = connect(url).await?.query_first(status).await?.context("the binlog's end")?;
-        Ok(format!("{}:{}", row.get::<String, _>(0).unwrap_or_default(), row.get::<u64, _>(1).unwrap_or_default()))
-    };
-    let wanted = end(&world.source_url).await?;
+    let (file, offset) = binlog_end(&world.source_url).await?;
+    let wanted = format!("{file}:{offset}");
     let replica = replica(world)?;
     let deadline = Instant::now() + LIMIT;
     loop {
@@ -222,7 +214,7 @@ async fn a_source_that_lost_what_its_target_has_is_rewound_and_its_tables_are_lo
     rows(&world, &world.source_url, 0, 30).await?;
     world.stack().replication().await?.wait(LIMIT).await?;
     execute(&replica, &["STOP REPLICA IO_THREAD"]).await?;
-    let executed = ask::<String>(&world.source_url, "SELECT @@GLOBAL.gtid_executed").await?.replace('\n', "");
+    let executed = executed(&world.source_url).await?;
     // A tail that only the target gets: rows, a changed definition, a table.
     let lost =
         ["CREATE TABLE only_lost (id INT)", "INSERT INTO only_lost VALUES (1)", "ALTER TABLE t ADD COLUMN gone INT"];
@@ -296,15 +288,14 @@ async fn a_purged_errant_transaction_halts_by_name_and_a_chosen_place_is_the_way
         "{}: {said}",
         refused.status
     );
-    let executed: String = ask(&replica, "SELECT @@GLOBAL.gtid_executed").await?;
-    let executed = executed.replace('\n', "");
+    let executed = executed(&replica).await?;
     let shown = world.lutra(&["rewind", &source, "--to", &executed, "--dry-run"]).await?;
     ensure!(shown.contains("would go on") && shown.contains(&format!("passes over {uuid}:1")), "{shown}");
     says(&world, &["FAILED", "purged_past_log"]).await?;
     written(&world, &world.target_url, &["INSERT INTO t VALUES (3000, 'errant')"]).await?;
     // The end of the file, which holds the same.
-    let end: Row = connect(&replica).await?.query_first("SHOW BINARY LOG STATUS").await?.context("the log's end")?;
-    let place = format!("{}:{}", end.get::<String, _>(0).unwrap_or_default(), end.get::<u64, _>(1).unwrap_or_default());
+    let (file, offset) = binlog_end(&replica).await?;
+    let place = format!("{file}:{offset}");
     world.lutra(&["rewind", &source, "--to", &place]).await?;
     world.running(LIMIT).await?;
     world.source_url = replica;

@@ -8,8 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use lutra_harness::mysql::connect;
 use lutra_harness::services::Service;
 use lutra_harness::{Flavour, Home, Installation, Stack, StackSpec};
-use lutra_scenarios::world::flavour;
-use lutra_scenarios::{World, WorldOptions};
+use lutra_scenarios::{World, WorldOptions, binlog_end, executed};
 use mysql_async::Row;
 use mysql_async::prelude::{FromValue, Queryable};
 use serde_json::Value;
@@ -24,19 +23,10 @@ async fn ask<T: FromValue + Send + 'static>(url: &str, sql: &str) -> Result<T> {
     row.and_then(|row| row.get(0)).with_context(|| format!("`{sql}` gives nothing"))
 }
 
-/// What is executed at the source.
-async fn executed(world: &World) -> Result<String> {
-    let mariadb = flavour(&world.source_url).await?.is_mariadb();
-    let sql = if mariadb { "SELECT @@GLOBAL.gtid_binlog_pos" } else { "SELECT @@GLOBAL.gtid_executed" };
-    Ok(ask::<String>(&world.source_url, sql).await?.replace('\n', ""))
-}
-
-/// The end of the source's binlog.
+/// The end of the source's binlog, as a place is written.
 async fn end(world: &World) -> Result<String> {
-    let mariadb = flavour(&world.source_url).await?.is_mariadb();
-    let sql = if mariadb { "SHOW MASTER STATUS" } else { "SHOW BINARY LOG STATUS" };
-    let row: Row = connect(&world.source_url).await?.query_first(sql).await?.context("the binlog's end")?;
-    Ok(format!("{}:{}", row.get::<String, _>(0).unwrap_or_default(), row.get::<u64, _>(1).unwrap_or_default()))
+    let (file, offset) = binlog_end(&world.source_url).await?;
+    Ok(format!("{file}:{offset}"))
 }
 
 /// The source's clock, as it is written.
@@ -121,11 +111,11 @@ async fn goes_forward(world: &World) -> Result<()> {
         .await?;
     insert(world, 1..=3).await?;
     has(world, &[1, 2, 3]).await?;
-    passes_over(world, &source, 11, async |world: &World| executed(world).await).await?;
+    passes_over(world, &source, 11, async |world: &World| executed(&world.source_url).await).await?;
     has(world, &[1, 2, 3, 12]).await?;
     passes_over(world, &source, 21, async |world: &World| end(world).await).await?;
     has(world, &[1, 2, 3, 12, 22]).await?;
-    passes_over(world, &pipeline, 31, async |world: &World| executed(world).await).await?;
+    passes_over(world, &pipeline, 31, async |world: &World| executed(&world.source_url).await).await?;
     has(world, &[1, 2, 3, 12, 22, 32]).await?;
     passes_over(world, &pipeline, 41, async |world: &World| end(world).await).await?;
     has(world, &[1, 2, 3, 12, 22, 32, 42]).await
