@@ -24,7 +24,8 @@ const BOOKMARKS_WAIT: Duration = Duration::from_secs(1);
 ///
 /// One call is one start: it takes its epoch by [`TaskHandle::next_attempt`] (again for every start inside the call),
 /// works until [`TaskContext::stop`] is cancelled or it cannot go on, and returns. A panic is a failure of that task
-/// alone.
+/// alone. It is dropped at any of its await points where it does not drain in time, or another worker holds the task: what
+/// it shows to the world goes by `Drop`.
 pub trait TaskRunner: Send + Sync + 'static {
     /// Runs the task.
     fn run(&self, task: TaskContext) -> impl Future<Output = Result<TaskEnd, TaskFailure>> + Send;

@@ -35,6 +35,14 @@ impl Started<'_> {
     }
 }
 
+/// What an extraction measures of itself.
+const MEASURED: [&str; 4] = [
+    "lutra_read_lag_seconds",
+    "lutra_extractor_clock_offset_seconds",
+    "lutra_extractor_in_flight_bytes",
+    "lutra_extractor_retention_headroom_seconds",
+];
+
 /// What was done since the last time.
 #[derive(Debug)]
 pub struct Progressed<'a> {
@@ -61,13 +69,21 @@ impl Progressed<'_> {
         for (name, count) in counts {
             metrics::counter!(name, "source" => self.source.to_owned()).increment(count);
         }
-        let labels = [("source", self.source.to_owned())];
-        metrics::gauge!("lutra_read_lag_seconds", &labels).set(self.status.read_lag_seconds);
-        metrics::gauge!("lutra_extractor_clock_offset_seconds", &labels).set(self.status.clock_offset_seconds);
-        if let Some(headroom) = self.status.retention_headroom_seconds {
-            metrics::gauge!("lutra_extractor_retention_headroom_seconds", &labels).set(headroom);
+        let TaskStatus { read_lag_seconds, clock_offset_seconds, in_flight_bytes, .. } = *self.status;
+        let headroom = self.status.retention_headroom_seconds;
+        let values = [Some(read_lag_seconds), Some(clock_offset_seconds), Some(in_flight_bytes as f64), headroom];
+        for (name, value) in MEASURED.into_iter().zip(values) {
+            if let Some(value) = value {
+                metrics::gauge!(name, "source" => self.source.to_owned()).set(value);
+            }
         }
-        metrics::gauge!("lutra_extractor_in_flight_bytes", &labels).set(self.status.in_flight_bytes as f64);
+    }
+
+    /// This process does not measure them any more: another one may.
+    pub fn gone(source: &str) {
+        for name in MEASURED {
+            metrics::gauge!(name, "source" => source.to_owned()).set(f64::NAN);
+        }
     }
 }
 

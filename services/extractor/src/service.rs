@@ -65,9 +65,9 @@ pub struct Extractor {
 
 impl TaskRunner for Extractor {
     async fn run(&self, task: TaskContext) -> Result<TaskEnd, TaskFailure> {
-        let id = task.id.to_string();
+        let off = self.board.guard(&task.id);
         let outcome = Box::pin(self.extract(task)).await;
-        self.board.remove(&id);
+        drop(off);
         match outcome {
             Ok(End::Drained) => Ok(TaskEnd::Drained),
             Ok(End::Fenced) => Ok(TaskEnd::Fenced),

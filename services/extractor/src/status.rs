@@ -8,11 +8,12 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Json;
 use axum::routing::get;
-use lutra_change::{BinlogPosition, Epoch, GtidSet, Number};
+use lutra_change::{BinlogPosition, Epoch, GtidSet, Number, TaskId};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::assembler::UnitPart;
+use crate::events::Progressed;
 
 /// What was done since the start of an attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -117,9 +118,14 @@ impl Board {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).insert(task.to_owned(), (status, Instant::now()));
     }
 
-    /// The task runs here no more.
+    /// The task does not run here, or says nothing for now.
     pub fn remove(&self, task: &str) {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(task);
+    }
+
+    /// Takes a task off the board when it ends, however it does: one that is cut off (P6) ends without another word.
+    pub fn guard(&self, task: &TaskId) -> OffBoard {
+        OffBoard { board: self.clone(), task: task.clone() }
     }
 
     /// All of them, with their lags as they are now.
@@ -131,6 +137,20 @@ impl Board {
     /// The route that shows them.
     pub fn router(&self) -> Router {
         Router::new().route("/v1/tasks", get(show)).with_state(self.clone())
+    }
+}
+
+/// See [`Board::guard`].
+#[derive(Debug)]
+pub struct OffBoard {
+    board: Board,
+    task: TaskId,
+}
+
+impl Drop for OffBoard {
+    fn drop(&mut self) {
+        self.board.remove(&self.task.to_string());
+        Progressed::gone(&self.task.name);
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::blocked::BlockedTable;
 use crate::copying::CopyRow;
+use crate::events::LagsMeasured;
 
 /// Lags are measured many times a second, unless the scheduler itself waits for the target: then they are this old at most
 /// before the time since counts as lag.
@@ -116,14 +117,10 @@ pub struct Board {
 }
 
 impl Board {
-    /// Makes the progress of a pipeline's load visible.
-    pub fn put(&self, pipeline: &str, progress: ProgressReceiver) {
-        self.lock().insert(pipeline.to_owned(), progress);
-    }
-
-    /// Takes it away.
-    pub fn remove(&self, pipeline: &str) {
-        self.lock().remove(pipeline);
+    /// Makes the progress of a pipeline's load visible until what is returned is dropped.
+    pub fn put(&self, pipeline: &str, progress: ProgressReceiver) -> Shown {
+        self.lock().insert(pipeline.to_owned(), progress.clone());
+        Shown { board: self.clone(), pipeline: pipeline.to_owned(), progress, stays: false }
     }
 
     /// One load.
@@ -141,9 +138,70 @@ impl Board {
     }
 }
 
+/// A load's progress on the board. A load that is cut off (P6) ends without another word: it must not go on looking alive.
+#[derive(Debug)]
+pub struct Shown {
+    board: Board,
+    pipeline: String,
+    progress: ProgressReceiver,
+    stays: bool,
+}
+
+impl Shown {
+    /// The load is over, and its last words stay on the board until another one of the pipeline begins here.
+    pub fn stays(mut self) {
+        self.stays = true;
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        LagsMeasured::gone(&self.pipeline);
+        let mut loads = self.board.lock();
+        let own = loads.get(&self.pipeline).is_some_and(|shown| shown.same_channel(&self.progress));
+        if own && !self.stays {
+            loads.remove(&self.pipeline);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_load_that_is_dropped_in_the_middle_is_not_shown_any_more() {
+        let board = Board::default();
+        let load = async {
+            let (_progress, watched) = watch::channel(running(0));
+            let _shown = board.put("p", watched);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            () = load => {}
+            () = std::future::ready(()) => {}
+        }
+        assert!(board.get("p").is_none());
+    }
+
+    #[test]
+    fn last_words_stay_until_another_load_begins() {
+        let board = Board::default();
+        let begin = |number| {
+            let (progress, watched) = watch::channel(running(number));
+            (board.put("p", watched), progress)
+        };
+        let waiting = || board.get("p").map(|shown| shown.borrow().apply_lag_transactions);
+        begin(1).0.stays();
+        assert_eq!(waiting(), Some(1));
+        let (first, _kept) = begin(2);
+        let (second, _kept) = begin(3);
+        drop(first);
+        assert_eq!(waiting(), Some(3), "another one's");
+        drop(second);
+        assert_eq!(waiting(), None);
+    }
 
     fn running(pending: u64) -> Progress {
         let now = Some(Instant::now());

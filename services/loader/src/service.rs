@@ -55,15 +55,14 @@ pub struct LoadRunner {
 impl TaskRunner for LoadRunner {
     async fn run(&self, task: TaskContext) -> Result<TaskEnd, TaskFailure> {
         let (progress, watched) = watch::channel(Progress { state: "starting", ..Progress::default() });
-        self.board.put(&task.id.name, watched);
+        let shown = self.board.put(&task.id.name, watched);
         let ended = self.attempts(&task, &progress).await;
-        LagsMeasured::gone(&task.id.name);
-        match &ended {
-            Ok(_) => self.board.remove(&task.id.name),
-            Err(failure) => progress.send_modify(|p| {
+        if let Err(failure) = &ended {
+            progress.send_modify(|p| {
                 p.state = if failure.disposition == TaskDisposition::Halt { "halted" } else { "retrying" };
                 p.last_error = Some(format!("{}; {}", failure.message, failure.hint));
-            }),
+            });
+            shown.stays();
         }
         ended
     }

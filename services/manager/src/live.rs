@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
-use lutra_coordination::WorkerStatus;
+use lutra_change::TaskId;
+use lutra_coordination::{WorkerKey, WorkerStatus};
 use serde_json::Value;
 
 use crate::error::chain;
@@ -12,11 +13,18 @@ use crate::manager::Manager;
 /// How long a worker may take to say what it measures.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// What the workers say, by task; and who did not answer.
+/// What the workers say of their tasks, by worker; and who did not answer.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
-    pub(crate) tasks: BTreeMap<String, Value>,
+    tasks: BTreeMap<String, BTreeMap<String, Value>>,
     pub(crate) silent: BTreeMap<String, String>,
+}
+
+impl Live {
+    /// What a task's owner says of it. What another worker says, which had it before, is past.
+    pub(crate) fn of(&self, owner: &WorkerKey, task: &TaskId) -> Option<&Value> {
+        self.tasks.get(&owner.to_string())?.get(&task.to_string())
+    }
 }
 
 /// Asks all workers at once.
@@ -29,7 +37,9 @@ pub(crate) async fn ask<'a>(manager: &Manager, workers: impl Iterator<Item = &'a
     let mut live = Live::default();
     for (worker, answer) in answers {
         match answer {
-            Ok(value) => by_task(value, &mut live.tasks),
+            Ok(value) => {
+                live.tasks.insert(worker, by_task(value));
+            }
             Err(error) => {
                 live.silent.insert(worker, chain(&error));
             }
@@ -44,27 +54,25 @@ async fn tasks(manager: &Manager, address: &str) -> Result<Value, reqwest::Error
 }
 
 /// A worker answers a list of objects with their `task`, plain or under `tasks`; or an object by task.
-fn by_task(answer: Value, into: &mut BTreeMap<String, Value>) {
+fn by_task(answer: Value) -> BTreeMap<String, Value> {
     let answer = match answer {
         Value::Object(mut object) if object.contains_key("tasks") => object.remove("tasks").unwrap_or_default(),
         other => other,
     };
+    let named = |item: Value| {
+        let id = ["task", "id"].iter().find_map(|key| item.get(key)).and_then(Value::as_str).map(str::to_owned);
+        Some((id?, item))
+    };
     match answer {
-        Value::Array(items) => {
-            for item in items {
-                let id = ["task", "id"].iter().find_map(|key| item.get(key)).and_then(Value::as_str).map(str::to_owned);
-                if let Some(id) = id {
-                    into.insert(id, item);
-                }
-            }
-        }
-        Value::Object(object) => into.extend(object),
-        _ => {}
+        Value::Array(items) => items.into_iter().filter_map(named).collect(),
+        Value::Object(object) => object.into_iter().collect(),
+        _ => BTreeMap::new(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use lutra_change::TaskKind;
     use serde_json::json;
 
     use super::*;
@@ -73,9 +81,19 @@ mod tests {
     fn answers_are_sorted_by_task() {
         for answer in [json!([{"task": "load/p", "x": 1}]), json!({"tasks": [{"id": "load/p"}]}), json!({"load/p": {}})]
         {
-            let mut tasks = BTreeMap::new();
-            by_task(answer, &mut tasks);
-            assert_eq!(tasks.keys().collect::<Vec<_>>(), ["load/p"]);
+            assert_eq!(by_task(answer).keys().collect::<Vec<_>>(), ["load/p"]);
         }
+    }
+
+    #[test]
+    fn a_task_is_told_of_by_its_owner_alone() {
+        let task = TaskId::new(TaskKind::Load, "p");
+        let says = |rows: u64| BTreeMap::from([(task.to_string(), json!({ "rows": rows }))]);
+        let keys = ["old", "owner", "other"].map(|id| WorkerKey::new("loader", id));
+        let [old, owner, other] = &keys;
+        let tasks = BTreeMap::from([(owner.to_string(), says(7)), (old.to_string(), says(3))]);
+        let live = Live { tasks, ..Live::default() };
+        assert_eq!(live.of(owner, &task).and_then(|said| said["rows"].as_u64()), Some(7));
+        assert_eq!(live.of(other, &task), None);
     }
 }

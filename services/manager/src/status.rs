@@ -228,7 +228,7 @@ pub(crate) fn task(cluster: &ClusterSnapshot, live: Option<&Live>, id: &TaskId) 
     let worker = running.map(|r| &r.worker).or_else(|| cluster.worker_of(id));
     let state = cluster.state_of(id)?;
     let detail = running.map(|r| r.detail.clone()).unwrap_or_default();
-    let measured = live.and_then(|live| live.tasks.get(&id.to_string()).cloned());
+    let measured = live.zip(worker).and_then(|(live, owner)| live.of(owner, id).cloned());
     let note = match state {
         ObservedState::Pending => Some(unowned(cluster, id.kind.service())),
         ObservedState::Running => retrying(measured.as_ref().unwrap_or(&detail)).or_else(|| warned(measured.as_ref()?)),

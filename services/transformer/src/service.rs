@@ -43,8 +43,9 @@ struct Runner {
 
 impl TaskRunner for Runner {
     async fn run(&self, context: TaskContext) -> Result<TaskEnd, TaskFailure> {
+        let shown = self.board.guard(&context.id.name);
         let ended = Box::pin(task::run(&self.kafka, &context, &self.board)).await;
-        self.board.forget(&context.id.name);
+        drop(shown);
         ended.or_else(|error| disposition::of(&error))
     }
 }
@@ -53,6 +54,18 @@ impl TaskRunner for Runner {
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     tasks: Mutex<BTreeMap<String, Measured>>,
+}
+
+/// See [`Board::guard`].
+struct OffBoard<'b> {
+    board: &'b Board,
+    pipeline: &'b str,
+}
+
+impl Drop for OffBoard<'_> {
+    fn drop(&mut self) {
+        self.board.forget(self.pipeline);
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -88,6 +101,11 @@ impl Board {
     /// It does not run any more, or not yet again.
     pub(crate) fn forget(&self, pipeline: &str) {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(pipeline);
+    }
+
+    /// Forgets a task when it ends, however it does: one that is cut off (P6) ends without another word.
+    fn guard<'b>(&'b self, pipeline: &'b str) -> OffBoard<'b> {
+        OffBoard { board: self, pipeline }
     }
 
     fn show(&self) -> Value {
