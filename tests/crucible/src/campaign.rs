@@ -58,6 +58,8 @@ pub struct Budget {
     pub each: bool,
     /// Faults between two rests.
     pub rest_every: u64,
+    /// How many times as long writers rest.
+    pub slower: u32,
     /// Told when somebody wants it to end: it does at the next rest.
     pub stop: CancellationToken,
 }
@@ -236,7 +238,7 @@ pub async fn run(
     };
     let sampler = Sampler::start(copy, findings.clone());
     let (pulse, began, record) = (Arc::clone(&sampler.pulse), Instant::now(), Arc::new(Mutex::new(Record::default())));
-    let (stop, pace) = (CancellationToken::new(), Pace::default());
+    let (stop, pace) = (CancellationToken::new(), Pace::slowed(budget.slower));
     let monitor = Monitor {
         rig: &rig,
         bank: bank.clone(),
@@ -392,6 +394,7 @@ impl Running<'_> {
         (run.samples, run.commits, run.rows) = (self.pulse.samples(), self.auditor.commits, self.auditor.rows);
         run.timeline = record.seconds;
         run.peaks = record.peaks;
+        run.trends = record.lives.judge(&self.findings);
         run.broken_off = done.as_ref().err().map(|error| format!("{error:#}"));
         findings::add(&mut self.campaign.invariants, &self.findings.all());
         self.campaign.runs.push(std::mem::take(run));

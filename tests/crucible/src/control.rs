@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use lutra_harness::mysql::{connect, execute};
+use lutra_harness::process::ProcessId;
 use lutra_harness::services::Service;
 use mysql_async::prelude::Queryable;
 use serde_json::json;
@@ -20,6 +21,7 @@ use crate::report::{Campaign, ControlOutcome};
 use crate::rig::{LIMIT, Rig};
 use crate::watch::audit::{Auditor, Subject};
 use crate::watch::conserved::{Counted, Verdict};
+use crate::watch::flat::Lives;
 use crate::watch::health::{Monitor, Record, STALL};
 use crate::watch::resources::{self, BOUND, Usage};
 use crate::watch::sampler::Sampled;
@@ -58,6 +60,8 @@ pub enum Control {
     Paused,
     /// A bound that no process keeps.
     Bounded,
+    /// A process that takes more and more.
+    Leaking,
     /// A row that was read and not applied.
     Unconserved,
     /// A loader that does not come back in time.
@@ -72,7 +76,7 @@ pub enum Control {
 
 impl Control {
     /// All of them; the last ones ruin their cluster.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Torn,
         Self::Doubled,
         Self::Lost,
@@ -85,6 +89,7 @@ impl Control {
         Self::Stalled,
         Self::Paused,
         Self::Bounded,
+        Self::Leaking,
         Self::Unconserved,
         Self::Gone,
         Self::Unnamed,
@@ -108,6 +113,7 @@ impl Control {
             Self::Stalled => "stalled",
             Self::Paused => "paused",
             Self::Bounded => "bounded",
+            Self::Leaking => "leaking",
             Self::Unconserved => "unconserved",
             Self::Gone => "gone",
             Self::Unnamed => "unnamed",
@@ -132,6 +138,9 @@ impl Control {
             Self::Stalled => "slot rows are locked for longer than 10 s and the watcher is shown a status of before",
             Self::Paused => "all loaders are frozen for 4 s as if ZooKeeper were away",
             Self::Bounded => "the bound of memory is set to 1 MiB",
+            Self::Leaking => {
+                "a process that opens one file after the other is watched, a tenth of a second for a minute"
+            }
             Self::Unconserved => "the loaders' counter is told with one row less",
             Self::Gone => "all loaders are frozen while a change must arrive within 3 s",
             Self::Unnamed => "a lost tail is looked for in the status of a cluster that has none",
@@ -158,6 +167,7 @@ impl Control {
             Self::Stalled => Invariant::NotHealthyWhileStalled,
             Self::Paused => Invariant::FlowsWithoutZookeeper,
             Self::Bounded => Invariant::BoundedResources,
+            Self::Leaking => Invariant::FlatResources,
             Self::Unconserved => Invariant::Conserved,
             Self::Gone => Invariant::Recovers,
             Self::Unnamed => Invariant::Named,
@@ -322,9 +332,11 @@ async fn one(control: Control, rig: &Rig, works: &Works, seed: u64, findings: &F
         }
         Control::Bounded => {
             let processes = rig.world.services.iter().map(|(name, s)| (name.clone(), s.process().id()));
-            resources::look(processes, &mut BTreeMap::new(), Usage { mib: 1, ..BOUND }, findings);
+            let bound = Usage { mib: 1, ..BOUND };
+            resources::look(processes, &mut BTreeMap::new(), &mut Lives::default(), bound, findings);
             Ok(())
         }
+        Control::Leaking => leaking(findings).await,
         _ => Ok(()),
     };
     working.stop().await?;
@@ -394,6 +406,26 @@ async fn stalled(rig: &Rig, sampler: &Sampler, names: &Names, findings: &Finding
     tokio::join!(monitor.run(Instant::now(), stop.clone()), limit);
     conn.query_drop("ROLLBACK").await?;
     conn.disconnect().await.context("let the slot rows go")
+}
+
+/// A process that keeps what it opens, watched as a service is.
+async fn leaking(findings: &Findings) -> Result<()> {
+    const MINUTE: Duration = Duration::from_millis(100);
+    const MINUTES: u32 = 70;
+    let leak = "for i in $(seq 400); do exec {kept}</dev/null; sleep 0.05; done";
+    let mut process =
+        std::process::Command::new("bash").args(["-c", leak]).spawn().context("start a process that leaks")?;
+    let id = i32::try_from(process.id()).ok().and_then(ProcessId::of).context("it is gone")?;
+    let mut lives = Lives::in_minutes_of(MINUTE);
+    for _ in 0..MINUTES * 2 {
+        tokio::time::sleep(MINUTE / 2).await;
+        if let Some(usage) = Usage::of(id) {
+            lives.saw("a process that leaks", id, usage);
+        }
+    }
+    process.kill().and_then(|()| process.wait()).context("end it")?;
+    lives.judge(findings);
+    Ok(())
 }
 
 /// All loaders, frozen; `false` wakes them.

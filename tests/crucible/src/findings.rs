@@ -29,8 +29,10 @@ pub enum Invariant {
     NotHealthyWhileStalled,
     /// Running tasks do not rest while ZooKeeper is away.
     FlowsWithoutZookeeper,
-    /// Memory, descriptors and threads of every service stay in bounds.
+    /// Memory, descriptors, connections and threads of every service stay in bounds.
     BoundedResources,
+    /// They do not grow over an hour.
+    FlatResources,
     /// Rows read are rows applied.
     Conserved,
     /// The conditions that a workload states of itself hold.
@@ -43,7 +45,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NothingLost,
         Self::NothingDoubled,
         Self::NothingTorn,
@@ -55,6 +57,7 @@ impl Invariant {
         Self::NotHealthyWhileStalled,
         Self::FlowsWithoutZookeeper,
         Self::BoundedResources,
+        Self::FlatResources,
         Self::Conserved,
         Self::Consistent,
         Self::Recovers,
@@ -75,7 +78,8 @@ impl Invariant {
             Self::NoForeignCommit => "no commit under an epoch older than one that has committed or fenced",
             Self::NotHealthyWhileStalled => "status does not look healthy while nothing moved for 10 s and work waits",
             Self::FlowsWithoutZookeeper => "commits go on while ZooKeeper is away",
-            Self::BoundedResources => "memory, descriptors and threads of each service stay in bounds",
+            Self::BoundedResources => "memory, descriptors, connections and threads of each service stay in bounds",
+            Self::FlatResources => "and do not grow in a process that lives for an hour",
             Self::Conserved => "rows read at the source = rows applied at the target, by the services' own counters",
             Self::Consistent => "a workload's own conditions hold (TPC-C)",
             Self::Recovers => "work goes on by itself within 120 s after each fault",

@@ -106,6 +106,8 @@ impl Ground {
         let pair = StackSpec::pair("crucible").relaxed().of(Flavour::MySql, form.target);
         let mut spec = pair.spread(form.brokers, form.zookeepers);
         spec.kafka_advertised = kafka.iter().map(Link::port).collect();
+        // There are no events to be run, and a MySQL server that shuts down while its scheduler is on spins for seconds.
+        spec = spec.with_mysql_settings(&["event_scheduler=OFF"]);
         if form.replica {
             // Each of the two may be the other's replica.
             spec = spec.with_mysql_settings(&["relay_log=relay", "relay_log_recovery=ON"]).with_replica();

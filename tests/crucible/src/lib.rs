@@ -82,6 +82,9 @@ pub struct Arguments {
     /// Faults between two rests
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub rest_every: u64,
+    /// The writers rest so many times as long: where several rigs share a machine
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub slower: u32,
     /// Say what there is, and what of it this machine can do
     #[arg(long)]
     pub list: bool,
@@ -148,8 +151,8 @@ pub async fn run(arguments: Arguments) -> Result<bool> {
     let ground = Arc::new(Ground::start(form).await?);
     let mut done = Ok(());
     if !only_controls {
-        let Arguments { minutes, faults, each, rest_every, .. } = arguments;
-        let budget = Budget { minutes, faults, each, rest_every, stop: stop.clone() };
+        let Arguments { minutes, faults, each, rest_every, slower, .. } = arguments;
+        let budget = Budget { minutes, faults, each, rest_every, slower, stop: stop.clone() };
         done = campaign::run(&ground, &choice, &budget, seed, &chronicle, &mut campaign).await;
     }
     if done.is_ok() && !controls.is_empty() {

@@ -74,8 +74,8 @@ impl Fault for Brokers {
 
     fn wanted(&self) -> u64 {
         match self.way {
-            Way::Rolling | Way::Quorum => 10,
-            Way::Killed | Way::Frozen | Way::Moved => 20,
+            Way::Rolling | Way::Quorum | Way::Killed => 10,
+            Way::Frozen | Way::Moved => 100,
         }
     }
 

@@ -72,7 +72,7 @@ impl Fault for Server {
     fn wanted(&self) -> u64 {
         match self.way {
             Way::Away => 10,
-            Way::Restart | Way::Frozen => 50,
+            Way::Restart | Way::Frozen => 100,
         }
     }
 
@@ -138,7 +138,7 @@ impl Fault for Ensemble {
     }
 
     fn wanted(&self) -> u64 {
-        if self.quorum { 50 } else { 10 }
+        if self.quorum { 100 } else { 10 }
     }
 
     fn lacks(&self, form: Form) -> Option<&'static str> {

@@ -6,7 +6,7 @@ use lutra_harness::services::{Service, ServiceProcess};
 
 use super::{Family, Fault, Injury, Recovery};
 use crate::plan::Dice;
-use crate::rig::{LIMIT, Rig};
+use crate::rig::Rig;
 
 /// Named places, with whether DDL or a large transaction leads there.
 const POINTS: [(Service, &str); 12] = [
@@ -27,6 +27,10 @@ const POINTS: [(Service, &str); 12] = [
 pub(super) fn all() -> Vec<Box<dyn Fault>> {
     POINTS.into_iter().map(|(service, point)| -> Box<dyn Fault> { Box::new(Crash { service, point }) }).collect()
 }
+
+/// So often is done what leads to a place, and so long is waited each time for the process to die of it.
+const ROUNDS: u32 = 30;
+const ROUND: std::time::Duration = std::time::Duration::from_secs(3);
 
 struct Crash {
     service: Service,
@@ -77,10 +81,6 @@ impl Fault for Crash {
         format!("the {} that owns the task aborts at the {}", self.service, self.point)
     }
 
-    fn wanted(&self) -> u64 {
-        20
-    }
-
     fn inject<'a>(&'a self, rig: &'a Rig, dice: &'a mut Dice) -> BoxFuture<'a, Result<Injury>> {
         Box::pin(async move {
             let owner = rig.owner(self.service).await?;
@@ -89,16 +89,21 @@ impl Fault for Crash {
             restart_with(owner, &[("LUTRA_CRASH_POINT", &format!("{}:{times}", self.point))])?;
             // Until it has died: what leads to some places comes once in each round.
             let mut died = false;
-            for _ in 0..6 {
+            for _ in 0..ROUNDS {
                 a_bit_of_everything(rig).await?;
-                died = owner.wait(std::time::Duration::from_secs(10)).await.is_ok();
+                died = owner.wait(ROUND).await.is_ok();
                 if died {
                     break;
                 }
             }
             let injury = Injury::now(victim, Recovery::Restart);
             restart_with(owner, &[])?;
-            anyhow::ensure!(died, "{} was not reached in {LIMIT:?}\n{}", self.point, rig.world.logs());
+            anyhow::ensure!(
+                died,
+                "{} was not reached in {ROUNDS} rounds of {ROUND:?}\n{}",
+                self.point,
+                rig.world.logs()
+            );
             Ok(injury)
         })
     }

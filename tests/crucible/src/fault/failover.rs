@@ -38,10 +38,6 @@ impl Fault for FailOver {
         )
     }
 
-    fn wanted(&self) -> u64 {
-        if self.errant { 50 } else { 100 }
-    }
-
     fn needs(&self) -> Option<Need> {
         Some(Need::Replica)
     }

@@ -64,13 +64,6 @@ impl Fault for Broker {
         (form.brokers != 1).then_some(ONE_BROKER)
     }
 
-    fn wanted(&self) -> u64 {
-        match self.way {
-            Way::Kill | Way::Restart | Way::TailLost | Way::Replayed => 20,
-            Way::Freeze => 50,
-        }
-    }
-
     fn inject<'a>(&'a self, rig: &'a Rig, dice: &'a mut Dice) -> BoxFuture<'a, Result<Injury>> {
         Box::pin(async move {
             let broker = rig.ground.stack.kafka()?;

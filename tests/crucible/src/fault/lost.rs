@@ -53,7 +53,7 @@ impl Fault for LostTail {
     }
 
     fn wanted(&self) -> u64 {
-        20
+        10
     }
 
     fn by_default(&self) -> bool {
@@ -165,7 +165,7 @@ impl Fault for Purged {
     }
 
     fn wanted(&self) -> u64 {
-        20
+        10
     }
 
     fn by_default(&self) -> bool {

@@ -205,7 +205,8 @@ pub trait Fault: Send + Sync {
     fn needs(&self) -> Option<Need> {
         None
     }
-    /// How many a whole campaign wants: 100 of those that take seconds, 10 of the others.
+    /// How many a whole campaign wants: 100 of those that take seconds (ten at most, from the draw to the commit behind
+    /// it, on a machine of its own), 10 of the others.
     fn wanted(&self) -> u64 {
         100
     }

@@ -31,10 +31,6 @@ impl Fault for Rotated {
             .to_owned()
     }
 
-    fn wanted(&self) -> u64 {
-        50
-    }
-
     fn inject<'a>(&'a self, rig: &'a Rig, _dice: &'a mut Dice) -> BoxFuture<'a, Result<Injury>> {
         Box::pin(async move {
             let (extractors, loaders) = rig.users()?;

@@ -132,10 +132,6 @@ impl Fault for Rolling {
         "SIGTERM to every process, one after the other, each back before the next goes".to_owned()
     }
 
-    fn wanted(&self) -> u64 {
-        10
-    }
-
     fn inject<'a>(&'a self, rig: &'a Rig, _dice: &'a mut Dice) -> BoxFuture<'a, Result<Injury>> {
         Box::pin(async move {
             let injury = Injury::now("all", Recovery::HandOver);

@@ -40,10 +40,6 @@ impl Fault for Starved {
         "twice as many busy processes as there are processors, for 2 to 5 s".to_owned()
     }
 
-    fn wanted(&self) -> u64 {
-        20
-    }
-
     fn inject<'a>(&'a self, _rig: &'a Rig, dice: &'a mut Dice) -> BoxFuture<'a, Result<Injury>> {
         Box::pin(async move {
             let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
@@ -100,10 +96,6 @@ impl Fault for Capped {
             .to_owned()
     }
 
-    fn wanted(&self) -> u64 {
-        20
-    }
-
     fn inject<'a>(&'a self, rig: &'a Rig, dice: &'a mut Dice) -> BoxFuture<'a, Result<Injury>> {
         Box::pin(async move {
             let services = [Service::Extractor, Service::Transformer, Service::Loader];
@@ -153,10 +145,6 @@ impl Fault for Clock {
 
     fn needs(&self) -> Option<Need> {
         Some(Need::Clocks)
-    }
-
-    fn wanted(&self) -> u64 {
-        20
     }
 
     fn inject<'a>(&'a self, rig: &'a Rig, dice: &'a mut Dice) -> BoxFuture<'a, Result<Injury>> {

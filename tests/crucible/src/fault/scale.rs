@@ -51,10 +51,6 @@ impl Fault for Scaled {
         )
     }
 
-    fn wanted(&self) -> u64 {
-        20
-    }
-
     fn needs(&self) -> Option<Need> {
         Some(Need::Spares)
     }

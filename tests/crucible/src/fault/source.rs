@@ -57,13 +57,6 @@ impl Fault for Source {
         .to_owned()
     }
 
-    fn wanted(&self) -> u64 {
-        match self.way {
-            Way::Kill | Way::Restart => 20,
-            _ => 50,
-        }
-    }
-
     fn inject<'a>(&'a self, rig: &'a Rig, dice: &'a mut Dice) -> BoxFuture<'a, Result<Injury>> {
         Box::pin(async move {
             let server = rig.ground.primary()?;

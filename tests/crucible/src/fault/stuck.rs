@@ -41,10 +41,6 @@ impl Fault for Stuck {
         format!("{what}: that must halt a task under its name, and `lutra adopt --from-target` goes on")
     }
 
-    fn wanted(&self) -> u64 {
-        20
-    }
-
     fn inject<'a>(&'a self, rig: &'a Rig, dice: &'a mut Dice) -> BoxFuture<'a, Result<Injury>> {
         Box::pin(async move {
             let owners = [rig.world.source(), rig.world.pipeline()];

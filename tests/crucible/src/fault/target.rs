@@ -97,14 +97,6 @@ impl Fault for Target {
         (self.way == Way::SlowDisk && !has_strace()).then(|| "strace is not here".to_owned())
     }
 
-    fn wanted(&self) -> u64 {
-        match self.way {
-            Way::Kill | Way::Restart | Way::SlowDisk => 20,
-            Way::LostAnswer | Way::Connections | Way::Deadlock => 100,
-            _ => 50,
-        }
-    }
-
     fn inject<'a>(&'a self, rig: &'a Rig, dice: &'a mut Dice) -> BoxFuture<'a, Result<Injury>> {
         Box::pin(async move {
             let (server, url) = (rig.ground.stack.mysql("target")?, &rig.world.target_url);

@@ -215,18 +215,27 @@ fn plots(run: &Run) -> String {
 }
 
 fn peaks(run: &Run) -> String {
-    let mut text = "<table><tr><th>process<th class=\"n\">most MiB<th class=\"n\">most descriptors<th class=\"n\">most threads</tr>".to_owned();
+    let mut text = "<table><tr><th>process<th class=\"n\">most MiB<th class=\"n\">most descriptors<th class=\"n\">most connections<th class=\"n\">most threads</tr>".to_owned();
     for (name, peak) in &run.peaks {
         let _ = write!(
             text,
-            "<tr><td>{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}</tr>",
+            "<tr><td>{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}</tr>",
             escaped(name),
             peak.mib,
             peak.descriptors,
+            peak.connections,
             peak.threads
         );
     }
-    text + "</table>"
+    text += "</table>";
+    if !run.trends.is_empty() {
+        text += "<table><tr><th>lived for an hour<th>minutes<th>MiB<th>descriptors<th>connections<th>threads</tr>";
+    }
+    for trend in &run.trends {
+        let words = trend.words().join("<td>");
+        let _ = write!(text, "<tr><td>{}<td>{}<td>{words}</tr>", escaped(&trend.process), trend.minutes);
+    }
+    text + if run.trends.is_empty() { "" } else { "</table>" }
 }
 
 fn unable(campaign: &Campaign) -> String {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::fault::{Family, Recovery};
 use crate::findings::{self, Invariant, Standing};
 use crate::statistics::Distribution;
+use crate::watch::flat::Trend;
 use crate::watch::health::Second;
 use crate::watch::resources::Usage;
 
@@ -84,6 +85,9 @@ pub struct Run {
     pub marks: Vec<Mark>,
     /// The most that each process had.
     pub peaks: BTreeMap<String, Usage>,
+    /// What became of what processes had that lived for an hour.
+    #[serde(default)]
+    pub trends: Vec<Trend>,
     /// Why it ended before its time, if it did.
     pub broken_off: Option<String>,
 }

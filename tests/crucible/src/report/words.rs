@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::Campaign;
 use crate::findings::Invariant;
 use crate::statistics::Distribution;
+use crate::watch::flat::Trend;
 
 /// The whole report.
 pub(super) fn page(campaign: &Campaign) -> String {
@@ -44,9 +45,25 @@ pub(super) fn page(campaign: &Campaign) -> String {
             run.commits
         );
     }
+    text += &trends(campaign);
     for run in campaign.runs.iter().filter(|run| run.broken_off.is_some()) {
         let why = run.broken_off.as_deref().and_then(|why| why.lines().next()).unwrap_or_default();
         let _ = writeln!(text, "\nThe run with seed {} was broken off: {why}", run.seed);
+    }
+    text
+}
+
+/// What became of what processes had that lived for an hour: behind their start, in their last minute, and by the fitted line.
+fn trends(campaign: &Campaign) -> String {
+    let lives: Vec<(u64, &Trend)> = campaign.runs.iter().flat_map(|r| r.trends.iter().map(|t| (r.seed, t))).collect();
+    if lives.is_empty() {
+        return String::new();
+    }
+    let mut text = "\n## Processes that lived for an hour\n\n| seed | process | minutes | MiB | descriptors | connections | threads |\n\
+                    |---|---|---:|---|---|---|---|\n"
+        .to_owned();
+    for (seed, trend) in lives {
+        let _ = writeln!(text, "| {seed} | {} | {} | {} |", trend.process, trend.minutes, trend.words().join(" | "));
     }
     text
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::Pulse;
+use super::flat::Lives;
 use super::resources::{self, Usage};
 use crate::findings::{Findings, Invariant};
 use crate::rig::Rig;
@@ -47,6 +48,8 @@ pub struct Record {
     pub seconds: Vec<Second>,
     /// The most that each process had.
     pub peaks: BTreeMap<String, Usage>,
+    /// What each had, minute by minute.
+    pub lives: Lives,
 }
 
 /// Watches until told to stop.
@@ -82,12 +85,12 @@ impl Monitor<'_> {
             let waiting = self.waiting(&mut source, &mut target).await;
             let count = self.pulse.count();
             waiting.into_iter().for_each(|lines| self.pace.follow(lines));
-            self.resources();
+            let mib = self.resources();
             let now = Second {
                 at: began.elapsed().as_secs_f64(),
                 commits: count - before,
                 waiting,
-                mib: self.memory(),
+                mib,
                 pace: self.pace.percent(),
             };
             self.record.lock().unwrap_or_else(PoisonError::into_inner).seconds.push(now);
@@ -116,15 +119,12 @@ impl Monitor<'_> {
         }
     }
 
-    fn resources(&self) {
+    /// What the services have is held against its bounds; their memory together.
+    fn resources(&self) -> u64 {
         let processes = self.rig.world.services.iter().map(|(name, s)| (name.clone(), s.process().id()));
         let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-        resources::look(processes.filter(|(_, id)| id.is_some()), &mut record.peaks, self.bound, &self.findings);
-    }
-
-    fn memory(&self) -> u64 {
-        let ids = self.rig.world.services.values().filter_map(|s| s.process().id());
-        ids.filter_map(Usage::of).map(|usage| usage.mib).sum()
+        let Record { peaks, lives, .. } = &mut *record;
+        resources::look(processes, peaks, lives, self.bound, &self.findings)
     }
 
     async fn waiting(&self, source: &mut Option<Conn>, target: &mut Option<Conn>) -> Option<i64> {

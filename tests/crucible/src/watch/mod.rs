@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod conserved;
+pub mod flat;
 pub mod health;
 pub mod named;
 pub mod resources;

@@ -45,20 +45,33 @@ pub struct Leg {
 
 /// How much longer than at best all writers rest: a machine that cannot follow must fall behind by seconds, not minutes.
 #[derive(Clone, Debug)]
-pub struct Pace(Arc<AtomicU32>);
+pub struct Pace {
+    /// Percent of the shortest rests.
+    now: Arc<AtomicU32>,
+    /// They are never shorter than that.
+    least: u32,
+}
 
 impl Default for Pace {
     fn default() -> Self {
-        // Debug programs follow half of what release programs do.
-        Self(Arc::new(AtomicU32::new(if cfg!(debug_assertions) { 200 } else { 100 })))
+        Self::slowed(1)
     }
 }
 
 impl Pace {
+    /// Rests that are so many times as long from the beginning.
+    #[must_use]
+    pub fn slowed(times: u32) -> Self {
+        let least = times.saturating_mul(100);
+        // Debug programs follow half of what release programs do.
+        let now = if cfg!(debug_assertions) { least.saturating_mul(2) } else { least };
+        Self { now: Arc::new(AtomicU32::new(now)), least }
+    }
+
     /// Percent of the shortest rests.
     #[must_use]
     pub fn percent(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
+        self.now.load(Ordering::Relaxed)
     }
 
     /// Slower where more transfers wait than the target takes in some seconds, and back to full speed behind it.
@@ -69,7 +82,7 @@ impl Pace {
             ..80 => now * 9 / 10,
             _ => now,
         };
-        self.0.store(next.clamp(100, 2_000), Ordering::Relaxed);
+        self.now.store(next.clamp(self.least, self.least.saturating_mul(20)), Ordering::Relaxed);
     }
 
     fn rest(&self, shortest: Duration) -> Duration {
@@ -222,6 +235,9 @@ mod tests {
         assert_eq!(pace.percent(), 2_000);
         (0..60).for_each(|_| pace.follow(0));
         assert_eq!(pace.percent(), 100);
+        let slowed = Pace::slowed(4);
+        (0..60).for_each(|_| slowed.follow(0));
+        assert_eq!(slowed.percent(), 400);
     }
 
     #[test]
