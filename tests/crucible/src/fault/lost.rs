@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures::future::BoxFuture;
+use lutra_harness::Server;
 use lutra_harness::mysql::{connect, execute};
 use lutra_harness::services::Service;
 use mysql_async::Row;
@@ -79,15 +80,15 @@ impl Fault for LostTail {
             execute(&new.url(), &["STOP REPLICA IO_THREAD"]).await.context("keep the replica behind")?;
             if self.adopted {
                 tokio::time::sleep(dice.span(500, 2_000)).await;
-                ground.hold_writers();
-                // Until the extractor has read them.
-                tokio::time::sleep(Duration::from_millis(1_500)).await;
             } else {
                 rig.probe(Instant::now(), LIMIT).await.context("write a tail")?;
-                ground.hold_writers();
+            }
+            ground.hold_writers();
+            let had = executed(&old.url()).await?;
+            published(rig, old, &had).await.context("publish the tail")?;
+            if !self.adopted {
                 rig.world.caught_up(LIMIT).await?;
             }
-            let had = executed(&old.url()).await?;
             old.kill()?;
             // What it has received it executes before it is one of its own.
             replication.promote(LIMIT).await?;
@@ -98,9 +99,8 @@ impl Fault for LostTail {
                 own.push(write_errant(rig, new.name()).await?);
             }
             let theirs = subtract(new, &executed(&new.url()).await?, &had).await?;
-            // Of a tail that was being read the end may be missing in the log as well.
-            let lost = if self.adopted { tail.split('-').take(5).collect::<Vec<_>>().join("-") } else { tail.clone() };
-            let words = ["source_behind_log".to_owned(), lost, format!("it has these that the log does not: {theirs}")];
+            let words =
+                ["source_behind_log".to_owned(), tail.clone(), format!("it has these that the log does not: {theirs}")];
             let (wrong, after) = named::look(rig, &words).await;
             let numbers: Vec<String> = own.iter().map(u64::to_string).collect();
             let question = format!("SELECT COUNT(*) FROM `{}`.errant WHERE n IN ({})", rig.database, numbers.join(","));
@@ -144,6 +144,26 @@ impl Fault for LostTail {
             rig.probe(Instant::now(), LIMIT).await?;
             ground.rebuild().await.context("make the other server a copy of the one that came back")
         })
+    }
+}
+
+/// Waits until the extractor has all of this in its log. It may have read the other server until now, and then it goes over
+/// to this one first: what it never read is not lost.
+async fn published(rig: &Rig, server: &Server, set: &str) -> Result<()> {
+    let (task, deadline) = (format!("extract/{}", rig.world.source()), Instant::now() + LIMIT);
+    loop {
+        let status = rig.status().await?;
+        let pipelines = status["pipelines"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut tasks = pipelines.iter().filter_map(|pipeline| pipeline["tasks"].as_array()).flatten();
+        let measured = tasks.find(|found| found["task"] == task.as_str()).map(|found| &found["measured"]);
+        let read = measured.and_then(|measured| measured["gtid_set"].as_str()).unwrap_or_default();
+        let in_flight = measured.and_then(|measured| measured["in_flight_bytes"].as_u64());
+        let unread = subtract(server, set, read).await?;
+        if unread.is_empty() && in_flight == Some(0) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the extractor has not read {unread} in {LIMIT:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -208,9 +208,10 @@ fn plots(run: &Run) -> String {
         points: of(|s| s.waiting.map(|n| n.max(0) as f64)),
     };
     let memory = Line { name: "memory of all services", colour: "#2a8c4a", points: of(|s| Some(s.mib as f64)) };
-    let plot = |line: Line, unit: &str| over_time(&[line], &strokes(), run.seconds, unit);
+    let plot = |line: Line, titled: bool, unit: &str| over_time(&[line], &strokes(), titled, run.seconds, unit);
     let pace = Line { name: "rest of the writers", colour: "#8a3fb0", points: of(|s| Some(f64::from(s.pace))) };
-    let plots = [plot(commits, "1/s"), plot(waiting, ""), plot(memory, "MiB"), plot(pace, "%")];
+    let plots =
+        [plot(commits, true, "1/s"), plot(waiting, false, ""), plot(memory, false, "MiB"), plot(pace, false, "%")];
     plots.concat()
 }
 

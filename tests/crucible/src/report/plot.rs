@@ -35,8 +35,23 @@ fn ceiling(value: f64) -> f64 {
     [1.0, 2.0, 5.0, 10.0].into_iter().map(|n| n * power).find(|n| *n >= value).unwrap_or(value)
 }
 
-/// Lines over the seconds of a run, with strokes where faults struck.
-pub(super) fn over_time(lines: &[Line], strokes: &[Stroke], seconds: f64, unit: &str) -> String {
+/// So wide is what a line shows one value of: a long run must not make a long page.
+const COLUMN: f64 = 3.0;
+
+/// The greatest of each column.
+fn thinned(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
+    let mut thin: Vec<(f64, f64)> = Vec::new();
+    for (x, value) in points {
+        match thin.last_mut() {
+            Some((at, greatest)) if x - *at < COLUMN => *greatest = greatest.max(value),
+            _ => thin.push((x, value)),
+        }
+    }
+    thin
+}
+
+/// Lines over the seconds of a run, with strokes where faults struck; these say what they are where `titled`.
+pub(super) fn over_time(lines: &[Line], strokes: &[Stroke], titled: bool, seconds: f64, unit: &str) -> String {
     let top = lines.iter().flat_map(|line| &line.points).map(|(_, y)| *y).fold(0.0, f64::max);
     let top = ceiling(top.max(1.0));
     let x = |at: f64| LEFT + (WIDTH - LEFT - 4.0) * (at / seconds.max(1.0)).clamp(0.0, 1.0);
@@ -51,7 +66,7 @@ pub(super) fn over_time(lines: &[Line], strokes: &[Stroke], seconds: f64, unit: 
             at + 4.0
         );
     }
-    for stroke in strokes {
+    for stroke in strokes.iter().filter(|_| titled) {
         let at = x(stroke.at);
         let _ = write!(
             svg,
@@ -60,8 +75,13 @@ pub(super) fn over_time(lines: &[Line], strokes: &[Stroke], seconds: f64, unit: 
             escaped(&stroke.title)
         );
     }
+    if !titled {
+        let all: String = strokes.iter().map(|stroke| format!("M{:.0} 4V{HEIGHT}", x(stroke.at))).collect();
+        let _ = write!(svg, "<path d=\"{all}\" stroke=\"#999\" opacity=\"0.35\"/>");
+    }
     for (n, line) in lines.iter().enumerate() {
-        let points: Vec<String> = line.points.iter().map(|(at, v)| format!("{:.1},{:.1}", x(*at), y(*v))).collect();
+        let points = thinned(line.points.iter().map(|(at, value)| (x(*at), *value)));
+        let points: Vec<String> = points.iter().map(|(at, value)| format!("{at:.0},{:.0}", y(*value))).collect();
         let _ = write!(
             svg,
             "<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.3\"/><text x=\"{}\" y=\"14\" fill=\"{}\">{}</text>",
@@ -151,6 +171,14 @@ mod tests {
     #[test]
     fn axes_end_at_round_numbers() {
         assert_eq!([0.9, 1.0, 13.0, 41.0, 700.0].map(ceiling), [1.0, 1.0, 20.0, 50.0, 1_000.0]);
+    }
+
+    #[test]
+    fn a_long_line_keeps_its_peaks() {
+        let points = (0..1_000_u32).map(|n| (f64::from(n) / 10.0, if n == 777 { 9.0 } else { 1.0 }));
+        let thin = thinned(points);
+        assert_eq!(thin.len(), 34);
+        assert_eq!(thin.iter().filter(|(_, value)| *value > 8.0).count(), 1);
     }
 
     #[test]
