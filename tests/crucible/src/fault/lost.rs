@@ -9,6 +9,7 @@ use lutra_harness::mysql::{connect, execute};
 use lutra_harness::services::Service;
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
+use serde_json::Value;
 
 use super::failover::write_errant;
 use super::{Family, Fault, Injury, Need, Recovery};
@@ -153,18 +154,23 @@ async fn published(rig: &Rig, server: &Server, set: &str) -> Result<()> {
     let (task, deadline) = (format!("extract/{}", rig.world.source()), Instant::now() + LIMIT);
     loop {
         let status = rig.status().await?;
-        let pipelines = status["pipelines"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let mut tasks = pipelines.iter().filter_map(|pipeline| pipeline["tasks"].as_array()).flatten();
-        let measured = tasks.find(|found| found["task"] == task.as_str()).map(|found| &found["measured"]);
-        let read = measured.and_then(|measured| measured["gtid_set"].as_str()).unwrap_or_default();
-        let in_flight = measured.and_then(|measured| measured["in_flight_bytes"].as_u64());
-        let unread = subtract(server, set, read).await?;
+        let (read, in_flight) = read_by(&status, &task);
+        let unread = subtract(server, set, &read).await?;
         if unread.is_empty() && in_flight == Some(0) {
             return Ok(());
         }
         ensure!(Instant::now() < deadline, "the extractor has not read {unread} in {LIMIT:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// What an extractor says that it has read, and how many bytes of it the log has not acknowledged.
+fn read_by(status: &Value, task: &str) -> (String, Option<u64>) {
+    let pipelines = status["pipelines"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut tasks = pipelines.iter().filter_map(|pipeline| pipeline["tasks"].as_array()).flatten();
+    let Some(found) = tasks.find(|found| found["task"] == task) else { return (String::new(), None) };
+    let measured = &found["measured"];
+    (measured["gtid_set"].as_str().unwrap_or_default().to_owned(), measured["in_flight_bytes"].as_u64())
 }
 
 /// The primary purges what the extractor has not read; its replica still has it.
