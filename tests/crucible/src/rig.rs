@@ -345,3 +345,9 @@ impl Rig {
         Ok(())
     }
 }
+
+/// All tasks that a status shows.
+pub(crate) fn tasks(status: &Value) -> impl Iterator<Item = &Value> {
+    let pipelines = status["pipelines"].as_array().map(Vec::as_slice).unwrap_or_default();
+    pipelines.iter().filter_map(|pipeline| pipeline["tasks"].as_array()).flatten()
+}

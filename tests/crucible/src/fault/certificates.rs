@@ -19,7 +19,7 @@ use crate::campaign::short;
 use crate::findings::Invariant;
 use crate::ground::Ground;
 use crate::plan::Dice;
-use crate::rig::{LIMIT, Rig};
+use crate::rig::{LIMIT, Rig, tasks};
 use crate::watch::named::NAMED_BY;
 
 pub(super) fn all() -> Vec<Box<dyn Fault>> {
@@ -157,9 +157,7 @@ async fn look(rig: &Rig, task: &str) -> (Option<String>, Duration) {
 
 /// What is wrong with a status in which this task must say that a certificate is not accepted.
 fn unnamed(status: &Value, task: &str) -> Option<String> {
-    let pipelines = status["pipelines"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let mut tasks = pipelines.iter().filter_map(|pipeline| pipeline["tasks"].as_array()).flatten();
-    let Some(found) = tasks.find(|found| found["task"] == task) else {
+    let Some(found) = tasks(status).find(|found| found["task"] == task) else {
         return Some(format!("there is no {task} in the status"));
     };
     // A failure of before stays in sight: it counts only where the task has failed now.

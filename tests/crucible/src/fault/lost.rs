@@ -16,7 +16,7 @@ use super::{Family, Fault, Injury, Need, Recovery};
 use crate::findings::Invariant;
 use crate::ground::roles::{executed, subtract};
 use crate::plan::Dice;
-use crate::rig::{EACH, LIMIT, Rig};
+use crate::rig::{EACH, LIMIT, Rig, tasks};
 use crate::watch::named;
 
 pub(super) fn all() -> Vec<Box<dyn Fault>> {
@@ -166,9 +166,7 @@ async fn published(rig: &Rig, server: &Server, set: &str) -> Result<()> {
 
 /// What an extractor says that it has read, and how many bytes of it the log has not acknowledged.
 fn read_by(status: &Value, task: &str) -> (String, Option<u64>) {
-    let pipelines = status["pipelines"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let mut tasks = pipelines.iter().filter_map(|pipeline| pipeline["tasks"].as_array()).flatten();
-    let Some(found) = tasks.find(|found| found["task"] == task) else { return (String::new(), None) };
+    let Some(found) = tasks(status).find(|found| found["task"] == task) else { return (String::new(), None) };
     let measured = &found["measured"];
     (measured["gtid_set"].as_str().unwrap_or_default().to_owned(), measured["in_flight_bytes"].as_u64())
 }

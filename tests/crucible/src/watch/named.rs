@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::rig::Rig;
+use crate::rig::{Rig, tasks};
 
 /// What cannot be got past is named by then. (A server's dump thread sends before its engine commits: ten seconds of patience
 /// are part of it.)
@@ -38,9 +38,7 @@ pub fn unnamed(status: &Value, words: &[String]) -> Option<String> {
 
 /// What the failed tasks say.
 fn failures(status: &Value) -> Vec<String> {
-    let pipelines = status["pipelines"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let tasks = pipelines.iter().filter_map(|pipeline| pipeline["tasks"].as_array()).flatten();
-    let failed = tasks.filter(|task| task["state"] == "FAILED" && !task["failure"].is_null());
+    let failed = tasks(status).filter(|task| task["state"] == "FAILED" && !task["failure"].is_null());
     failed.map(|task| format!("{} {}", task["task"].as_str().unwrap_or_default(), task["failure"])).collect()
 }
 
