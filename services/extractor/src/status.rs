@@ -162,9 +162,8 @@ async fn show(State(board): State<Board>) -> Json<BTreeMap<String, TaskStatus>> 
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_extraction_that_says_nothing_any_more_lags_by_the_time_since() {
-        let status = |state| TaskStatus {
+    fn status(state: &'static str) -> TaskStatus {
+        TaskStatus {
             state,
             server: String::new(),
             epoch: Epoch::ZERO,
@@ -178,7 +177,21 @@ mod tests {
             in_flight_bytes: 0,
             counters: Counters::default(),
             last_error: None,
-        };
+        }
+    }
+
+    #[test]
+    fn an_extraction_that_is_dropped_in_the_middle_is_not_shown_any_more() {
+        let (board, task) = (Board::default(), TaskId::new(lutra_change::TaskKind::Extract, "s"));
+        let off = board.guard(&task);
+        board.set(&task.to_string(), status("running"));
+        assert_eq!(board.all().len(), 1);
+        drop(off);
+        assert!(board.all().is_empty());
+    }
+
+    #[test]
+    fn an_extraction_that_says_nothing_any_more_lags_by_the_time_since() {
         let lag = |state, seconds| status(state).after(Duration::from_secs(seconds)).read_lag_seconds;
         assert!((lag("running", 2) - 0.5).abs() < 1e-9);
         assert!((lag("running", 12) - 12.5).abs() < 1e-9);

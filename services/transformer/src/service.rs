@@ -143,6 +143,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_task_that_is_dropped_in_the_middle_is_forgotten() {
+        let board = Board::default();
+        let shown = board.guard("p");
+        let measured = Measured {
+            number: String::new(),
+            forwarded: String::new(),
+            next_offset: 0,
+            gtid_set: String::new(),
+            committed_at: 0,
+            heard_at: 0,
+        };
+        board.tasks.lock().unwrap_or_else(PoisonError::into_inner).insert("p".to_owned(), measured);
+        assert_eq!(board.show()["tasks"].as_array().map(Vec::len), Some(1));
+        drop(shown);
+        assert_eq!(board.show()["tasks"].as_array().map(Vec::len), Some(0));
+    }
+
+    #[test]
     fn an_input_that_is_not_heard_any_more_is_a_lag() {
         let measured = Measured {
             number: String::new(),
