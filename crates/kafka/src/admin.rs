@@ -7,13 +7,13 @@ use std::time::Duration;
 use rdkafka::admin::{
     AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication, TopicResult,
 };
-use rdkafka::client::DefaultClientContext;
 use rdkafka::error::KafkaError as Cause;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::closing::Closing;
 use crate::config::{KafkaConfig, MAX_RECORD_BYTES};
 use crate::error::KafkaError;
+use crate::quiet::Quiet;
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// P8: what a log topic must take at least.
@@ -59,7 +59,7 @@ impl fmt::Display for TopicFault {
 #[derive(Clone)]
 pub struct KafkaAdmin {
     brokers: String,
-    client: Closing<AdminClient<DefaultClientContext>>,
+    client: Closing<AdminClient<Quiet>>,
 }
 
 impl KafkaAdmin {
@@ -69,7 +69,7 @@ impl KafkaAdmin {
     /// [`KafkaError::Client`], [`KafkaError::Unreachable`].
     pub async fn connect(config: &KafkaConfig) -> Result<Self, KafkaError> {
         let brokers = config.brokers.clone();
-        let made = config.admin().create();
+        let made = config.admin().create_with_context(Quiet);
         let client = made.map_err(|source| KafkaError::Client { brokers: brokers.clone(), source })?;
         let admin = Self { brokers, client: Closing::new(client) };
         admin.cluster_id().await?;

@@ -5,44 +5,49 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lutra_log::{ReadTransport, RecordHeaders, StoredRecord, TransportError};
-use rdkafka::consumer::{Consumer, ConsumerContext, StreamConsumer};
+use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::KafkaError as Cause;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::types::RDKafkaErrorCode as Code;
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::task::JoinHandle;
 
 use crate::config::KafkaConfig;
 use crate::error::{failed, is_transient};
+use crate::quiet::Quiet;
+use crate::silence::Silence;
 
 const FIRST_HELD: i64 = -1;
 /// Brokers that do not answer a new client in time are the first read's to tell.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 
-struct Quiet;
-impl ClientContext for Quiet {
-    fn error(&self, error: Cause, reason: &str) {
-        tracing::debug!(%error, reason, "the Kafka consumer reports");
-    }
-}
-impl ConsumerContext for Quiet {}
-
 /// A reader of partition 0 of one topic.
 pub struct KafkaReader {
+    config: KafkaConfig,
     topic: String,
     consumer: Option<Arc<StreamConsumer<Quiet>>>,
     /// The next offset wanted; below 0: the first that the topic holds.
     position: i64,
     assigned: bool,
+    silence: Silence,
+}
+
+fn client(config: &KafkaConfig, topic: &str) -> Result<Arc<StreamConsumer<Quiet>>, TransportError> {
+    let made = config.consumer(&format!("lutra-reader-{topic}")).create_with_context(Quiet);
+    made.map(Arc::new).map_err(|e| failed(topic, "make a consumer", e))
+}
+
+/// Ends a client on a thread of its own: closing waits for the brokers.
+fn close(consumer: Option<Arc<StreamConsumer<Quiet>>>) {
+    let _ = std::thread::Builder::new().name("kafka-close".into()).spawn(move || drop(consumer));
 }
 
 impl KafkaReader {
     pub(crate) fn new(config: &KafkaConfig, topic: &str) -> Result<Self, TransportError> {
-        let consumer = config
-            .consumer(&format!("lutra-reader-{topic}"))
-            .create_with_context(Quiet)
-            .map_err(|e| failed(topic, "make a consumer", e))?;
-        Ok(Self { topic: topic.to_owned(), consumer: Some(Arc::new(consumer)), position: 0, assigned: false })
+        let consumer = Some(client(config, topic)?);
+        let (config, topic) = (config.clone(), topic.to_owned());
+        Ok(Self { config, topic, consumer, position: 0, assigned: false, silence: Silence::begin() })
     }
 
     /// Makes a new client connect and find the partition's leader now, while others do what they do.
@@ -76,7 +81,27 @@ impl KafkaReader {
             .map_err(|e| failed(&self.topic, "seek", e))?;
         self.position = position;
         self.assigned = true;
+        self.silence.again();
         Ok(())
+    }
+
+    /// Goes on with a new client, at the same place.
+    fn renew(&mut self, end: i64) -> Result<(), TransportError> {
+        let (topic, position) = (&self.topic, self.position);
+        tracing::warn!(topic, position, end, "the Kafka client stands still although its log goes on; reading on with a new one");
+        close(self.consumer.replace(client(&self.config, &self.topic)?));
+        self.assign(self.position)
+    }
+
+    /// Lets the client stand still, for tests of who must notice.
+    ///
+    /// # Errors
+    /// The library's.
+    #[doc(hidden)]
+    pub fn stand_still(&self) -> Result<(), TransportError> {
+        let mut partitions = TopicPartitionList::with_capacity(1);
+        partitions.add_partition(&self.topic, 0);
+        self.consumer()?.pause(&partitions).map_err(|e| failed(&self.topic, "pause", e))
     }
 
     /// What is to be done about an error while reading: nothing, where the client goes on by itself.
@@ -99,20 +124,42 @@ impl KafkaReader {
             self.assign(self.position)?;
         }
         loop {
-            let consumer = self.consumer()?;
+            let consumer = Arc::clone(self.consumer()?);
             // The message borrows the client's buffer: it is copied out before anything else is done.
-            let outcome = consumer.recv().await.map(|m| (m.key().map(Bytes::copy_from_slice), stored(&m)));
-            match outcome {
-                // Fetched before the last seek.
-                Ok((_, record)) if record.offset < self.position => {}
-                Ok((key, record)) => {
-                    self.position = record.offset + 1;
-                    return Ok((key, record));
+            let heard = async { consumer.recv().await.map(|m| (m.key().map(Bytes::copy_from_slice), stored(&m))) };
+            let look = || look(Arc::clone(&consumer), self.topic.clone());
+            let outcome = tokio::select! {
+                biased;
+                outcome = heard => outcome,
+                end = self.silence.over(self.position, look) => {
+                    self.renew(end)?;
+                    continue;
                 }
-                Err(error) => self.judge(error)?,
+            };
+            let (key, record) = match outcome {
+                Ok(heard) => heard,
+                Err(error) => {
+                    self.judge(error)?;
+                    continue;
+                }
+            };
+            self.silence.broken();
+            // What is below was fetched before the last seek.
+            if record.offset >= self.position {
+                self.position = record.offset + 1;
+                return Ok((key, record));
             }
         }
     }
+}
+
+/// Where the log ends, where it holds something at all and a broker says so in time.
+#[allow(clippy::disallowed_methods, reason = "it ends by itself, and nothing hangs on it")]
+fn look(consumer: Arc<StreamConsumer<Quiet>>, topic: String) -> JoinHandle<Option<i64>> {
+    tokio::task::spawn_blocking(move || {
+        let bounds = consumer.fetch_watermarks(&topic, 0, METADATA_TIMEOUT);
+        bounds.ok().filter(|(first, end)| first < end).map(|(_, end)| end)
+    })
 }
 
 fn stored(message: &BorrowedMessage<'_>) -> StoredRecord {
@@ -163,10 +210,8 @@ impl ReadTransport for KafkaReader {
 }
 
 impl Drop for KafkaReader {
-    /// Ends the client on a thread of its own: closing waits for the brokers.
     fn drop(&mut self) {
-        let consumer = self.consumer.take();
-        let _ = std::thread::Builder::new().name("kafka-close".into()).spawn(move || drop(consumer));
+        close(self.consumer.take());
     }
 }
 

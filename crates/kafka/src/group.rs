@@ -6,11 +6,12 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::closing::Closing;
 use crate::config::KafkaConfig;
 use crate::error::KafkaError;
+use crate::quiet::Quiet;
 
 /// Writes the offset of one consumer group on one topic.
 pub struct GroupOffsets {
     topic: String,
-    consumer: Closing<BaseConsumer>,
+    consumer: Closing<BaseConsumer<Quiet>>,
 }
 
 impl GroupOffsets {
@@ -19,7 +20,7 @@ impl GroupOffsets {
     /// # Errors
     /// [`KafkaError::Client`].
     pub fn new(config: &KafkaConfig, group: &str, topic: &str) -> Result<Self, KafkaError> {
-        let made = config.consumer(group).create();
+        let made = config.consumer(group).create_with_context(Quiet);
         let consumer = made.map_err(|source| KafkaError::Client { brokers: config.brokers.clone(), source })?;
         Ok(Self { topic: topic.to_owned(), consumer: Closing::new(consumer) })
     }

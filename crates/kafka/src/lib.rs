@@ -17,8 +17,10 @@ pub mod error;
 pub mod group;
 pub mod log;
 mod producer;
+mod quiet;
 pub mod retention;
 pub mod schemas;
+mod silence;
 
 pub use admin::{KafkaAdmin, LogTopic, TopicFault};
 pub use config::KafkaConfig;

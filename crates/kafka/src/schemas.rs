@@ -16,6 +16,7 @@ use crate::closing::Closing;
 use crate::config::KafkaConfig;
 use crate::consumer::KafkaReader;
 use crate::error::{KafkaError, failed};
+use crate::quiet::Quiet;
 
 /// How long a schema may take to appear. It is acknowledged before the first record that names it, so what is waited for
 /// is our own reading alone.
@@ -35,7 +36,7 @@ struct Inner {
     known: RwLock<HashMap<Fingerprint, Arc<RowSchema>>>,
     /// Reads forward on a miss. One at a time: the others find what it has read.
     reader: Mutex<KafkaReader>,
-    producer: Closing<FutureProducer>,
+    producer: Closing<FutureProducer<Quiet>>,
     config: KafkaConfig,
 }
 
@@ -45,8 +46,8 @@ impl SchemaTopic {
     /// # Errors
     /// [`KafkaError::Client`], [`KafkaError::Transport`].
     pub async fn open(config: &KafkaConfig, topic: &str) -> Result<Self, KafkaError> {
-        let made = config.schema_producer().create();
-        let producer: FutureProducer =
+        let made = config.schema_producer().create_with_context(Quiet);
+        let producer: FutureProducer<Quiet> =
             made.map_err(|source| KafkaError::Client { brokers: config.brokers.clone(), source })?;
         let producer = Closing::new(producer);
         let mut reader = KafkaReader::new(config, topic)?.at_first_held();

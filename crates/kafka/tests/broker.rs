@@ -74,6 +74,32 @@ async fn an_offset_outside_the_log_is_named() {
 
 #[tokio::test]
 #[ignore = "needs a broker"]
+async fn a_client_that_stands_still_is_replaced() {
+    let (admin, log, topic) = topic("still").await;
+    let mut producer = log.producer().await.unwrap();
+    producer.append(Bytes::from_static(b"1"), &RecordHeaders::default()).unwrap();
+    let mut reader = log.reader().await.unwrap();
+    reader.seek(0).await.unwrap();
+    assert_eq!(reader.next().await.unwrap().offset, 0);
+    reader.stand_still().unwrap();
+    for _ in 0..2 {
+        producer.append(Bytes::from_static(b"2"), &RecordHeaders::default()).unwrap();
+        acknowledged(&mut producer).await;
+    }
+    // Whoever reads is interrupted again and again, as loaders and transformers are.
+    let mut read = Vec::new();
+    let began = Instant::now();
+    while read.len() < 2 && began.elapsed() < Duration::from_secs(60) {
+        if let Ok(next) = tokio::time::timeout(Duration::from_millis(300), reader.next()).await {
+            read.push(next.unwrap().offset);
+        }
+    }
+    assert_eq!(read, [1, 2]);
+    admin.delete_topic(&topic).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs a broker"]
 async fn topics_are_made_as_they_are_checked() {
     let (admin, _, topic) = topic("admin").await;
     admin.create_log_topic(&topic, &LogTopic::default()).await.unwrap();

@@ -281,7 +281,7 @@ pub async fn run(
     let (done, ()) = tokio::join!(working, watching);
     sampler.finish().await;
     if done.is_err() {
-        keep_logs(&rig, chronicle.folder());
+        keep_evidence(&rig, chronicle.folder()).await;
     }
     let record = std::mem::take(&mut *record.lock().unwrap_or_else(PoisonError::into_inner));
     running.close(record, &done);
@@ -401,13 +401,20 @@ impl Running<'_> {
     }
 }
 
-/// The services' logs go with the stack: of a run that was broken off they stay beside the report.
-fn keep_logs(rig: &Rig, folder: &Path) {
+/// What a person wants to see who looks for the cause: what Lutra says of itself, and the logs of services and servers.
+async fn keep_evidence(rig: &Rig, folder: &Path) {
     let logs = folder.join("logs");
     let _ = std::fs::create_dir_all(&logs);
-    for (name, service) in &rig.world.services {
-        let _ = std::fs::copy(service.process().launch().log, logs.join(format!("{name}.log")));
+    let services = rig.world.services.iter().map(|(name, service)| (name.as_str(), service.process()));
+    let servers = rig.ground.stack.servers().map(|server| (server.name(), server.process()));
+    for (name, process) in services.chain(servers) {
+        let _ = std::fs::copy(process.launch().log, logs.join(format!("{name}.log")));
     }
+    let status = match rig.status().await {
+        Ok(status) => format!("{status:#}"),
+        Err(error) => format!("{error:#}"),
+    };
+    let _ = std::fs::write(logs.join("status.json"), status);
 }
 
 /// Empties databases of a cluster that is done with, on both sides.
