@@ -90,9 +90,10 @@ impl<R: TaskRunner> TaskKeeper<R> {
         loop {
             let taking = tokio::select! {
                 biased;
-                () = self.release.cancelled() => return,
-                taking = Taking::begin(&self.coordination, &self.task, &self.info) => taking,
+                () = self.release.cancelled() => None,
+                taking = Taking::begin(&self.coordination, &self.task, &self.info) => Some(taking),
             };
+            let Some(taking) = taking else { return taking::give_up(&self.coordination, &self.task).await };
             if self.hold(taking, &mut failures).await {
                 return;
             }

@@ -239,3 +239,26 @@ async fn what_changed_during_a_short_cut_is_seen_when_the_link_is_back() {
     let after = manager.store().running().await.unwrap().remove(&load()).unwrap();
     assert_eq!(before.owner, after.owner, "the session has lived on");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_is_withdrawn_while_it_is_taken_is_left_to_others() {
+    let Some(hosts) = zookeeper() else { return };
+    let cluster = Cluster::new("withdrawn", hosts);
+    let (manager, own) = (cluster.connect().await, cluster.connect().await);
+    let (lead, runner, info) = (cluster.lead(&manager).await, ScriptedRunner::new([]), worker("a"));
+    lead.create_task(&load(), &definition()).await.unwrap();
+    let agent = Agent::start(&own, info.clone(), runner.clone());
+    // At every moment of the taking once: some milliseconds, in which requests are under way.
+    for step in 0..120u64 {
+        lead.assign(&load(), &info.key()).await.unwrap();
+        tokio::time::sleep(Duration::from_micros(step * 50)).await;
+        lead.unassign(&load()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        until(&format!("given back, withdrawn at step {step}"), || async {
+            let running = manager.store().running().await.unwrap();
+            if running.is_empty() { Ok(()) } else { Err(running) }
+        })
+        .await;
+    }
+    agent.stop().await;
+}

@@ -88,7 +88,12 @@ impl KafkaReader {
     /// Goes on with a new client, at the same place.
     fn renew(&mut self, end: i64) -> Result<(), TransportError> {
         let (topic, position) = (&self.topic, self.position);
-        tracing::warn!(topic, position, end, "the Kafka client stands still although its log goes on; reading on with a new one");
+        tracing::warn!(
+            topic,
+            position,
+            end,
+            "the Kafka client stands still although its log goes on; reading on with a new one"
+        );
         close(self.consumer.replace(client(&self.config, &self.topic)?));
         self.assign(self.position)
     }

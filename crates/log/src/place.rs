@@ -7,7 +7,7 @@ use lutra_wire::record::BodyKind;
 use crate::bookmark::Bookmark;
 use crate::codec;
 use crate::error::{Halt, LogError};
-use crate::transport::ReadTransport;
+use crate::transport::{ReadTransport, TransportError};
 
 /// What the log says about a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,34 @@ pub(crate) async fn held<R: ReadTransport>(
         return Ok(held);
     }
     transport.seek(place.cursor.next_offset - 1).await?;
-    let stored = transport.next().await?;
+    let stored = match transport.next().await {
+        // It was there when the bounds were asked for. If the log's head is what went, the next look at them says so.
+        Err(TransportError::OutOfRange { .. }) => return Ok(Held::TailLost),
+        stored => stored?,
+    };
     held_by_record(log_id, place, stored.offset, &stored.value)
         .map_err(|found| LogError::Halt { topic: transport.topic().to_owned(), found })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use lutra_change::{Epoch, Number};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::memory::MemoryLog;
+    use crate::transport::TransportFactory;
+
+    #[tokio::test]
+    async fn a_place_that_the_log_lost_since_its_bounds_were_asked_for_is_lost() {
+        let (log, log_id) = (MemoryLog::new(), LogId(Uuid::nil()));
+        for _ in 0..3 {
+            log.append_foreign(Bytes::from_static(b"x"));
+        }
+        let cursor = Cursor { log_id, next_offset: 8, epoch: Epoch::ZERO, number: Number::ZERO };
+        let mut reader = log.reader().await.unwrap();
+        let asked = held(&mut reader, log_id, &Place::of_cursor(cursor), (0, 9)).await;
+        assert_eq!(asked.unwrap(), Held::TailLost);
+    }
 }

@@ -1,6 +1,7 @@
 //! [`LogReader`]: the accepted parts of a log, in order, from a place that is checked first.
 
 mod core;
+mod trail;
 
 use lutra_change::{Cursor, Epoch, GtidSet, LogId, Number};
 use lutra_wire::record::{Header, Heartbeat, RawBody};
@@ -32,13 +33,14 @@ pub struct ReaderStart {
     pub log_id: LogId,
     /// Where reading begins.
     pub from: ReadFrom,
-    /// Published places to go back to if the log lost the tail that the reader's own cursor was in. Without a fitting one
-    /// (proven) one the reader goes back to offset 0; what it has applied is dropped by number in either case.
+    /// Published places to go back to if the log lost the tail that the reader's own cursor was in, and all places that it
+    /// has passed since. Without a fitting (proven) one the reader goes back to offset 0; what it has applied is dropped by
+    /// number in either case.
     pub bookmarks: Vec<Bookmark>,
 }
 
 impl ReaderStart {
-    /// Reading of `log_id` from there, going back to offset 0 if the log lost its tail.
+    /// Reading of `log_id` from there, going back to what it has passed, or to offset 0, if the log lost its tail.
     pub fn new(log_id: LogId, from: ReadFrom) -> Self {
         Self { log_id, from, bookmarks: Vec::new() }
     }
@@ -171,7 +173,7 @@ impl<R: ReadTransport> LogReader<R> {
         Ok(self.transport.bounds().await?.1)
     }
 
-    /// Seeks the first of our cursor, the bookmarks before it, and offset 0, that the log still holds.
+    /// Seeks the first of our cursor, the places passed and the bookmarks before it, and offset 0, that the log still holds.
     async fn place(&mut self) -> Result<(), LogError> {
         let bounds = self.transport.bounds().await?;
         self.core.check_bounds(bounds).map_err(|found| halt(&self.transport, found))?;

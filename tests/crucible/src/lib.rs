@@ -179,6 +179,12 @@ fn add_up(folder: &Path, arguments: &Arguments) -> Result<bool> {
         ensure!(other.join(report::JSON).is_file(), "{} holds no campaign", other.display());
         sum.add(Campaign::open(other, true)?);
     }
+    // What is wanted of a kind, and what it is, are this version's words.
+    for fault in fault::all() {
+        if let Some(kind) = sum.kinds.get_mut(&fault.name()) {
+            (kind.wanted, kind.about) = (fault.wanted(), fault.about());
+        }
+    }
     sum.write(folder)?;
     println!("{}", sum.verdict());
     Ok(sum.holds())

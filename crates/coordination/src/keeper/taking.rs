@@ -264,19 +264,38 @@ impl Taking {
         let mut publisher = self.publisher();
         let session = self.held.borrow().clone();
         let Some(session) = session else { return };
-        let path = self.coordination.tree().running_task(&self.task);
         let end = async {
             publisher.write_lasting(&session).await;
-            // Only the session that holds the node removes it: another's is not ours to touch.
-            if let Ok(Some(stat)) = session.exists(&path).await
-                && stat.ephemeral_owner == session.id()
-                && let Err(error) = session.delete(&path, None).await
-            {
-                tracing::debug!(task = %self.task, %error, "the task's node was not removed");
-            }
+            remove_node(&self.coordination, &self.task, Some(session)).await;
         };
         if tokio::time::timeout(GIVE_BACK_TIMEOUT, end).await.is_err() {
             tracing::debug!(task = %self.task, "the task could not be given back in time; its node goes with the session");
+        }
+    }
+}
+
+/// Gives back a task whose taking was given up before it was known to be ours: its node may have been made all the same.
+pub(super) async fn give_up(coordination: &Coordination, task: &TaskId) {
+    if tokio::time::timeout(GIVE_BACK_TIMEOUT, remove_node(coordination, task, None)).await.is_err() {
+        tracing::debug!(%task, "the task could not be given up in time; its node, if there is one, goes with the session");
+    }
+}
+
+/// Removes the task's node if the session in which it was held, or the one of the moment, owns it. A request that nobody
+/// waited for is carried out too, and always before those that the session is asked for later: a node that it made is seen
+/// here. One that stayed would keep everybody else from the task for as long as this process lives.
+async fn remove_node(coordination: &Coordination, task: &TaskId, held: Option<Session>) {
+    let path = coordination.tree().running_task(task);
+    let mut sessions = Vec::from_iter(held);
+    let of_the_moment = coordination.sessions().borrow().clone();
+    sessions.extend(of_the_moment.filter(|session| sessions.iter().all(|held| held.id() != session.id())));
+    for session in sessions {
+        // Only the session that owns the node removes it: another's is not ours to touch.
+        if let Ok(Some(stat)) = session.exists(&path).await
+            && stat.ephemeral_owner == session.id()
+            && let Err(error) = session.delete(&path, None).await
+        {
+            tracing::debug!(%task, %error, "the task's node was not removed");
         }
     }
 }

@@ -6,6 +6,7 @@ use lutra_change::{Cursor, Epoch, GtidSet, LogId, Number};
 use lutra_wire::record::{Body, BodyKind, PartEnd, Record};
 use lutra_wire::{BodyJoiner, WireError};
 
+use super::trail::Trail;
 use super::{Delivered, LogPart, ReadFrom, ReaderStart};
 use crate::bookmark::Bookmark;
 use crate::chain::{Chain, Verdict, Void};
@@ -52,6 +53,8 @@ pub(crate) struct ReaderCore {
     /// Reading has to begin before the cursor.
     distrust_cursor: bool,
     bookmarks: Vec<Bookmark>,
+    /// Cursors of before.
+    trail: Trail,
     pending: VecDeque<Delivered>,
     /// The highest epoch without a start for whose sake we went back once.
     went_back_for: Epoch,
@@ -89,6 +92,7 @@ impl ReaderCore {
             must_place: true,
             distrust_cursor: false,
             bookmarks,
+            trail: Trail::default(),
             pending: VecDeque::new(),
             went_back_for: Epoch::ZERO,
             gaps: Gaps::NONE,
@@ -129,10 +133,17 @@ impl ReaderCore {
 
     /// Places to begin at, the best first; offset 0, which needs no proof, is not among them.
     pub(crate) fn candidates(&self) -> Vec<Place> {
-        let before =
-            self.bookmarks.iter().map(Place::of_bookmark).filter(|p| p.cursor.next_offset < self.read_to.next_offset);
-        let own = (!self.distrust_cursor).then_some(Place::of_cursor(self.read_to));
-        own.into_iter().chain(before).collect()
+        let before = |place: &Place| place.cursor.next_offset < self.read_to.next_offset;
+        let published = self.bookmarks.iter().map(Place::of_bookmark).filter(before);
+        if self.distrust_cursor {
+            return published.collect();
+        }
+        // What only we have seen is as good as our cursor: no better, so it goes when that one goes.
+        let passed = self.trail.back().map(Place::of_cursor).filter(before);
+        let mut places: Vec<Place> = passed.chain(published).collect();
+        places.sort_by_key(|place| std::cmp::Reverse(place.cursor.next_offset));
+        places.insert(0, Place::of_cursor(self.read_to));
+        places
     }
 
     /// Begins at the place chosen, or at offset 0. Says where to seek.
@@ -153,6 +164,7 @@ impl ReaderCore {
         let in_force = if self.rules.cursor_without_epoch { Epoch::ZERO } else { place.epoch };
         self.history.rewind(&Chain::new(self.log_id, in_force, place.number));
         self.read_to = Cursor { number: self.history.chain().last(), ..place };
+        self.trail.back_to(place.next_offset);
         Ok(place.next_offset)
     }
 
@@ -256,6 +268,7 @@ impl ReaderCore {
     fn advance(&mut self, offset: i64) {
         let chain = self.history.chain();
         if !chain.is_open() {
+            self.trail.pass(self.read_to);
             self.read_to =
                 Cursor { log_id: self.log_id, next_offset: offset + 1, epoch: chain.in_force(), number: chain.last() };
         }
