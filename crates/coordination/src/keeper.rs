@@ -26,8 +26,9 @@ use crate::task::{Disposition, FailureNode, TaskContext, TaskEnd, TaskFailure, T
 /// A run that says nothing counts as running after this time: it has neither failed nor ended.
 const SETTLED: Duration = Duration::from_secs(15);
 
-/// A run of at least this length was healthy: the next failure begins the back-off anew.
-const HEALTHY: Duration = Duration::from_secs(60);
+/// A run of at least this length was healthy: the next failure begins the back-off anew. Of a server that is lost every half
+/// minute each loss counts for itself: nobody waits a minute for one that is long back.
+const HEALTHY: Duration = Duration::from_secs(15);
 
 /// How long a run that was cut off may take to be gone.
 const ABORT_GRACE: Duration = Duration::from_secs(2);
